@@ -1,0 +1,1 @@
+"""Protocols the plans rely on, and ophyd classes for real hardware."""

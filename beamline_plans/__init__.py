@@ -1,0 +1,1 @@
+"""Energy grids and bluesky plans for scans across absorption edges."""

@@ -1,0 +1,1 @@
+"""From bluesky documents to frames, fitted maps, Tiled and a live plot."""

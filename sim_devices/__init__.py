@@ -1,0 +1,1 @@
+"""A digital twin of a full-field absorption beamline, as ophyd devices."""
