@@ -1,0 +1,19 @@
+"""What a plan says when it refuses."""
+
+__all__ = ["DocumentError", "FrameError", "GridError", "PlanError"]
+
+
+class PlanError(ValueError):
+    """A plan was asked for something it cannot or must not do."""
+
+
+class GridError(PlanError):
+    """The energies of a scan make no sense."""
+
+
+class FrameError(PlanError):
+    """A frame could not be taken, even after the allowed number of attempts."""
+
+
+class DocumentError(PlanError):
+    """The documents of a run break the contract between plans and analysis."""
