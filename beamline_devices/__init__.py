@@ -1,1 +1,11 @@
-"""Protocols the plans rely on, and ophyd classes for real hardware."""
+"""What plans may ask of a device, and the device classes that drive real hardware."""
+
+from beamline_devices._errors import (
+    DeviceError,
+    DeviceTimeoutError,
+    NotArrivedError,
+    OutOfLimitsError,
+    UnknownPositionError,
+)
+
+__all__ = ["DeviceError", "DeviceTimeoutError", "NotArrivedError", "OutOfLimitsError", "UnknownPositionError"]

@@ -1,0 +1,108 @@
+"""The whole simulated beamline in one object."""
+
+from beamline_devices import DeviceError
+from sim_devices._compounds import EDGE_ELEMENT
+from sim_devices._devices import SimCamera, SimEnergy, SimIonChamber, SimNamedPosition
+from sim_devices._settings import TwinSettings
+from sim_devices._twin import Truth, Twin
+
+__all__ = ["SimBeamline"]
+
+_FULL_FRAME = 1024
+_FULL_FRAME_PIXEL_NM = 31.2
+
+
+class SimBeamline:
+    """Simulated full-field microscope: an electrode of NMC622 in transmission.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the camera. Up to 1024 pixels the field of view stays 32 um and the pixels grow, as with binning.
+    seed : int
+        Everything random follows from it: two beamlines of one seed give the same frames in the same order.
+    pixel_size_nm : float, optional
+        Pixel size at the sample; by default 31.2 nm times the binning.
+    settings : TwinSettings, optional
+        The knobs of the twin.
+    time_scale : float
+        Real seconds per simulated second of motion and exposure; 0 waits for nothing.
+
+    Attributes
+    ----------
+    energy, camera, shutter, stage, i0
+        The devices, named "energy", "camera", "shutter", "sample" and "i0".
+
+    Examples
+    --------
+    >>> beamline = SimBeamline(shape=(64, 64))
+    >>> beamline.truth("Ni_K").soc.shape
+    (64, 64)
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int] = (256, 256),
+        *,
+        seed: int = 1,
+        pixel_size_nm: float | None = None,
+        settings: TwinSettings | None = None,
+        time_scale: float = 0.0,
+    ) -> None:
+        if pixel_size_nm is None:
+            pixel_size_nm = _FULL_FRAME_PIXEL_NM * max(_FULL_FRAME / max(min(shape), 1), 1.0)
+        if time_scale < 0:
+            raise DeviceError(f"time_scale cannot be negative ({time_scale:g})")
+        self.twin = Twin(shape, pixel_size_nm=pixel_size_nm, seed=seed, settings=settings or TwinSettings())
+        self.energy = SimEnergy(name="energy", twin=self.twin, time_scale=time_scale)
+        self.camera = SimCamera(name="camera", twin=self.twin, time_scale=time_scale)
+        self.shutter = SimNamedPosition(
+            name="shutter",
+            positions=("closed", "open"),
+            twin=self.twin,
+            apply=self._set_shutter,
+            duration_s=0.05,
+            time_scale=time_scale,
+        )
+        self.stage = SimNamedPosition(
+            name="sample",
+            positions=("in", "out"),
+            twin=self.twin,
+            apply=self._set_stage,
+            duration_s=2.0,
+            time_scale=time_scale,
+        )
+        self.i0 = SimIonChamber(name="i0", twin=self.twin)
+
+    def _set_shutter(self, position: str) -> None:
+        self.twin.shutter_open = position == "open"
+
+    def _set_stage(self, position: str) -> None:
+        self.twin.sample_in = position == "in"
+
+    @property
+    def pixel_size_nm(self) -> float:
+        """Pixel size at the sample in nm."""
+        return self.twin.pixel_size_nm
+
+    def load_standard(self, edge: str, soc: float) -> None:
+        """Replace the sample by a uniform pellet of known state of charge.
+
+        Parameters
+        ----------
+        edge : str
+            Edge it will be measured at: Ni_K, Mn_K or Co_K.
+        soc : float
+            State of charge between 0 and 1.
+        """
+        if edge not in EDGE_ELEMENT:
+            raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
+        self.twin.load_pellet(soc)
+
+    def load_electrode(self) -> None:
+        """Put the electrode back on the stage."""
+        self.twin.load_electrode()
+
+    def truth(self, edge: str) -> Truth:
+        """What is really in the beam, as maps."""
+        return self.twin.truth(edge)
