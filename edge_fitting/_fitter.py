@@ -1,0 +1,260 @@
+"""The two ways in: frames one by one, or a whole stack."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._checks import check_energies, check_frame, check_shape, check_stack, check_weights
+from ._edges import Edge, resolve_edge
+from ._errors import EdgeFittingError
+from ._maps import EdgeMaps
+from ._methods import Estimator, Method, make_estimator
+from ._reference_series import ReferenceSeries
+
+
+class EdgeFitter:
+    """Fit every pixel of an energy scan while its frames arrive.
+
+    Frames come in any order of energy, repeats included; maps can be asked for at any moment. With
+    ``method="series"`` or ``"lcf"`` and references, frames are reduced to a few sums per pixel and let go:
+    memory does not grow with their number. The other methods, and a series without references, need whole
+    spectra: choosing one means keeping the frames.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of a frame.
+    edge : str or Edge
+        Edge that is scanned, such as ``"Ni_K"``.
+    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"}
+        Estimator, as in :func:`fit_stack`.
+    references : ReferenceSeries, optional
+        Reference spectra; they give ``soc`` its scale.
+
+    Raises
+    ------
+    EdgeFittingError
+        For a shape, edge, method or references that cannot be used.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        *,
+        edge: str | Edge = "Ni_K",
+        method: Method = "series",
+        references: ReferenceSeries | None = None,
+    ) -> None:
+        self._shape = check_shape(shape)
+        self._edge = resolve_edge(edge)
+        self._method: Method = method
+        self._references = references
+        self._estimator: Estimator = make_estimator(method, self._edge, self._shape, references)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._shape
+
+    @property
+    def edge(self) -> Edge:
+        """Edge that is scanned."""
+        return self._edge
+
+    @property
+    def n_frames(self) -> int:
+        """Frames pushed so far."""
+        return self._estimator.n_frames
+
+    def push(self, energy_ev: ArrayLike, optical_depth: ArrayLike, weight: ArrayLike = 1.0) -> None:
+        """Add one frame, or several at once.
+
+        Parameters
+        ----------
+        energy_ev : float or array_like, shape (n,)
+            Energy of the frame in eV, best the readback.
+        optical_depth : array_like, shape (rows, cols) or (n, rows, cols)
+            Optical depth; NaN marks missing pixels, infinite ones count as saturated.
+        weight : float or array_like, shape (n,)
+            Weight, inversely proportional to the variance of the frame's noise.
+
+        Raises
+        ------
+        EdgeFittingError
+            For an energy that is not finite, in keV or out of range, a frame of another shape, or a weight that
+            is not positive. Nothing is added then.
+        """
+        energies = check_energies(energy_ev, edge=self._edge)
+        if np.ndim(energy_ev) == 0:
+            stack = check_frame(optical_depth, self._shape)[None]
+        else:
+            stack = check_stack(optical_depth, energies.size)
+            if stack.shape[1:] != self._shape:
+                raise EdgeFittingError(
+                    f"optical_depth has frames of {stack.shape[1:]} but the fitter was made for {self._shape}."
+                )
+        weights = check_weights(weight, energies.size)
+        if self._estimator.keeps_frames:
+            stack = stack.copy()
+        self._estimator.push(energies, stack.reshape(energies.size, -1), weights)
+
+    def push_counts(
+        self,
+        energy_ev: float,
+        counts: ArrayLike,
+        *,
+        dark: ArrayLike,
+        flat: ArrayLike,
+        dark_flat: ArrayLike | None = None,
+        scale: float = 1.0,
+        saturation: int | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Correct one frame of detector counts and add it, in one pass.
+
+        The optical depth is ``-ln(scale * (counts - dark) / (flat - dark_flat))``.
+
+        Parameters
+        ----------
+        energy_ev : float
+            Energy of the frame in eV.
+        counts : array_like of uint16, shape (rows, cols)
+            Detector counts of the sample frame.
+        dark : array_like, shape (rows, cols)
+            Mean dark of the same exposure.
+        flat : array_like, shape (rows, cols)
+            Mean flat without sample.
+        dark_flat : array_like, shape (rows, cols), optional
+            Mean dark of the flat's exposure; ``dark`` by default.
+        scale : float
+            What makes both comparable: (exposure * incident intensity) of the flat over that of the sample.
+        saturation : int, optional
+            Counts from here on are saturated; the highest value of uint16 by default.
+        weight : float
+            Weight, inversely proportional to the variance of the frame's noise.
+
+        Raises
+        ------
+        EdgeFittingError
+            As :meth:`push`, and for counts that are not uint16 or a scale that is not positive.
+        """
+        energies = check_energies(energy_ev, edge=self._edge)
+        if energies.size != 1:
+            raise EdgeFittingError("push_counts takes one frame and one energy at a time.")
+        weights = check_weights(weight, 1)
+        raw = np.asarray(counts)
+        if raw.dtype.kind != "u" or raw.dtype.itemsize > 2:
+            raise EdgeFittingError(f"counts must be uint16, not {raw.dtype}: use push for optical depths.")
+        if raw.shape != self._shape:
+            raise EdgeFittingError(f"counts has shape {raw.shape} but the fitter was made for {self._shape}.")
+        if not (np.isfinite(scale) and scale > 0):
+            raise EdgeFittingError(f"scale must be positive and finite, not {scale}.")
+        dark_frame = check_frame(dark, self._shape, "dark").ravel()
+        flat_frame = check_frame(flat, self._shape, "flat").ravel()
+        dark_of_flat = (
+            dark_frame if dark_flat is None else check_frame(dark_flat, self._shape, "dark_flat").ravel()
+        )
+        limit = int(np.iinfo(np.uint16).max) if saturation is None else int(saturation)
+        self._estimator.push_counts(
+            float(energies[0]),
+            np.ascontiguousarray(raw, dtype=np.uint16).ravel(),
+            dark_frame,
+            flat_frame,
+            dark_of_flat,
+            float(scale),
+            limit,
+            float(weights[0]),
+        )
+
+    def maps(self) -> EdgeMaps:
+        """Fit what has arrived so far.
+
+        Returns
+        -------
+        EdgeMaps
+            New arrays; pixels that cannot be fitted yet are NaN with a status that says so.
+        """
+        values, status = self._estimator.fit()
+        optical_depth = self._estimator.highest()
+        rows_cols = self._shape
+        soc, soc_sigma, energy, energy_sigma, jump, goodness, noise = (
+            row.reshape(rows_cols) for row in values
+        )
+        return EdgeMaps(
+            soc=soc,
+            soc_sigma=soc_sigma,
+            edge_energy_ev=energy,
+            edge_energy_sigma_ev=energy_sigma,
+            edge_jump=jump,
+            goodness=goodness,
+            status=status.reshape(rows_cols),
+            noise=noise,
+            optical_depth=optical_depth.reshape(rows_cols),
+            edge=self._edge.name,
+            method=self._estimator.name,
+            definition=self._estimator.definition,
+            n_frames=self.n_frames,
+        )
+
+    def warm_up(self) -> None:
+        """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter."""
+        low, high = self._edge.pre_edge_ev[0], self._edge.post_edge_ev[1]
+        if self._references is not None:
+            low, high = float(self._references.energy_ev[0]), float(self._references.energy_ev[-1])
+        small = EdgeFitter((1, 1), edge=self._edge, method=self._method, references=self._references)
+        energies = np.linspace(low, high, 16)
+        small.push(energies, (energies > self._edge.energy_ev).astype(np.float32)[:, None, None])
+        counts = np.full((1, 1), 1000, np.uint16)
+        flat = np.full((1, 1), 2000.0, np.float32)
+        small.push_counts(float(energies[0]), counts, dark=np.zeros_like(flat), flat=flat)
+        small.maps()
+
+
+def fit_stack(
+    energy_ev: ArrayLike,
+    optical_depth: ArrayLike,
+    *,
+    edge: str | Edge = "Ni_K",
+    method: Method = "series",
+    references: ReferenceSeries | None = None,
+    weights: ArrayLike | None = None,
+) -> EdgeMaps:
+    """Fit every pixel of a stack.
+
+    Parameters
+    ----------
+    energy_ev : array_like, shape (n_energy,)
+        Energies in eV, any order, repeats allowed.
+    optical_depth : array_like, shape (n_energy, rows, cols)
+        Optical depth; float32 is used without a copy. NaN marks missing values.
+    edge : str or Edge
+        Edge that was scanned.
+    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"}
+        ``series``: most likely position along the reference series (the default, at the statistical limit).
+        ``half_jump``: normalised absorption crosses one half. ``inflection``: steepest point. ``white_line``: vertex
+        of a parabola through the top. ``lcf``: linear combination of the two end members, calibrated on the members
+        between. ``arctan_gauss``: non-linear fit of an arctan step and a Gaussian white line.
+    references : ReferenceSeries, optional
+        Reference spectra over the energies of the scan. Without them ``soc`` is NaN, and ``series`` moves the
+        stack's own mean spectrum.
+    weights : array_like, shape (n_energy,), optional
+        Weight of each frame, inversely proportional to the variance of its noise.
+
+    Returns
+    -------
+    EdgeMaps
+
+    Raises
+    ------
+    EdgeFittingError
+        For input that cannot be fitted, in one sentence.
+    """
+    resolved = resolve_edge(edge)
+    energies = check_energies(energy_ev, edge=resolved)
+    stack = check_stack(optical_depth, energies.size)
+    rows, cols = stack.shape[1:]
+    fitter = EdgeFitter((rows, cols), edge=resolved, method=method, references=references)
+    # Past the public push, which would copy the stack for the methods that keep frames.
+    fitter._estimator.push(energies, stack.reshape(energies.size, -1), check_weights(weights, energies.size))
+    return fitter.maps()

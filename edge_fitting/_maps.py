@@ -1,0 +1,106 @@
+"""What a fit gives: maps and a status per pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FitStatus(IntEnum):
+    """Why a pixel has the value it has, or none.
+
+    ``OK``, ``BELOW_RANGE`` and ``ABOVE_RANGE`` carry values (see :attr:`has_value`); all others are NaN in
+    every map but ``optical_depth`` and, where it could be measured, ``noise`` and ``edge_jump``.
+    """
+
+    OK = 0
+    #: State below the first reference: extrapolated linearly, NaN beyond a quarter of the series' range.
+    BELOW_RANGE = 1
+    #: State above the last reference: extrapolated linearly, NaN beyond a quarter of the series' range.
+    ABOVE_RANGE = 2
+    #: Every frame so far is missing here (NaN), as for a dead pixel or a pixel out of the field.
+    NO_DATA = 3
+    #: The energies measured so far do not determine the unknowns yet.
+    TOO_FEW_FRAMES = 4
+    #: The same value in every frame.
+    FLAT = 5
+    #: No edge that stands out of the noise.
+    NO_EDGE = 6
+    #: The optical depth steps down at the edge.
+    INVERTED = 7
+    #: Clipped: frames without light, at the camera's limit, or stuck at one maximum.
+    SATURATED = 8
+    #: The edge is there, but the position is not determined to better than half of its range.
+    UNCERTAIN = 9
+    #: The edge is there, but the feature looked for is not inside of its search window.
+    NOT_FOUND = 10
+    #: The non-linear fit did not converge.
+    NOT_CONVERGED = 11
+    #: Set aside by a mask.
+    MASKED = 12
+
+    @property
+    def has_value(self) -> bool:
+        """Whether pixels of this status carry values."""
+        return self <= FitStatus.ABOVE_RANGE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeMaps:
+    """Maps of one fit; NaN means "no value" and ``status`` says why.
+
+    Parameters
+    ----------
+    soc, soc_sigma : ndarray of float32, shape (rows, cols)
+        State of charge on the references' own scale, and its standard deviation.
+    edge_energy_ev, edge_energy_sigma_ev : ndarray of float32, shape (rows, cols)
+        Edge energy by ``definition`` and its standard deviation.
+    edge_jump : ndarray of float32, shape (rows, cols)
+        Height of the edge in optical depth: thickness times concentration.
+    goodness : ndarray of float32, shape (rows, cols)
+        R-factor: squared residual over the squared data, pre-edge line subtracted from both. Smaller is
+        better; noise alone gives about ``(noise / edge_jump)**2``, more than that is misfit.
+    status : ndarray of uint8, shape (rows, cols)
+        A :class:`FitStatus` per pixel.
+    noise : ndarray of float32, shape (rows, cols)
+        Standard deviation of one frame of weight 1, in optical depth, from the residuals.
+    optical_depth : ndarray of float32, shape (rows, cols)
+        Highest optical depth met, for judging stray light.
+    edge, method, definition : str
+        The edge, the method, and in one sentence what "edge energy" means in these maps.
+    n_frames : int
+        Frames that went in.
+    """
+
+    soc: NDArray[np.float32]
+    soc_sigma: NDArray[np.float32]
+    edge_energy_ev: NDArray[np.float32]
+    edge_energy_sigma_ev: NDArray[np.float32]
+    edge_jump: NDArray[np.float32]
+    goodness: NDArray[np.float32]
+    status: NDArray[np.uint8]
+    noise: NDArray[np.float32]
+    optical_depth: NDArray[np.float32]
+    edge: str
+    method: str
+    definition: str
+    n_frames: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, cols = self.status.shape
+        return rows, cols
+
+    @property
+    def has_value(self) -> NDArray[np.bool_]:
+        """Pixels whose status carries values, shape (rows, cols)."""
+        return self.status <= FitStatus.ABOVE_RANGE
+
+    def counts(self) -> dict[str, int]:
+        """Count the pixels of each status that occurs, by its name."""
+        found = np.bincount(self.status.ravel(), minlength=len(FitStatus))
+        return {code.name: int(found[code]) for code in FitStatus if found[code]}

@@ -1,0 +1,219 @@
+"""The estimators behind one interface: some reduce frames as they come, some keep them."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._edges import Edge
+from ._errors import EdgeFittingError
+from ._launch import launch
+from ._maps import FitStatus
+from ._projection_kernels import correct_counts
+from ._reference_series import ReferenceSeries
+from ._series_basis import compile_series
+from ._series_fit import fit_series
+from ._stack_fit import mean_spectrum, merge_repeats
+from ._sufficient_statistics import SufficientStatistics
+
+Method = Literal["series"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+Array = NDArray[np.float64]
+Frame = NDArray[np.float32]
+Values = tuple[NDArray[np.float32], NDArray[np.uint8]]
+
+_SERIES_DEFINITION = (
+    "series: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the reference series at "
+    "the pixel's maximum-likelihood position along it."
+)
+_SHIFT_DEFINITION = (
+    "series: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the scan's own mean "
+    "spectrum, moved along the energy axis to the pixel's maximum-likelihood shift."
+)
+
+
+class Estimator(Protocol):
+    """What :class:`~edge_fitting.EdgeFitter` drives; frames are flat, shape (n_pixels,)."""
+
+    name: str
+    definition: str
+    keeps_frames: bool
+
+    @property
+    def n_frames(self) -> int:
+        """Frames so far."""
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels)."""
+
+    def push_counts(
+        self,
+        energy_ev: float,
+        counts: NDArray[np.uint16],
+        dark: Frame,
+        flat: Frame,
+        dark_flat: Frame,
+        scale: float,
+        saturation: int,
+        weight: float,
+    ) -> None:
+        """Correct and add one frame."""
+
+    def fit(self) -> Values:
+        """Values, shape (7, n_pixels), and status, shape (n_pixels,), of the frames so far."""
+
+    def highest(self) -> Frame:
+        """Highest optical depth met per pixel, NaN without data."""
+
+
+class StreamingSeries:
+    """The series fit from sufficient statistics: frames are let go once they are folded in."""
+
+    name = "series"
+    keeps_frames = False
+
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
+        self.definition = _SERIES_DEFINITION if references.coordinate == "soc" else _SHIFT_DEFINITION
+        self._shape = shape
+        self._basis = compile_series(references)
+        self._statistics = SufficientStatistics(shape[0] * shape[1], self._basis.n_functions)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames so far."""
+        return self._statistics.n_frames
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels)."""
+        projector = self._basis.at(energy_ev)
+        if stack.shape[0] == 1:
+            self._statistics.push(projector[0], stack[0], float(weight[0]))
+        else:
+            self._statistics.push_stack(projector, stack, weight)
+
+    def push_counts(
+        self,
+        energy_ev: float,
+        counts: NDArray[np.uint16],
+        dark: Frame,
+        flat: Frame,
+        dark_flat: Frame,
+        scale: float,
+        saturation: int,
+        weight: float,
+    ) -> None:
+        """Correct and add one frame."""
+        projector = self._basis.at(energy_ev)[0]
+        self._statistics.push_counts(projector, counts, dark, flat, dark_flat, scale, saturation, weight)
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far."""
+        values, status = fit_series(self._statistics, self._basis, self._shape)
+        if self._basis.series.coordinate == "shift_ev":
+            values[:2] = np.nan
+        return values, status
+
+    def highest(self) -> Frame:
+        """Highest optical depth met per pixel, NaN without data."""
+        self._statistics.flush()
+        highest = self._statistics.highest
+        return np.where(np.isfinite(highest), highest, np.float32(np.nan))
+
+
+class KeptStack:
+    """Estimators that need whole spectra: frames are kept until the fit."""
+
+    keeps_frames = True
+
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries | None) -> None:
+        self.name = "series"
+        self.definition = _SHIFT_DEFINITION
+        self._shape = shape
+        self._references = references
+        self._energy_ev: list[Array] = []
+        self._stacks: list[Frame] = []
+        self._weight: list[Array] = []
+
+    @property
+    def n_frames(self) -> int:
+        """Frames so far."""
+        return sum(energy.size for energy in self._energy_ev)
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels); they are kept as they are, not copied."""
+        if self._references is not None:
+            self._references.check_covers(energy_ev)
+        self._energy_ev.append(energy_ev)
+        self._stacks.append(stack)
+        self._weight.append(weight)
+
+    def push_counts(
+        self,
+        energy_ev: float,
+        counts: NDArray[np.uint16],
+        dark: Frame,
+        flat: Frame,
+        dark_flat: Frame,
+        scale: float,
+        saturation: int,
+        weight: float,
+    ) -> None:
+        """Correct and add one frame."""
+        frame = np.empty((1, counts.size), np.float32)
+        bits = frame[0].view(np.int32)
+        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), saturation, bits, frame[0])
+        self.push(np.array([energy_ev]), frame, np.array([weight]))
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far."""
+        n_pixels = self._shape[0] * self._shape[1]
+        if not self._stacks:
+            return no_frames(n_pixels)
+        energies, stack, weights = merge_repeats(self._energy_ev, self._stacks, self._weight)
+        spectrum = mean_spectrum(stack)
+        try:
+            family = ReferenceSeries.shift_family(energies, spectrum)
+        except EdgeFittingError:
+            # No rising edge in the mean: too early in the scan, or nothing there.
+            return no_frames(n_pixels)
+        own = StreamingSeries(self._shape, family)
+        own.push(energies, stack, weights)
+        return own.fit()
+
+    def highest(self) -> Frame:
+        """Highest optical depth met per pixel, NaN without data."""
+        highest = np.full(self._shape[0] * self._shape[1], np.nan, np.float32)
+        for stack in self._stacks:
+            for frame in stack:
+                np.fmax(highest, np.where(np.isfinite(frame), frame, np.float32(np.nan)), out=highest)
+        return highest
+
+
+def no_frames(n_pixels: int) -> Values:
+    """Maps before there is anything to fit."""
+    return np.full((7, n_pixels), np.nan, np.float32), np.full(n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
+
+
+def make_estimator(
+    method: str, edge: Edge, shape: tuple[int, int], references: ReferenceSeries | None
+) -> Estimator:
+    """Build the estimator of that name.
+
+    Raises
+    ------
+    EdgeFittingError
+        If there is no such method, or ``references`` is not a series.
+    """
+    if references is not None and not isinstance(references, ReferenceSeries):
+        raise EdgeFittingError(
+            f"references must be a ReferenceSeries, not {type(references).__name__}: "
+            "make one with ReferenceSeries(energy_ev, mu, soc)."
+        )
+    if method not in METHODS:
+        raise EdgeFittingError(f"unknown method {method!r}: use one of {', '.join(METHODS)}.")
+    if method == "series":
+        return StreamingSeries(shape, references) if references is not None else KeptStack(shape, None)
+    return KeptStack(shape, references)

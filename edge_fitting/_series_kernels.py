@@ -1,0 +1,199 @@
+"""Kernel that finds the most likely state along the series from the sufficient statistics."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from ._maps import FitStatus
+
+_BLOCK = 256
+
+_OK = int(FitStatus.OK)
+_BELOW = int(FitStatus.BELOW_RANGE)
+_ABOVE = int(FitStatus.ABOVE_RANGE)
+_NO_DATA = int(FitStatus.NO_DATA)
+_TOO_FEW = int(FitStatus.TOO_FEW_FRAMES)
+_FLAT = int(FitStatus.FLAT)
+_NO_EDGE = int(FitStatus.NO_EDGE)
+_INVERTED = int(FitStatus.INVERTED)
+_SATURATED = int(FitStatus.SATURATED)
+_UNCERTAIN = int(FitStatus.UNCERTAIN)
+
+
+@nb.njit(cache=True, nogil=True)
+def _solve_block(  # type: ignore[no-untyped-def]
+    sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
+    lo, hi, out, status,
+):  # fmt: skip
+    n_nodes, n_modes = curve.shape
+    size = hi - lo
+    soc_nodes, norm, fisher, power, energy_nodes, energy_slopes = (
+        tables[0], tables[1], tables[2], tables[3], tables[4], tables[5],
+    )  # fmt: skip
+    dof, detect, soc_low, soc_high, widest = limits[0], limits[1], limits[2], limits[3], limits[4]
+    v = np.empty((n_modes, size))
+    power_left = np.empty(size)
+    best = np.full(size, -np.inf)
+    worst = np.full(size, np.inf)
+    where = np.zeros(size, np.int64)
+    g = np.empty(size)
+    s0 = sums[0, lo:hi]
+    s1 = sums[1, lo:hi]
+    q = sums[2 + n_modes, lo:hi]
+    for k in range(n_modes):
+        a0, a1 = line[k, 0], line[k, 1]
+        row = sums[2 + k, lo:hi]
+        vk = v[k]
+        for i in range(size):
+            vk[i] = row[i] - a0 * s0[i] - a1 * s1[i]
+    for i in range(size):
+        power_left[i] = q[i] - (
+            inverse[0, 0] * s0[i] * s0[i]
+            + 2.0 * inverse[0, 1] * s0[i] * s1[i]
+            + inverse[1, 1] * s1[i] * s1[i]
+        )
+    # Coarse scan of the likelihood, all pixels of the block abreast.
+    for node in range(0, n_nodes, stride):
+        c = curve[node, 0]
+        vk = v[0]
+        for i in range(size):
+            g[i] = c * vk[i]
+        for k in range(1, n_modes):
+            c = curve[node, k]
+            vk = v[k]
+            for i in range(size):
+                g[i] += c * vk[i]
+        for i in range(size):
+            where[i] = node if g[i] > best[i] else where[i]
+            best[i] = max(best[i], g[i])
+            worst[i] = min(worst[i], g[i])
+    for i in range(size):
+        pixel = lo + i
+        for m in range(7):
+            out[m, pixel] = np.nan
+        if highest[pixel] == -np.inf:
+            status[pixel] = _SATURATED if saturated[pixel] > 0 else _NO_DATA
+            continue
+        if saturated[pixel] > 1 and saturated[pixel] > 0.05 * n_frames:
+            status[pixel] = _SATURATED
+            continue
+        if at_highest[pixel] >= n_frames:
+            status[pixel] = _FLAT
+            continue
+        # Refine: the derivative changes sign once between the best node's neighbours.
+        a = where[i]
+        slope = 0.0
+        for k in range(n_modes):
+            slope += v[k, i] * tangent[a, k]
+        step = stride if slope > 0.0 else -stride
+        b = a + step
+        out_of_series = b < 0 or b >= n_nodes
+        t = 0.0
+        if not out_of_series:
+            slope_a = slope
+            slope_b = 0.0
+            for k in range(n_modes):
+                slope_b += v[k, i] * tangent[b, k]
+            while abs(b - a) > 1:
+                middle = (a + b) // 2
+                slope = 0.0
+                for k in range(n_modes):
+                    slope += v[k, i] * tangent[middle, k]
+                if (slope > 0.0) == (slope_a > 0.0):
+                    a = middle
+                    slope_a = slope
+                else:
+                    b = middle
+                    slope_b = slope
+            if (slope_a > 0.0) != (slope_b > 0.0):
+                t = slope_a / (slope_a - slope_b)
+        else:
+            b = a
+        peak = 0.0
+        for k in range(n_modes):
+            peak += v[k, i] * ((1.0 - t) * curve[a, k] + t * curve[b, k])
+        peak = max(peak, best[i])
+        # Rounding of float32 data and float64 sums sets the smallest residual that means anything.
+        floor = 1e-14 * q[i]
+        chi2 = max(power_left[i] - peak * peak, floor)
+        noise2 = pooled[pixel] if pooled.size > 1 else chi2 / dof
+        out[6, pixel] = np.sqrt(chi2 / dof)
+        if -worst[i] > peak:
+            chi2_down = max(power_left[i] - worst[i] * worst[i], floor)
+            noise2_down = pooled[pixel] if pooled.size > 1 else chi2_down / dof
+            status[pixel] = _INVERTED if worst[i] * worst[i] > detect * noise2_down else _NO_EDGE
+            continue
+        if not peak * peak > detect * noise2:
+            status[pixel] = _NO_EDGE
+            continue
+        jump = peak / ((1.0 - t) * norm[a] + t * norm[b])
+        in_step = jump * jump * ((1.0 - t) * power[a] + t * power[b])
+        goodness = chi2 / (in_step + chi2)
+        if at_highest[pixel] >= 4 and at_highest[pixel] >= 0.1 * n_frames and goodness > 1e-6:
+            status[pixel] = _SATURATED
+            continue
+        sigma = np.sqrt(noise2 / ((1.0 - t) * fisher[a] + t * fisher[b])) / jump
+        soc = (1.0 - t) * soc_nodes[a] + t * soc_nodes[b]
+        out[4, pixel] = jump
+        out[5, pixel] = goodness
+        if out_of_series:
+            status[pixel] = _BELOW if a == 0 else _ABOVE
+            continue
+        if not sigma < widest:
+            status[pixel] = _UNCERTAIN
+            continue
+        slope = (1.0 - t) * energy_slopes[a] + t * energy_slopes[b]
+        out[0, pixel] = soc
+        out[1, pixel] = sigma
+        out[2, pixel] = (1.0 - t) * energy_nodes[a] + t * energy_nodes[b]
+        out[3, pixel] = abs(slope) * sigma
+        status[pixel] = _BELOW if soc < soc_low else (_ABOVE if soc > soc_high else _OK)
+
+
+@nb.njit(cache=True, nogil=True, parallel=True)
+def solve_series(  # type: ignore[no-untyped-def]
+    sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
+    out, status,
+):  # fmt: skip
+    """Maximise the likelihood along the series for every pixel.
+
+    Parameters
+    ----------
+    sums : float64 (2 + n_modes + 1, n_pixels)
+        Sufficient statistics: offset, slope, modes, squared data.
+    highest, at_highest, saturated : (n_pixels,)
+        As filled by :func:`~edge_fitting._projection_kernels.fold`.
+    line : float64 (n_modes, 2)
+        What eliminates the pre-edge line from the modes: ``G_ul G_ll^-1``.
+    inverse : float64 (2, 2)
+        ``G_ll^-1``.
+    curve, tangent : float64 (n_nodes, n_modes)
+        Coordinates of the series at fine nodes, normalised to unit length in the reduced Gram matrix, and their
+        derivative by the state.
+    tables : float64 (6, n_nodes)
+        State; length of the unnormalised coordinates; Fisher information per unit jump and unit noise; squared
+        reference spectrum; edge energy; its derivative by the state.
+    stride : int
+        Step of the coarse scan; n_nodes - 1 is a multiple of it.
+    n_frames : int
+        Frames per pixel.
+    limits : float64 (5,)
+        Degrees of freedom; detection threshold of (jump / sigma of jump)**2; range of the references (2); widest
+        sigma that still counts as a value.
+    pooled : float64 (n_pixels,) or (1,)
+        Noise variance at weight 1; with one element each pixel's own residual is used.
+    out : float32 (7, n_pixels)
+        soc, its sigma, edge energy, its sigma, jump, R-factor, noise.
+    status : uint8 (n_pixels,)
+        Status codes.
+    """
+    n_pixels = sums.shape[1]
+    blocks = (n_pixels + _BLOCK - 1) // _BLOCK
+    for block in nb.prange(blocks):
+        lo = block * _BLOCK
+        hi = min(lo + _BLOCK, n_pixels)
+        _solve_block(
+            sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits,
+            pooled, lo, hi, out, status,
+        )  # fmt: skip
