@@ -1,1 +1,35 @@
 """From bluesky documents to frames, fitted maps, Tiled and a live plot."""
+
+from callbacks._contract import ScanContract, is_energy_scan, read_contract
+from callbacks._errors import CallbackError, DocumentError, FrameError, ReadingError
+from callbacks._flat_field import FlatFieldBook, ReadyFrame
+from callbacks._frames import FrameRecord, RunFrames
+from callbacks._live_plot import LiveSOCPlot
+from callbacks._live_soc import LiveSOC
+from callbacks._live_spectrum import LiveSpectrum
+from callbacks._publisher import SOCPublisher
+from callbacks._raw_writer import RawRunWriter
+from callbacks._reading import open_soc
+from callbacks._update import FrameSummary, SOCUpdate
+
+__all__ = [
+    "CallbackError",
+    "DocumentError",
+    "FlatFieldBook",
+    "FrameError",
+    "FrameRecord",
+    "FrameSummary",
+    "LiveSOC",
+    "LiveSOCPlot",
+    "LiveSpectrum",
+    "RawRunWriter",
+    "ReadingError",
+    "ReadyFrame",
+    "RunFrames",
+    "SOCPublisher",
+    "SOCUpdate",
+    "ScanContract",
+    "is_energy_scan",
+    "open_soc",
+    "read_contract",
+]

@@ -1,0 +1,175 @@
+"""The analysis of one run: frames in, maps out. No threads here."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from callbacks._contract import ScanContract
+from callbacks._errors import FrameError
+from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
+from callbacks._frames import FrameRecord, RunFrames
+from callbacks._spectra import SampledSpectra, optical_depth
+from callbacks._update import FrameSummary, SOCUpdate
+from edge_fitting import EdgeFitter, ReferenceSeries
+
+
+class RunAnalysis:
+    """Everything about one run that is being analysed.
+
+    Parameters
+    ----------
+    contract : ScanContract
+        What the start document said.
+    references : ReferenceSeries or None
+        Reference spectra of the fit.
+    method : str
+        Estimator, see `edge_fitting.EdgeFitter`.
+    """
+
+    def __init__(self, contract: ScanContract, references: ReferenceSeries | None, method: str) -> None:
+        self.contract = contract
+        self.references = references
+        self.method = method
+        self.exit_status: str | None = None
+        self.final = False
+        self._frames = RunFrames(contract)
+        self._book = FlatFieldBook(contract)
+        self._fitter: EdgeFitter | None = None
+        self._spectra: SampledSpectra | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._kept: dict[tuple[str, int, int], FrameRecord] = {}
+        self._summaries: dict[tuple[str, int, int], FrameSummary] = {}
+        self._history: list[tuple[float, float]] = []
+        self._warnings: list[str] = []
+        self._last_time_s = float(contract.start.get("time", time.time()))
+
+    @property
+    def n_frames(self) -> int:
+        """Number of sample frames in the maps."""
+        return len(self._kept)
+
+    def add(self, name: str, doc: dict[str, Any]) -> bool:
+        """Take one document of the run and return whether the maps have changed.
+
+        Raises
+        ------
+        CallbackError
+            A document or frame that cannot be used; the analysis goes on without it.
+        """
+        if name == "stop":
+            if self.final:
+                return False
+            self.exit_status = doc.get("exit_status")
+            self.final = True
+            for ready in self._book.finish():
+                self._push(ready)
+            self._collect_warnings()
+            return True
+        changed = False
+        for record in self._frames.add(name, doc):
+            if self._shape is None:
+                self._shape = record.image.shape
+            elif record.image.shape != self._shape:
+                raise FrameError(
+                    f"a frame of shape {record.image.shape} came in a run of frames {self._shape}; it is left out"
+                )
+            for ready in self._book.add(record):
+                changed |= self._push(ready)
+            revised = self._book.take_revised()
+            if revised and any(revised & {kept.energy_index, ALL_ENERGIES} for kept in self._kept.values()):
+                self._fit_again()
+                changed = True
+        return changed
+
+    def update(self) -> SOCUpdate | None:
+        """Return the state of the analysis; None before the first frame."""
+        if self._fitter is None or self._spectra is None:
+            return None
+        maps = self._fitter.maps()
+        energies, depths, _ = self._spectra.mean(maps.has_value)
+        sigma = maps.soc_sigma if np.isfinite(maps.soc_sigma).any() else maps.edge_energy_sigma_ev
+        if np.isfinite(sigma).any() and (not self._history or self._history[-1][0] != self.n_frames):
+            self._history.append((float(self.n_frames), float(np.nanmedian(sigma))))
+        return SOCUpdate(
+            raw_uid=self.contract.raw_uid,
+            scan_group=self.contract.scan_group,
+            edge=self.contract.edge,
+            maps=maps,
+            frames_done=self.n_frames,
+            frames_expected=self.contract.frames_expected,
+            final=self.final,
+            exit_status=self.exit_status,
+            xanes=self.contract.xanes,
+            start=self.contract.start,
+            references=self.references,
+            mean_energy_ev=energies,
+            mean_od=depths,
+            history=np.asarray(self._history, float).reshape(-1, 2),
+            frames=tuple(self._summaries.values()),
+            warnings=tuple(dict.fromkeys(self._warnings)),
+            time_s=self._last_time_s,
+        )
+
+    def _push(self, ready: ReadyFrame) -> bool:
+        record = ready.record
+        before = self._kept.get(record.slot)
+        if before is not None and record.attempt <= before.attempt:
+            return False
+        if before is None:
+            self._fit(ready)
+        self._kept[record.slot] = record
+        if before is not None:
+            self._fit_again()
+        self._last_time_s = max(self._last_time_s, record.time_s)
+        return True
+
+    def _fit(self, ready: ReadyFrame) -> None:
+        record = ready.record
+        if self._fitter is None or self._spectra is None:
+            shape = (int(record.image.shape[0]), int(record.image.shape[1]))
+            self._fitter = EdgeFitter(
+                shape, edge=self.contract.edge, method=self.method, references=self.references
+            )
+            self._spectra = SampledSpectra(shape, len(self.contract.energies_ev))
+            self._zero = np.zeros(shape, np.float32)  # the flats have their dark subtracted already
+        weight = record.exposure_s / self.contract.median_exposure_s
+        if record.image.dtype == np.uint16:
+            self._fitter.push_counts(
+                record.energy_ev,
+                record.image,
+                dark=ready.dark,
+                flat=ready.flat,
+                dark_flat=self._zero,
+                scale=ready.scale,
+                weight=weight,
+            )
+        else:
+            depth = optical_depth(ready).reshape(record.image.shape)
+            self._fitter.push(record.energy_ev, depth, weight)
+        mean_od, bad = self._spectra.add(ready)
+        self._summaries[record.slot] = FrameSummary(
+            energy_index=record.energy_index,
+            repeat=record.repeat,
+            attempt=record.attempt,
+            seq_num=record.seq_num,
+            energy_ev=record.energy_ev,
+            exposure_s=record.exposure_s,
+            i0=record.i0,
+            mean_od=mean_od,
+            bad_pixels=bad,
+            time_s=record.time_s,
+        )
+
+    def _fit_again(self) -> None:
+        """Fit all frames from the beginning: a sum cannot forget the frame that has been taken again."""
+        self._fitter = self._spectra = None
+        self._summaries.clear()
+        for record in self._kept.values():
+            self._fit(self._book.join(record))
+
+    def _collect_warnings(self) -> None:
+        self._warnings += self._book.warnings
+        missing = self.contract.frames_expected - self.n_frames
+        if missing > 0:
+            self._warnings.append(f"{missing} of {self.contract.frames_expected} frames are missing")

@@ -1,0 +1,110 @@
+"""The contract in the start document: what a run says about its own energy scan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from callbacks._errors import DocumentError
+from edge_fitting import EDGES, ReferenceSeries
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ScanContract:
+    """The ``xanes`` part of a start document, checked.
+
+    Attributes
+    ----------
+    raw_uid, scan_group : str
+        Uid of the run, and of the measurement it belongs to.
+    edge : str
+        Key of `edge_fitting.EDGES`.
+    energies_ev, exposure_s : tuple of float
+        Planned energies and exposures in the order of acquisition.
+    repeats : int
+        Frames per energy.
+    n_flats : int
+        Open-beam frames per energy, or in all.
+    pixel_size_nm : float or None
+        Pixel size at the sample.
+    references : ReferenceSeries or None
+        Reference spectra with known state of charge.
+    devices : mapping
+        Names of camera, energy axis and I0 (None without).
+    xanes, start : mapping
+        The documents themselves.
+    """
+
+    raw_uid: str
+    scan_group: str
+    edge: str
+    energies_ev: tuple[float, ...]
+    exposure_s: tuple[float, ...]
+    repeats: int
+    n_flats: int
+    pixel_size_nm: float | None
+    references: ReferenceSeries | None
+    devices: Mapping[str, str | None]
+    xanes: Mapping[str, Any] = field(repr=False)
+    start: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def frames_expected(self) -> int:
+        """Number of sample frames of the whole run."""
+        return len(self.energies_ev) * self.repeats
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the sample is a bulk standard of known state of charge."""
+        return "standard" in self.start
+
+    @property
+    def median_exposure_s(self) -> float:
+        """Exposure that counts as weight one."""
+        return float(np.median(self.exposure_s))
+
+
+def is_energy_scan(start: Mapping[str, Any]) -> bool:
+    """Return whether a start document opens an energy scan of ours."""
+    return isinstance(start.get("xanes"), Mapping)
+
+
+def read_contract(start: Mapping[str, Any]) -> ScanContract:
+    """Read the contract from a start document.
+
+    Raises
+    ------
+    DocumentError
+        Where a part is missing, of another schema version, or names an unknown edge.
+    """
+    uid = str(start["uid"])
+    xanes = start["xanes"]
+    version = xanes.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise DocumentError(
+            f"run {uid[:8]} follows version {version!r} of the xanes contract and this software "
+            f"version {SCHEMA_VERSION}; analyse it with the release that recorded it"
+        )
+    missing = [key for key in ("edge", "energies_ev", "exposure_s", "devices") if key not in xanes]
+    if missing:
+        raise DocumentError(f"the start document of run {uid[:8]} lacks xanes.{', xanes.'.join(missing)}")
+    if xanes["edge"] not in EDGES:
+        raise DocumentError(f"run {uid[:8]} names the edge {xanes['edge']!r}; known are {', '.join(EDGES)}")
+    references = xanes.get("references")
+    return ScanContract(
+        raw_uid=uid,
+        scan_group=str(start.get("scan_group", uid)),
+        edge=xanes["edge"],
+        energies_ev=tuple(float(value) for value in xanes["energies_ev"]),
+        exposure_s=tuple(float(value) for value in xanes["exposure_s"]),
+        repeats=int(xanes.get("repeats", 1)),
+        n_flats=int(xanes.get("n_flats", 1)),
+        pixel_size_nm=None if xanes.get("pixel_size_nm") is None else float(xanes["pixel_size_nm"]),
+        references=None if references is None else ReferenceSeries.from_dict(references),
+        devices=dict(xanes["devices"]),
+        xanes=xanes,
+        start=start,
+    )

@@ -1,0 +1,17 @@
+"""What can go wrong between a document and a published map."""
+
+
+class CallbackError(RuntimeError):
+    """A run that cannot be analysed, or a result that cannot be delivered or read; the text says what to do."""
+
+
+class DocumentError(CallbackError):
+    """A document that does not say what the analysis needs (no ``xanes`` contract, no image, ...)."""
+
+
+class FrameError(CallbackError):
+    """A frame that cannot be used: another shape, no flat field, a file that never came."""
+
+
+class ReadingError(CallbackError):
+    """Maps that cannot be found or read back from Tiled."""

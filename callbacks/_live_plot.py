@@ -1,0 +1,130 @@
+"""The live plot: a window where there is a display, a picture file that is refreshed where there is none."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from callbacks._errors import CallbackError
+from callbacks._picture import FIGURE_SIZE_IN, draw
+from callbacks._update import SOCUpdate
+from callbacks._worker import LatestWins
+
+_DPI = 110
+_WINDOW_PERIOD_MS = 500
+
+
+class LiveSOCPlot:
+    """Draws each `SOCUpdate`: state of charge, its sigma, histogram, mean spectrum with its fit, and progress.
+
+    Subscribe it to a `LiveSOC`. Nothing is drawn on the RunEngine's thread: the window is drawn by a timer of the
+    display's event loop, the file on a thread of its own, and both skip what a newer update has overtaken.
+
+    Parameters
+    ----------
+    path : Path, optional
+        PNG that is replaced as a whole with each update, so that a viewer never sees half of one. The final
+        picture of each edge of a measurement of several edges is kept beside it, as ``<name>-<edge>.png``.
+    show : bool, optional
+        Whether to open a window; by default where there is a display. Create the plot in the main thread then.
+
+    Raises
+    ------
+    CallbackError
+        Neither a display nor a path, or a folder that cannot be written.
+    """
+
+    def __init__(self, path: Path | str | None = None, *, show: bool | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        show = has_display() if show is None else show
+        if self.path is None and not show:
+            raise CallbackError("there is no display to draw on; give the path of a PNG to be written instead")
+        if self.path is not None:
+            _check_folder(self.path.parent)
+        self._window = _Window() if show else None
+        self._runner: LatestWins[SOCUpdate] = LatestWins(self._take, "SOC plot")
+
+    def __call__(self, update: SOCUpdate) -> None:
+        """Take note of an update."""
+        self._runner.offer(update.raw_uid, update)
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong."""
+        return self._runner.errors
+
+    def render(self, update: SOCUpdate) -> Figure:
+        """Draw an update on a figure of its own and return it."""
+        figure = Figure(figsize=FIGURE_SIZE_IN, dpi=_DPI)
+        FigureCanvasAgg(figure)
+        draw(figure, update)
+        return figure
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until what was handed over is drawn."""
+        self._runner.wait(timeout_s)
+
+    def close(self) -> None:
+        """Draw what was handed over, then stop. A window stays open."""
+        self._runner.close()
+
+    def _take(self, update: SOCUpdate) -> None:
+        if self._window is not None:
+            self._window.latest = update
+        if self.path is None:
+            return
+        figure = self.render(update)
+        _write(figure, self.path)
+        if update.final and len(update.start.get("edges", ())) > 1:
+            _write(figure, self.path.with_stem(f"{self.path.stem}-{update.edge}"))
+
+
+class _Window:
+    """A figure of pyplot that a timer of its event loop redraws when there is something new."""
+
+    def __init__(self) -> None:
+        import matplotlib.pyplot as plt  # chooses a backend, which only a window needs
+
+        self.latest: SOCUpdate | None = None
+        self._drawn: SOCUpdate | None = None
+        self._figure = plt.figure("state of charge", figsize=FIGURE_SIZE_IN)
+        self._timer: Any = self._figure.canvas.new_timer(interval=_WINDOW_PERIOD_MS)
+        self._timer.add_callback(self.refresh)
+        self._timer.start()
+        plt.show(block=False)
+
+    def refresh(self) -> None:
+        """Draw the latest update if it is not what is shown."""
+        update = self.latest
+        if update is not None and update is not self._drawn:
+            draw(self._figure, update)
+            self._figure.canvas.draw_idle()
+            self._drawn = update
+
+
+def has_display() -> bool:
+    """Return whether a window can be opened."""
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CallbackError(
+            f"cannot write the picture into {folder} ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _write(figure: Figure, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    figure.savefig(unfinished, format="png")
+    unfinished.replace(path)

@@ -1,0 +1,187 @@
+"""Live state-of-charge maps from the documents of a scan."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from callbacks._analysis import RunAnalysis
+from callbacks._contract import ScanContract, is_energy_scan, read_contract
+from callbacks._errors import CallbackError
+from callbacks._routing import RunRouting
+from callbacks._update import SOCUpdate
+from callbacks._worker import DocumentWorker, LatestWins, Throttle
+from edge_fitting import ReferenceSeries
+
+Subscriber = Callable[[SOCUpdate], object]
+
+_KEPT_MAP_BYTES = 2**30
+
+
+class LiveSOC(DocumentWorker):
+    """Fits every pixel while the frames arrive, and tells its subscribers.
+
+    Subscribe it to a RunEngine. Calling it with a document costs microseconds and never raises: the frames are
+    corrected and fitted on a thread of its own, and each subscriber is called on another. When frames come faster
+    than maps can be made, maps are made less often; no frame is left out. Several runs may be open at once.
+
+    Parameters
+    ----------
+    references : ReferenceSeries or mapping of edge name to ReferenceSeries, optional
+        Spectra of known state of charge. By default those in the start document of each run.
+    method : str
+        Estimator of `edge_fitting.EdgeFitter`; a run without references falls back to ``half_jump``, which gives
+        the edge energy and no state of charge.
+    subscribers : sequence of callables
+        Called with a `SOCUpdate`.
+    update_period_s : float
+        Least time between two updates of one run. There is always a final one after the stop document.
+    """
+
+    def __init__(
+        self,
+        references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
+        *,
+        method: str = "series",
+        subscribers: Sequence[Subscriber] = (),
+        update_period_s: float = 0.5,
+    ) -> None:
+        self._references = references
+        self._method = method
+        self._update_period_s = update_period_s
+        self._routing = RunRouting()
+        self._runs: dict[str, RunAnalysis] = {}
+        self._throttles: dict[str, Throttle] = {}
+        self._changed: set[str] = set()
+        self._latest: OrderedDict[str, SOCUpdate] = OrderedDict()
+        self._runners: list[LatestWins[SOCUpdate]] = []
+        for subscriber in subscribers:
+            self.subscribe(subscriber)
+        super().__init__("live SOC analysis")
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call a function with every `SOCUpdate` from now on, on a thread of its own; a slow one gets fewer."""
+        name = getattr(subscriber, "__name__", type(subscriber).__name__)
+        self._runners.append(LatestWins(subscriber, f"SOC subscriber {name}"))
+
+    def latest(self, uid: str | None = None) -> SOCUpdate:
+        """Return the last update of a run, by default of the run that was updated last.
+
+        Raises
+        ------
+        CallbackError
+            No such run has been analysed here (or so long ago that its maps are only in Tiled).
+        """
+        held = dict(self._latest)
+        if uid is None and held:
+            return next(reversed(held.values()))
+        if uid is None or uid not in held:
+            raise CallbackError(
+                f"no maps of {'any run' if uid is None else f'run {uid[:8]}'} are held here; "
+                "read them back from Tiled with open_soc"
+            )
+        return held[uid]
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until everything received is fitted and every subscriber has had the outcome.
+
+        Raises
+        ------
+        CallbackError
+            When that takes longer than ``timeout_s``.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        super().wait(timeout_s)
+        for runner in self._runners:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            if not runner.wait(left):
+                raise CallbackError(f"a subscriber has not returned after {timeout_s:g} s; wait longer")
+
+    def close(self) -> None:
+        """Fit what has been received, tell the subscribers, and stop."""
+        super().close()
+        for runner in self._runners:
+            runner.close()
+
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        uid = self._routing.run_of(name, doc)
+        if name == "start":
+            if is_energy_scan(doc) and uid not in self._runs:
+                self._open(read_contract(doc))
+            return
+        run = self._runs.get(uid or "")
+        if run is None:
+            return
+        try:
+            if run.add(name, doc):
+                self._changed.add(run.contract.raw_uid)
+        finally:
+            if name == "stop":
+                self._tell(run)
+                self._runs.pop(run.contract.raw_uid, None)
+                self._throttles.pop(run.contract.raw_uid, None)
+                self._routing.forget(run.contract.raw_uid)
+
+    def _open(self, contract: ScanContract) -> None:
+        references = self._references_for(contract)
+        method = self._method
+        if references is None and method in _NEED_REFERENCES:
+            if contract.is_standard:
+                return  # its mean spectrum is what is wanted of it, see LiveSpectrum
+            method = "half_jump"
+        self._runs[contract.raw_uid] = RunAnalysis(contract, references, method)
+        self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
+
+    def _references_for(self, contract: ScanContract) -> ReferenceSeries | None:
+        if isinstance(self._references, ReferenceSeries):
+            return self._references
+        if self._references is not None and contract.edge in self._references:
+            return self._references[contract.edge]
+        return contract.references
+
+    def _idle(self) -> float | None:
+        """Make the maps that are due; say when the next ones are."""
+        delay: float | None = None
+        for uid in tuple(self._changed):
+            due_in = self._throttles[uid].due_in(busy=self.backlog > 0)
+            if due_in <= 0:
+                self._tell(self._runs[uid])
+            else:
+                delay = due_in if delay is None else min(delay, due_in)
+        return delay
+
+    def _before_barrier(self) -> None:
+        for uid in tuple(self._changed):
+            self._tell(self._runs[uid])
+
+    def _tell(self, run: RunAnalysis) -> None:
+        uid = run.contract.raw_uid
+        self._changed.discard(uid)
+        began = time.monotonic()
+        update = run.update()
+        self._throttles[uid].did(time.monotonic() - began)
+        if update is None:
+            if run.final:
+                raise CallbackError(
+                    f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted;"
+                    " its documents hold no sample frame with a flat field"
+                )
+            return
+        self._keep(update)
+        for runner in self._runners:
+            runner.offer(uid, update)
+
+    def _keep(self, update: SOCUpdate) -> None:
+        self._latest[update.raw_uid] = update
+        self._latest.move_to_end(update.raw_uid)
+        held = sum(_map_bytes(kept) for kept in self._latest.values())
+        while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
+            _, dropped = self._latest.popitem(last=False)
+            held -= _map_bytes(dropped)
+
+
+def _map_bytes(update: SOCUpdate) -> int:
+    return 8 * int(update.maps.soc.nbytes)
+
+
+_NEED_REFERENCES = frozenset({"series"})

@@ -1,0 +1,93 @@
+"""Mean spectra: optical depth against energy over a sample of the pixels, kept while the frames come."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from callbacks._flat_field import ReadyFrame
+
+Spectrum = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+_KEPT_VALUES = 2_000_000
+_LARGEST_SAMPLE = 16_384
+
+
+def optical_depth(
+    ready: ReadyFrame, pixels: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice = slice(None)
+) -> npt.NDArray[np.float32]:
+    """Return the optical depth of a frame at some of its pixels (flat indices, mask, or all), NaN where it has none.
+
+    Pixels at the limit of an integer camera count as having none.
+    """
+    image = ready.record.image.reshape(-1)[pixels]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (image - ready.dark.reshape(-1)[pixels]) / ready.flat.reshape(-1)[pixels]
+        depth = -np.log(ratio * np.float32(ready.scale))
+    depth[~np.isfinite(depth)] = np.nan
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        depth[image == np.iinfo(image.dtype).max] = np.nan
+    return depth
+
+
+@dataclass
+class _Energy:
+    energy_sum: float = 0.0
+    frames: int = 0
+    depth_sum: npt.NDArray[np.float32] | None = None
+
+
+class SampledSpectra:
+    """Optical depth of a regular sample of the pixels at every energy: spectra over any mask, at bounded memory.
+
+    Parameters
+    ----------
+    shape : (rows, cols)
+        Shape of the frames.
+    n_energies : int
+        Planned number of energies.
+    """
+
+    def __init__(self, shape: tuple[int, int], n_energies: int) -> None:
+        wanted = min(_LARGEST_SAMPLE, max(_KEPT_VALUES // max(n_energies, 1), 256))
+        step = max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / wanted))))
+        rows, cols = np.meshgrid(
+            np.arange(step // 2, shape[0], step), np.arange(step // 2, shape[1], step), indexing="ij"
+        )
+        self.pixels: npt.NDArray[np.intp] = (rows * shape[1] + cols).ravel()
+        self._energies: dict[int, _Energy] = {}
+
+    def add(self, ready: ReadyFrame) -> tuple[float, int]:
+        """Add a frame; return its mean optical depth and its bad pixels."""
+        depth = optical_depth(ready, self.pixels)
+        entry = self._energies.setdefault(ready.record.energy_index, _Energy())
+        entry.energy_sum += ready.record.energy_ev
+        entry.frames += 1
+        entry.depth_sum = depth if entry.depth_sum is None else entry.depth_sum + depth
+        good = np.isfinite(depth)
+        return float(depth[good].mean()) if good.any() else np.nan, int(depth.size - good.sum())
+
+    def mean(self, mask: npt.NDArray[np.bool_] | None = None) -> Spectrum:
+        """Return energies, mean optical depth and its standard error over the sampled pixels of a mask.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, (rows, cols), optional
+            Pixels to average; all where it holds none of the sample.
+        """
+        chosen = np.ones(self.pixels.size, bool) if mask is None else mask.reshape(-1)[self.pixels]
+        if not chosen.any():
+            chosen[:] = True
+        energies, depths, errors = [], [], []
+        for entry in self._energies.values():
+            if entry.depth_sum is None:
+                continue
+            values = entry.depth_sum[chosen] / entry.frames
+            good = values[np.isfinite(values)]
+            if not good.size:
+                continue
+            energies.append(entry.energy_sum / entry.frames)
+            depths.append(float(good.mean(dtype=np.float64)))
+            errors.append(float(good.std(dtype=np.float64)) / np.sqrt(good.size))
+        order = np.argsort(energies)
+        return np.asarray(energies)[order], np.asarray(depths)[order], np.asarray(errors)[order]

@@ -1,0 +1,229 @@
+"""Threads that take work off the RunEngine's: documents in order, and the latest result only."""
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from callbacks._errors import CallbackError
+
+logger = logging.getLogger("nimco.callbacks")
+
+Result = TypeVar("Result")
+
+
+class DocumentWorker(ABC):
+    """A subscriber of a RunEngine that only takes note, and does the work on a thread of its own.
+
+    Calling it with a document costs microseconds and never raises. An error while a document is worked on is kept in
+    `errors`, logged once per kind, and costs nothing but that document.
+
+    Parameters
+    ----------
+    name : str
+        Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.errors: list[Exception] = []
+        self._name = name
+        self._said: set[str] = set()
+        self._queue: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        """Take note of one document."""
+        self._queue.put((str(name), doc))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until every document received so far has been worked on.
+
+        Raises
+        ------
+        CallbackError
+            When that takes longer than ``timeout_s``.
+        """
+        if not self._thread.is_alive():
+            return
+        done = threading.Event()
+        self._queue.put((_BARRIER, done))
+        if not done.wait(timeout_s):
+            raise CallbackError(
+                f"{self._name} is still {self._queue.qsize()} documents behind after {timeout_s:g} s; wait longer"
+            )
+
+    def close(self) -> None:
+        """Work on everything received, then stop. A closed worker ignores documents."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put((_END, None))
+        self._thread.join()
+
+    @property
+    def backlog(self) -> int:
+        """Number of documents that wait."""
+        return self._queue.qsize()
+
+    @abstractmethod
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        """Work on one document (worker thread)."""
+
+    def _idle(self) -> float | None:
+        """Do what is due between documents; return in how many seconds to be called again (None: not at all)."""
+        return None
+
+    def _started(self) -> None:
+        """Prepare on the worker thread."""
+
+    def _run(self) -> None:
+        self._guarded(self._started)
+        while True:
+            delay = self._guarded(self._idle)
+            try:
+                name, doc = self._queue.get(timeout=delay)
+            except Empty:
+                continue
+            if name is _END:
+                return
+            if name is _BARRIER:
+                self._guarded(self._before_barrier)
+                doc.set()
+                continue
+            self._guarded(self._handle, name, doc)
+
+    def _before_barrier(self) -> None:
+        """Finish what `wait` promises (worker thread)."""
+
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self._note(error)
+            return None
+
+    def _note(self, error: Exception) -> None:
+        """Keep an error and say it once."""
+        self.errors.append(error)
+        del self.errors[:-_KEPT_ERRORS]
+        text = f"{type(error).__name__}: {error}"
+        if text not in self._said:
+            self._said.add(text)
+            expected = isinstance(error, CallbackError)
+            logger.error("%s: %s", self._name, error if expected else text, exc_info=None if expected else error)
+
+
+class LatestWins(Generic[Result]):
+    """Calls a function on a thread of its own with the latest offer of each key; older offers are shed.
+
+    An offer marked ``keep`` is never shed by a later one that is not. A function that raises is logged once per kind
+    of error and called again with the next offer.
+
+    Parameters
+    ----------
+    function : callable
+        Gets the offer.
+    name : str
+        Name of the thread.
+    """
+
+    def __init__(self, function: Callable[[Result], object], name: str) -> None:
+        self._function = function
+        self._name = name
+        self._offers: dict[Hashable, Result] = {}
+        self._changed = threading.Condition()
+        self._busy = False
+        self._ending = False
+        self._said: set[str] = set()
+        self.errors: list[Exception] = []
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def offer(self, key: Hashable, result: Result) -> None:
+        """Hand over a result; costs microseconds."""
+        with self._changed:
+            self._offers[key] = result
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is on offer and the function has returned; False when that takes too long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._offers and not self._busy, timeout_s)
+
+    def close(self) -> None:
+        """Hand over what is on offer, then stop."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._offers or self._ending)
+                if not self._offers:
+                    return
+                key = next(iter(self._offers))
+                result = self._offers.pop(key)
+                self._busy = True
+            try:
+                self._function(result)
+            except Exception as error:
+                self.errors.append(error)
+                del self.errors[:-_KEPT_ERRORS]
+                text = f"{type(error).__name__}: {error}"
+                if text not in self._said:
+                    self._said.add(text)
+                    logger.exception("%s failed; the scan and the other subscribers go on", self._name)
+            finally:
+                del result
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+
+class Throttle:
+    """Says when something expensive may be done again.
+
+    Parameters
+    ----------
+    period_s : float
+        Least time between two of them.
+    share : float
+        Largest share of the time they may take while there is other work to do.
+    """
+
+    def __init__(self, period_s: float, share: float = 0.1) -> None:
+        self._period_s = period_s
+        self._share = share
+        self._done = -float("inf")
+        self._cost_s = 0.0
+
+    def due_in(self, *, busy: bool) -> float:
+        """Return the seconds to wait still; 0 or less when it is due."""
+        pause = max(self._period_s, self._cost_s / self._share) if busy else self._period_s
+        return self._done + pause - time.monotonic()
+
+    def did(self, cost_s: float) -> None:
+        """Note that it has been done and how long that took."""
+        self._done = time.monotonic()
+        self._cost_s = cost_s
+
+
+_END = "<end>"
+_BARRIER = "<barrier>"
+_KEPT_ERRORS = 100

@@ -1,0 +1,132 @@
+"""The process behind `TiledServer`: a catalog in one directory, served on a socket that the parent has bound.
+
+Run as ``python _server_process.py DIRECTORY FD [READABLE_FOLDER ...]``. The API key comes in as the first line of standard input, so
+that it shows neither in the list of processes nor in the environment; the end of standard input ends the server.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from bluesky_tiled_plugins.exporters import json_seq_exporter
+from cachetools import TTLCache
+from sqlalchemy.ext.asyncio import create_async_engine
+from tiled.alembic_utils import stamp_head
+from tiled.catalog import from_uri as catalog_from_uri
+from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
+from tiled.catalog.core import initialize_database
+from tiled.config import Authentication
+from tiled.media_type_registration import default_serialization_registry
+from tiled.server.app import build_app
+from tiled.server.streaming import StreamingCache, TTLCacheDatastore, register_datastore
+from tiled.utils import ensure_specified_sql_driver
+
+CATALOG_FILE = "catalog.db"
+TABLES_FILE = "tables.db"
+ARRAYS_FOLDER = "arrays"
+LOG_FILE = "server.log"
+
+_STREAM_CACHE_BYTES = 256 * 2**20
+_STREAM_CACHE_NODES = 4096
+_STREAM_TTL_S = 3600
+_ROUTE_STREAMS = "nimco-memory"
+
+
+class BoundedDatastore(TTLCacheDatastore):
+    """Tiled's in-memory stream cache, bounded in bytes rather than in messages.
+
+    A message is a small table row or a 16 MB map: a bound on their number either loses rows or fills the memory.
+    Sequence counters are kept for many nodes, because a counter that is forgotten starts again at one and its
+    subscribers then ignore everything.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__({"maxsize": _STREAM_CACHE_NODES, "seq_ttl": 24 * _STREAM_TTL_S, **settings})
+        self._data_cache = TTLCache(
+            maxsize=_STREAM_CACHE_BYTES,
+            ttl=_STREAM_TTL_S,
+            getsizeof=lambda message: len(message.get("payload", b"")) + 1024,
+        )
+
+
+def initialise_catalog(database: str) -> None:
+    """Create the tables of a new catalog (what ``tiled catalog init`` does, without a process of its own)."""
+
+    async def create() -> None:
+        engine = create_async_engine(database)
+        try:
+            await initialize_database(engine)
+        finally:
+            await engine.dispose()
+
+    asyncio.run(create())
+    stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, database)
+
+
+def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.Server:
+    """Assemble the application over the catalog in ``directory``."""
+    catalog_path = directory / CATALOG_FILE
+    if not catalog_path.exists():
+        # Created under another name first: a catalog that exists is a catalog that is complete.
+        unfinished = directory / f"{CATALOG_FILE}.new"
+        unfinished.unlink(missing_ok=True)
+        initialise_catalog(ensure_specified_sql_driver(str(unfinished)))
+        unfinished.rename(catalog_path)
+    (directory / ARRAYS_FOLDER).mkdir(exist_ok=True)
+    catalog = catalog_from_uri(
+        ensure_specified_sql_driver(str(catalog_path)),
+        writable_storage=[str(directory / ARRAYS_FOLDER), f"sqlite:///{directory / TABLES_FILE}"],
+        readable_storage=readable,
+        adapters_by_mimetype=None,
+    )
+    register_datastore(_ROUTE_STREAMS)(BoundedDatastore)
+    catalog.context.streaming_cache = StreamingCache({"datastore": _ROUTE_STREAMS})
+    registry = default_serialization_registry
+    registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
+    app = build_app(
+        catalog,
+        authentication=Authentication(single_user_api_key=api_key),
+        serialization_registry=registry,
+    )
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        log_config=None,
+        access_log=False,  # request lines may carry a key
+        ws_per_message_deflate=False,  # compressing a map costs five times its transfer
+        timeout_graceful_shutdown=3,
+    )
+    return uvicorn.Server(config)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    directory, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    readable = sys.argv[3:]
+    api_key = sys.stdin.readline().strip()
+    logging.basicConfig(
+        filename=directory / LOG_FILE,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # Ctrl-C in the terminal is for the scan; the server ends when the session that started it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = build_server(directory, api_key, readable)
+    listening = socket.socket(fileno=descriptor)
+
+    def stop_with_the_parent() -> None:
+        sys.stdin.read()
+        server.should_exit = True
+
+    threading.Thread(target=stop_with_the_parent, daemon=True).start()
+    asyncio.run(server.serve(sockets=[listening]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+import threading
+
+import numpy as np
+import pytest
+
+from callbacks import CallbackError, LiveSOC, LiveSpectrum
+
+
+def play(live, documents):
+    for name, doc in documents:
+        live(name, doc)
+
+
+def error_of(update, scan):
+    return float(np.sqrt(np.nanmean((update.maps.soc - scan.soc) ** 2)))
+
+
+def analyse(documents, **options):
+    with LiveSOC(**options) as live:
+        play(live, documents)
+        live.wait(60)
+        return live.latest(documents[0][1]["uid"]), live
+
+
+def test_the_map_is_the_truth(scan_documents):
+    scan = scan_documents()
+    update, live = analyse(scan.run())
+    assert live.errors == []
+    assert update.final
+    assert update.complete
+    assert update.frames_done == scan.energies_ev.size
+    assert update.maps.has_value.all()
+    assert error_of(update, scan) < 0.01
+    assert update.exit_status == "success"
+    assert np.allclose(update.mean_energy_ev, scan.energies_ev)
+    expected = 0.3 - 1e-4 * (8340 - 8340) + np.mean(scan.jump * scan.spectrum(8340.0, scan.soc))
+    assert np.interp(8340, update.mean_energy_ev, update.mean_od) == pytest.approx(expected, abs=0.05)
+
+
+def test_maps_come_while_the_frames_arrive_and_a_final_one_after_the_stop(scan_documents):
+    documents = scan_documents().run()
+    updates = []
+    seen = threading.Event()
+
+    def subscriber(update):
+        updates.append(update)
+        seen.set()
+
+    with LiveSOC(subscribers=[subscriber], update_period_s=0.0) as live:
+        play(live, documents[: len(documents) // 2])
+        assert seen.wait(60)
+        assert not updates[-1].final
+        play(live, documents[len(documents) // 2 :])
+        live.wait(60)
+    assert [update.final for update in updates] == [False] * (len(updates) - 1) + [True]
+    done = [update.frames_done for update in updates]
+    assert done == sorted(done)
+    assert updates[-1].history.shape[1] == 2
+
+
+def test_replayed_documents_change_nothing(scan_documents):
+    scan = scan_documents()
+    documents = scan.run()
+    doubled = [document for document in documents[:-1] for _ in range(2)] + [documents[-1]]
+    once, _ = analyse(documents)
+    twice, live = analyse(doubled)
+    assert live.errors == []
+    assert twice.frames_done == once.frames_done
+    assert np.array_equal(twice.maps.soc, once.maps.soc, equal_nan=True)
+
+
+def test_a_frame_taken_again_replaces_the_first(scan_documents):
+    scan = scan_documents()
+    steps = scan.steps()
+    spoiled = scan.frame(18) // 3  # the beam went away during the exposure
+    place = next(place for place, step in enumerate(steps) if step[:2] == ("primary", 18))
+    again = [*steps[:place], ("primary", 18, spoiled), (*steps[place], {"xanes_attempt": 1}), *steps[place + 1 :]]
+    update, live = analyse(scan.run(again))
+    clean, _ = analyse(scan.run(steps))
+    assert live.errors == []
+    assert update.frames_done == scan.energies_ev.size
+    assert np.allclose(update.maps.soc, clean.maps.soc, atol=1e-5, equal_nan=True)
+    assert [frame.attempt for frame in update.frames if frame.energy_index == 18] == [1]
+
+
+def test_an_earlier_attempt_that_comes_late_is_ignored(scan_documents):
+    scan = scan_documents()
+    steps = scan.steps()
+    steps = [(*step, {"xanes_attempt": 1}) if step[:2] == ("primary", 5) else step for step in steps]
+    steps.append(("primary", 5, scan.frame(5) // 3))
+    update, _ = analyse(scan.run(steps))
+    assert error_of(update, scan) < 0.01
+
+
+def test_flats_taken_again_after_their_frames_count(scan_documents):
+    scan = scan_documents()
+    steps = [*scan.steps(), ("flat", 12, scan.flat(), {"xanes_attempt": 1})]
+    spoiled = [
+        ("flat", 12, (scan.flat() // 2)) if step[:2] == ("flat", 12) and len(step) == 3 else step for step in steps
+    ]
+    update, _ = analyse(scan.run(spoiled))
+    assert error_of(update, scan) < 0.01
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_the_order_of_the_frames_does_not_matter(scan_documents, order):
+    scan = scan_documents()
+    steps = scan.steps()
+    mixed = steps[::-1] if order == "reversed" else [steps[i] for i in np.random.default_rng(1).permutation(len(steps))]
+    update, live = analyse(scan.run(mixed))
+    assert live.errors == []
+    assert update.frames_done == scan.energies_ev.size
+    assert error_of(update, scan) < 0.01
+
+
+def test_an_aborted_scan_gives_a_partial_map(scan_documents):
+    scan = scan_documents()
+    steps = scan.steps()
+    update, _ = analyse(scan.run(steps[: int(len(steps) * 0.7)], exit_status="abort"))
+    assert update.final
+    assert not update.complete
+    assert update.exit_status == "abort"
+    assert any("frames are missing" in warning for warning in update.warnings)
+
+
+def test_a_frame_that_cannot_be_used_costs_only_itself(scan_documents, caplog):
+    scan = scan_documents()
+    steps = [
+        ("primary", 5, np.zeros((3, 3), np.uint16)) if step[:2] == ("primary", 5) else step for step in scan.steps()
+    ]
+    update, live = analyse(scan.run(steps))
+    assert update.frames_done == scan.energies_ev.size - 1
+    assert error_of(update, scan) < 0.01
+    assert [type(error).__name__ for error in live.errors] == ["FrameError"]
+    assert sum("shape (3, 3)" in record.message for record in caplog.records) == 1
+
+
+def test_dead_and_saturated_pixels_cost_only_themselves(scan_documents):
+    scan = scan_documents()
+
+    def spoil(step):
+        if step[0] != "primary":
+            return step
+        image = step[2].copy()
+        image[0, 0] = 0
+        image[1, 1] = 65535
+        return (step[0], step[1], image)
+
+    update, _ = analyse(scan.run([spoil(step) for step in scan.steps()]))
+    assert not update.maps.has_value[0, 0]
+    assert not update.maps.has_value[1, 1]
+    assert np.isnan(update.maps.soc[0, 0])
+    assert update.maps.has_value.sum() == update.maps.soc.size - 2
+
+
+def test_frames_of_floating_point_numbers(scan_documents):
+    scan = scan_documents()
+    steps = [(stream, index, image.astype(np.float32), *rest) for stream, index, image, *rest in scan.steps()]
+    update, _ = analyse(scan.run(steps))
+    assert error_of(update, scan) < 0.01
+
+
+def test_a_failing_subscriber_harms_nobody(scan_documents, caplog):
+    got = []
+
+    def failing(update):
+        raise ValueError("no")
+
+    update, live = analyse(scan_documents().run(), subscribers=[failing, got.append])
+    assert update.final
+    assert got[-1].final
+    assert sum("failed" in record.message for record in caplog.records) == 1
+
+
+def test_a_slow_viewer_holds_nobody_up(scan_documents):
+    documents = scan_documents().run()
+    gate = threading.Event()
+    slow, fast = [], []
+
+    def slow_viewer(update):
+        gate.wait(60)
+        slow.append(update)
+
+    with LiveSOC(subscribers=[slow_viewer, fast.append], update_period_s=0.0) as live:
+        for name, doc in documents:
+            live(name, doc)
+        with pytest.raises(CallbackError, match="has not returned"):
+            live.wait(2)
+        assert fast[-1].final
+        gate.set()
+        live.wait(60)
+    assert slow[-1].final
+    assert len(slow) <= len(fast)
+
+
+def test_two_runs_at_once(scan_documents):
+    scans = [scan_documents(seed=seed) for seed in (1, 2)]
+    runs = [scan.run() for scan in scans]
+    with LiveSOC() as live:
+        for pair in zip(*runs, strict=True):
+            for name, doc in pair:
+                live(name, doc)
+        live.wait(60)
+        for scan, documents in zip(scans, runs, strict=True):
+            assert error_of(live.latest(documents[0][1]["uid"]), scan) < 0.01
+        assert live.errors == []
+
+
+def test_references_given_beat_those_of_the_start_document(scan_documents):
+    scan = scan_documents()
+    documents = scan.run()
+    documents[0][1]["xanes"] = {**scan.xanes, "references": None}
+    update, _ = analyse(documents, references={"Ni_K": scan.references})
+    assert error_of(update, scan) < 0.01
+
+
+def test_without_references_there_is_an_edge_energy_and_no_state_of_charge(scan_documents):
+    scan = scan_documents()
+    update, live = analyse(scan_documents(references=None).run())
+    assert live.errors == []
+    assert update.maps.method == "half_jump"
+    assert np.isnan(update.maps.soc).all()
+    edge = update.maps.edge_energy_ev
+    assert np.corrcoef(edge[np.isfinite(edge)], scan.soc[np.isfinite(edge)])[0, 1] > 0.98
+
+
+def test_other_runs_are_left_alone(scan_documents):
+    documents = scan_documents().run()
+    del documents[0][1]["xanes"]
+    with LiveSOC() as live:
+        play(live, documents)
+        live.wait(10)
+        assert live.errors == []
+        with pytest.raises(CallbackError, match="no maps of any run"):
+            live.latest()
+
+
+def test_a_run_without_flats_says_so(scan_documents):
+    scan = scan_documents()
+    with LiveSOC() as live:
+        play(live, scan.run([step for step in scan.steps() if step[0] != "flat"]))
+        live.wait(10)
+        assert any("no sample frame with a flat field" in str(error) for error in live.errors)
+
+
+def test_the_mean_spectrum_of_a_standard(scan_documents):
+    scan = scan_documents()
+    documents = scan.run(standard={"name": "pellet", "soc": 0.0})
+    with LiveSpectrum() as spectra:
+        play(spectra, documents)
+        spectra.wait(10)
+        energy, depth, sigma = spectra.spectrum(documents[0][1]["uid"])
+    assert np.allclose(energy, np.sort(scan.energies_ev))
+    truth = [
+        np.mean(0.3 - 1e-4 * (value - 8340) + scan.jump * scan.spectrum(value, scan.soc)) for value in energy
+    ]
+    assert np.abs(depth - truth).max() < 1e-3
+    assert (sigma > 0).all()
+    with pytest.raises(CallbackError, match="no frame of run"):
+        spectra.spectrum("unknown")
