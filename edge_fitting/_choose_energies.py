@@ -36,9 +36,9 @@ class ChosenEnergies:
     expected_sigma : float
         Root mean square of the expected standard deviation of the state of charge over the series.
     worst_sigma : float
-        The same where the energy axis is off by the calibration error allowed for, whichever sign is worse.
+        The same where the energy axis is off by up to the calibration error allowed for, at its worst.
     calibration_bias_per_ev : float
-        Root mean square shift of the state of charge per eV of error between the scan's axis and the references'.
+        Root mean square shift of the state of charge per eV between the scan's axis and the references' axis.
     soc, sigma : ndarray, shape (n_states,)
         States of charge and the expected standard deviation at each.
     n_candidates : int
@@ -70,8 +70,8 @@ class EnergyChooser:
     """Says which energy to measure next, given the frames there are so far.
 
     Each call costs about a millisecond, so a scan can ask between frames. The very first frames are better
-    taken from :func:`choose_energies` together, because one frame at a time cannot see that four unknowns need
-    four energies; from then on, one at a time is as good.
+    taken from :func:`choose_energies` together, because one frame at a time cannot see that four unknowns
+    need four energies; from then on, one at a time is as good.
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ class EnergyChooser:
     jump : float
         Typical edge jump of the pixels, in optical depth.
     sigma : float or array_like
-        Standard deviation of the optical depth in one frame of weight 1 (see :func:`optical_depth_sigma`); one
-        for all candidates or one for each.
+        Standard deviation of the optical depth in one frame of weight 1 (see :func:`optical_depth_sigma`),
+        one for all candidates or one for each.
     candidates_ev : array_like, optional
         Energies to choose from; those of the references by default.
     soc, soc_weights : array_like, shape (n_states,), optional
         States of charge to be good at and how much each counts, such as quantiles of the map so far; evenly
         over the series by default.
     calibration_error_ev : float
-        The energy axis may be off by this much either way; the choice is good on average over -error, -error/2,
-        0, error/2 and error.
+        The energy axis may be off by this much either way; the choice is good on average over -error,
+        -error/2, 0, error/2 and error.
 
     Raises
     ------
@@ -199,8 +199,8 @@ def choose_energies(
 
     The model of the series fit is ``y(E) = a + b x(E) + J r(E; s) + noise`` with a, b and J unknown in every
     pixel. Minimised is the Cramer-Rao bound on the variance of s, averaged over the states of charge and over
-    errors of the energy axis up to ``calibration_error_ev``. One frame below and one above the edge are always
-    there, two different ones each from 12 frames on, so that the line and the jump can be checked.
+    errors of the energy axis up to ``calibration_error_ev``. One frame below and one above the edge are
+    always there, two different ones each from 12 frames on, so that the line and the jump can be checked.
 
     Parameters
     ----------
@@ -230,8 +230,8 @@ def choose_energies(
     Raises
     ------
     EdgeFittingError
-        For too few frames, a jump or sigma that is not positive and finite, candidates that the references do not
-        cover, or candidates without an energy below and one above the edge.
+        For too few frames, a jump or sigma that is not positive and finite, candidates that the references do
+        not cover, or candidates without an energy below and one above the edge.
 
     Notes
     -----
@@ -272,7 +272,7 @@ def expected_sigma(
     soc: ArrayLike | None = None,
     soc_weights: ArrayLike | None = None,
 ) -> float:
-    """Standard deviation of the state of charge that a grid will give: the Cramer-Rao bound.
+    """Predict the standard deviation of the state of charge that a grid will give (Cramer-Rao bound).
 
     Parameters
     ----------
@@ -283,8 +283,8 @@ def expected_sigma(
     jump : float
         Edge jump of the pixel, in optical depth.
     sigma : float or array_like
-        Standard deviation of the optical depth in one frame of weight 1 (of the grid's mean exposure, where the
-        grid has exposures), one for all or one for each energy.
+        Standard deviation of the optical depth in one frame of weight 1 (of the grid's mean exposure, where
+        the grid has exposures), one for all or one for each energy.
     weights : array_like, optional
         Exposure of each frame relative to that which ``sigma`` is for; overrides the grid's exposures.
     soc, soc_weights : array_like, shape (n_states,), optional
@@ -316,7 +316,7 @@ def calibration_bias(
     soc: ArrayLike | None = None,
     soc_weights: ArrayLike | None = None,
 ) -> float:
-    """Shift of the state of charge caused by an energy axis that is off against the references' axis.
+    """Predict the shift of the state of charge when the energy axis is off against the references' axis.
 
     No number of frames reduces it. To first order in the error.
 
@@ -355,7 +355,7 @@ def calibration_bias(
 def optical_depth_sigma(
     open_beam_counts: ArrayLike, optical_depth: ArrayLike = 0.0, *, n_flats: float = 1.0
 ) -> Array:
-    """Noise of the optical depth of one frame by counting statistics of frame and flat.
+    """Return the noise of the optical depth in one frame by counting statistics of frame and flat.
 
     Parameters
     ----------

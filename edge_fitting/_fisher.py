@@ -19,8 +19,9 @@ class FrameInformation:
     """What a frame at an energy tells about (state of charge, jump, offset, slope).
 
     A frame of unit weight and unit noise-to-jump ratio at energy E adds the outer product of
-    ``(dr/ds, r, 1, x)`` to the Fisher matrix of ``(s, J, a, b)``, all in units of the jump; r is the reference
-    spectrum at state s. Each scenario is a state of charge together with an error of the energy axis.
+    ``(dr/ds, r, 1, x)`` to the Fisher matrix of ``(s, J, a, b)``, all in units of the jump; r is the
+    reference spectrum at state s. Each scenario is a state of charge together with an error of the energy
+    axis.
 
     Parameters
     ----------
@@ -54,12 +55,11 @@ class FrameInformation:
         self.soc: Array = np.atleast_1d(np.asarray(soc, dtype=np.float64))
         if self.soc.ndim != 1 or self.soc.size == 0 or not np.isfinite(self.soc).all():
             raise EdgeFittingError("soc must be one or more finite states of charge.")
-        weights = np.ones(self.soc.size) if soc_weights is None else np.asarray(soc_weights, dtype=np.float64)
-        if (
-            weights.shape != self.soc.shape
-            or not (np.isfinite(weights) & (weights >= 0)).all()
-            or not weights.any()
-        ):
+        weights = np.ones(self.soc.size)
+        if soc_weights is not None:
+            weights = np.asarray(soc_weights, dtype=np.float64)
+        valid = weights.shape == self.soc.shape and (np.isfinite(weights) & (weights >= 0)).all()
+        if not valid or not weights.any():
             raise EdgeFittingError("soc_weights must be one per soc, not negative and not all zero.")
         self._shifts = np.asarray(shifts_ev, dtype=np.float64)
         self.weights: Array = np.tile(weights / weights.sum(), self._shifts.size) / self._shifts.size
