@@ -21,6 +21,8 @@ _N_UNKNOWNS = 4
 _FRAMES_FOR_PAIRS = 12
 # Ahead of the first frames, what is known counts as this many frames: enough to start, soon forgotten.
 _PRIOR_FRAMES = 1e-3
+# A readback this near to a candidate is that candidate.
+_SAME_ENERGY_EV = 0.25
 # An exchange must gain at least this much, or rounding would keep it going.
 _LEAST_GAIN = 1e-9
 
@@ -108,9 +110,11 @@ class EnergyChooser:
         soc_weights: ArrayLike | None = None,
         calibration_error_ev: float = 0.5,
     ) -> None:
+        if not (np.isfinite(calibration_error_ev) and calibration_error_ev >= 0):
+            raise EdgeFittingError(
+                f"calibration_error_ev must not be negative, not {calibration_error_ev!r}."
+            )
         shifts = calibration_error_ev * np.linspace(-1.0, 1.0, 5) if calibration_error_ev else np.zeros(1)
-        if not np.isfinite(shifts).all():
-            raise EdgeFittingError("calibration_error_ev must be finite.")
         self._frames = FrameInformation(series, soc, soc_weights, tuple(shifts))
         self._at_rest = self._frames.weights.size // self._frames.soc.size // 2
         self.candidates_ev: Array = _check_candidates(series, candidates_ev)
@@ -194,6 +198,7 @@ def choose_energies(
     soc: ArrayLike | None = None,
     soc_weights: ArrayLike | None = None,
     calibration_error_ev: float = 0.5,
+    max_repeats: int | None = None,
 ) -> ChosenEnergies:
     """Choose the frames, energies and repeats, that give the smallest variance of the state of charge.
 
@@ -207,7 +212,7 @@ def choose_energies(
     series : ReferenceSeries
         The references.
     n_frames : int
-        Frames to choose, at least 4 together with those taken.
+        Frames to choose, at least 4 together with those taken; from 5 on a fit can tell its own noise.
     jump : float
         Typical edge jump of the pixels, in optical depth.
     sigma : float or array_like
@@ -221,6 +226,9 @@ def choose_energies(
         States of charge to be good at and how much each counts; evenly over the series by default.
     calibration_error_ev : float
         The energy axis may be off by this much either way.
+    max_repeats : int, optional
+        Most frames at one energy, those taken included; 1 picks from a recording with one frame per energy.
+        Any number by default.
 
     Returns
     -------
@@ -256,7 +264,7 @@ def choose_energies(
         )
     if taken.size:
         chooser.add(taken)
-    sanity = _Sanity(series, chooser.candidates_ev, int(n_frames), taken)
+    sanity = _Sanity(series, chooser.candidates_ev, int(n_frames), taken, max_repeats)
     starts = (_greedy(chooser, int(n_frames), sanity), _spread(chooser, int(n_frames), sanity))
     chosen, _ = min((_exchange(chooser, start, sanity) for start in starts), key=lambda found: found[1])
     return _summarise(series, chooser, chosen, taken)
@@ -386,7 +394,10 @@ def optical_depth_sigma(
 class _Sanity:
     """How many different energies below and above the edge a choice must have."""
 
-    def __init__(self, series: ReferenceSeries, candidates: Array, n_frames: int, taken: Array) -> None:
+    def __init__(
+        self, series: ReferenceSeries, candidates: Array, n_frames: int, taken: Array, max_repeats: int | None
+    ) -> None:
+        self.room = _room(candidates, n_frames, taken, max_repeats)
         low, high = series.energy_ev[0], series.energy_ev[-1]
         # The windows in which the references themselves were normalised.
         below = series.edge_ev - min(20.0, 0.5 * (series.edge_ev - low))
@@ -396,7 +407,7 @@ class _Sanity:
         there = [np.unique(taken[taken <= below]).size, np.unique(taken[taken >= above]).size]
         self.need = [0, 0]
         for side, name in enumerate(("below", "above")):
-            on_side = np.unique(candidates[self.side == side]).size
+            on_side = np.unique(candidates[(self.side == side) & (self.room > 0)]).size
             if on_side + there[side] == 0:
                 raise EdgeFittingError(
                     f"no candidate energy lies {name} the edge ({(below, above)[side]:.6g} eV): add one, the "
@@ -408,7 +419,7 @@ class _Sanity:
 
     def allowed(self, others: list[int]) -> NDArray[np.bool_]:
         """Candidates that may complete the other frames, whose number is one less than wanted."""
-        allowed = np.ones(self.side.size, dtype=bool)
+        allowed = np.bincount(np.asarray(others, dtype=np.intp), minlength=self.side.size) < self.room
         for side, need in enumerate(self.need):
             present = np.unique([k for k in others if self.side[k] == side]).astype(np.intp)
             if present.size < need:
@@ -418,26 +429,47 @@ class _Sanity:
 
     def first(self) -> list[int]:
         """Outermost energies that meet the need."""
-        below, above = (np.flatnonzero(self.side == side) for side in (0, 1))
+        below, above = (np.flatnonzero((self.side == side) & (self.room > 0)) for side in (0, 1))
         return [*map(int, below[: self.need[0]]), *map(int, above[above.size - self.need[1] :])]
+
+
+def _room(candidates: Array, n_frames: int, taken: Array, max_repeats: int | None) -> NDArray[np.intp]:
+    """How often each candidate may be chosen."""
+    if max_repeats is None:
+        return np.full(candidates.size, n_frames, dtype=np.intp)
+    if not isinstance(max_repeats, (int, np.integer)) or max_repeats < 1:
+        raise EdgeFittingError(f"max_repeats must be a positive whole number, not {max_repeats!r}.")
+    there = np.zeros(candidates.size, dtype=np.intp)
+    for energy in taken:
+        nearest = int(np.abs(candidates - energy).argmin())
+        there[nearest] += np.abs(candidates[nearest] - energy) < _SAME_ENERGY_EV
+    room = np.maximum(int(max_repeats) - there, 0)
+    if room.sum() < n_frames:
+        raise EdgeFittingError(
+            f"there is room for {room.sum()} frames with at most {max_repeats} at one energy, not for "
+            f"{n_frames}: give more candidates or allow more repeats."
+        )
+    return room
 
 
 def _greedy(chooser: EnergyChooser, n_frames: int, sanity: _Sanity) -> list[int]:
     chosen = sanity.first()
     while len(chosen) < n_frames:
-        information = _information(chooser, chosen)
-        chosen.append(int(np.argmin(chooser._variance_with_each(information))))
+        values = chooser._variance_with_each(_information(chooser, chosen))
+        chosen.append(int(np.argmin(np.where(sanity.allowed(chosen), values, np.inf))))
     return chosen
 
 
 def _spread(chooser: EnergyChooser, n_frames: int, sanity: _Sanity) -> list[int]:
-    """Sanity set, then evenly over the candidates of the edge."""
+    """Sanity set, then evenly over the candidates of the edge as far as they go."""
     chosen = sanity.first()
-    edge = np.flatnonzero(sanity.side == 2)
-    pool = edge if edge.size else np.arange(sanity.side.size)
-    left = n_frames - len(chosen)
-    where = np.linspace(0, pool.size - 1, left).round().astype(np.intp)
-    return chosen + [int(k) for k in pool[where]]
+    while len(chosen) < n_frames:
+        allowed = sanity.allowed(chosen)
+        inside = np.flatnonzero(allowed & (sanity.side == 2))
+        pool = inside if inside.size else np.flatnonzero(allowed)
+        left = min(n_frames - len(chosen), pool.size)
+        chosen += [int(k) for k in pool[np.linspace(0, pool.size - 1, left).round().astype(np.intp)]]
+    return chosen
 
 
 def _exchange(chooser: EnergyChooser, start: list[int], sanity: _Sanity) -> tuple[list[int], float]:
