@@ -238,10 +238,7 @@ class EnergyGrid:
         GridError
             If an energy is out of range of the edge.
         """
-        # Hard X-ray scans reach from a few hundred eV below the edge (pre-edge line) to EXAFS; soft L edges
-        # of neighbouring elements are only 75 eV apart.
-        below, above = (500.0, 1500.0) if edge.energy_ev > 2000 else (60.0, 200.0)
-        low, high = edge.energy_ev - below, edge.energy_ev + above
+        low, high = edge.scan_limits_ev
         for energy in self.energies_ev:
             if not low <= energy <= high:
                 raise GridError(

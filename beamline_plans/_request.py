@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
+import numpy as np
+
 from edge_fitting import EdgeFittingError, ReferenceSeries
 
 from ._documents import SCHEMA_VERSION
@@ -17,8 +19,6 @@ __all__ = ["FlatOrder", "ScanRequest", "grid_from"]
 
 FlatOrder = Literal["per_energy", "every_n", "after_all", "none"]
 _FLAT_ORDERS = ("per_energy", "every_n", "after_all", "none")
-# A readback is never exactly at the setpoint; a reference may end this much short of the grid.
-_REFERENCE_SLACK_EV = 1.0
 
 
 def grid_from(grid: Any, edge: str) -> EnergyGrid:
@@ -99,16 +99,9 @@ class ScanRequest:
 
     def _check_references(self, references: Mapping[str, Any]) -> None:
         try:
-            series = ReferenceSeries.from_dict(references)
+            ReferenceSeries.from_dict(references).check_covers(np.asarray(self.grid.energies_ev))
         except (EdgeFittingError, KeyError, TypeError) as error:
-            raise PlanError(f"The references cannot be used: {error}.") from error
-        low, high = float(min(series.energy_ev)), float(max(series.energy_ev))
-        first, last = min(self.grid.energies_ev), max(self.grid.energies_ev)
-        if first < low - _REFERENCE_SLACK_EV or last > high + _REFERENCE_SLACK_EV:
-            raise PlanError(
-                f"The references cover {low:g}-{high:g} eV, not the whole grid of {first:g}-{last:g} eV; "
-                "measure them on a wider grid or scan a narrower one."
-            )
+            raise PlanError(f"The references do not suit this scan: {str(error).rstrip('.')}.") from error
 
     @property
     def n_events(self) -> int:
