@@ -21,7 +21,7 @@ _LOWEST_PLAUSIBLE_EV = 100.0
 _SAME_ENERGY_EV = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class EnergyGrid:
     """The energies of a scan in the order they are taken, each with its exposure.
 
@@ -57,11 +57,8 @@ class EnergyGrid:
                 f"The energy grid holds {min(energies):g}, which looks like keV; give energies in eV "
                 f"({min(energies) * 1000:g} eV?)."
             )
-        raw = self.exposure_s
-        exposures = tuple(
-            finite_number(t, "An exposure of the grid")
-            for t in ([raw] if isinstance(raw, (int, float)) else raw)
-        )
+        given = [exposure_s] if isinstance(exposure_s, (int, float)) else _sequence(exposure_s, "exposures")
+        exposures = tuple(finite_number(t, "An exposure of the grid") for t in given)
         if len(exposures) == 1:
             exposures *= len(energies)
         if len(exposures) != len(energies):
@@ -129,7 +126,7 @@ class EnergyGrid:
             If the edge or the preset does not exist; the message lists those there are.
         """
         grid = cls.from_regions(preset_regions(name, edge_named(edge)))
-        return cls(grid.energies_ev, (exposure_s,))
+        return cls(grid.energies_ev, exposure_s)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "EnergyGrid":
@@ -195,8 +192,9 @@ class EnergyGrid:
             raise GridError(
                 f"The grid file {path} has no column energy_ev; its first line must be energy_ev,exposure_s."
             )
-        exposures = [row["exposure_s"] for row in rows] if "exposure_s" in rows[0] else [DEFAULT_EXPOSURE_S]
-        return cls(tuple(row["energy_ev"] for row in rows), tuple(exposures))  # type: ignore[arg-type]
+        energies: list[Any] = [row["energy_ev"] for row in rows]
+        exposures: list[Any] = [row.get("exposure_s", DEFAULT_EXPOSURE_S) for row in rows]
+        return cls(energies, exposures)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the columns energy_ev and exposure_s; `from_csv` gives the same grid back."""

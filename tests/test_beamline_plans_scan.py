@@ -246,6 +246,9 @@ def test_after_a_pause_the_energy_is_taken_again_and_the_double_is_marked(beamli
     validate_run_documents(recorder.documents)
     for event in recorder.events("primary") + recorder.events("flat"):
         assert event["energy"] == pytest.approx(event["xanes_energy_setpoint_ev"], abs=0.1)
+    # The pause after the seventh save comes when both repeats of the first energy are saved.
+    if command == "save":
+        assert [e["xanes_attempt"] for e in recorder.events("primary")[:4]] == [0, 0, 1, 1]
     images = {
         s: [np.mean(e["camera_image"]) for e in recorder.events(s)] for s in ("dark", "flat", "primary")
     }
