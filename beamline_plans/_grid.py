@@ -42,11 +42,13 @@ class EnergyGrid:
     """
 
     energies_ev: tuple[float, ...]
-    exposure_s: tuple[float, ...] = (DEFAULT_EXPOSURE_S,)
+    exposure_s: tuple[float, ...]
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, energies_ev: Iterable[float], exposure_s: float | Iterable[float] = DEFAULT_EXPOSURE_S
+    ) -> None:
         energies = tuple(
-            finite_number(e, "An energy of the grid") for e in _sequence(self.energies_ev, "energies")
+            finite_number(e, "An energy of the grid") for e in _sequence(energies_ev, "energies")
         )
         if not energies:
             raise GridError("The energy grid is empty; give at least one energy in eV.")
