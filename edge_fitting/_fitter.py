@@ -176,10 +176,9 @@ class EdgeFitter:
             New arrays; pixels that cannot be fitted yet are NaN with a status that says so.
         """
         values, status = self._estimator.fit()
-        optical_depth = self._estimator.highest()
-        rows_cols = self._shape
-        soc, soc_sigma, energy, energy_sigma, jump, goodness, noise = (
-            row.reshape(rows_cols) for row in values
+        shape = self._shape
+        soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (
+            v.reshape(shape) for v in values
         )
         return EdgeMaps(
             soc=soc,
@@ -188,9 +187,9 @@ class EdgeFitter:
             edge_energy_sigma_ev=energy_sigma,
             edge_jump=jump,
             goodness=goodness,
-            status=status.reshape(rows_cols),
+            status=status.reshape(shape),
             noise=noise,
-            optical_depth=optical_depth.reshape(rows_cols),
+            optical_depth=highest,
             edge=self._edge.name,
             method=self._estimator.name,
             definition=self._estimator.definition,

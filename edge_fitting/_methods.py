@@ -15,15 +15,15 @@ from ._projection_kernels import correct_counts
 from ._reference_series import ReferenceSeries
 from ._series_basis import compile_series
 from ._series_fit import fit_series
-from ._stack_fit import mean_spectrum, merge_repeats
+from ._stack_fit import StackMethod, Values, fit_pixels, mean_spectrum, merge_repeats
 from ._sufficient_statistics import SufficientStatistics
+from ._window_methods import WINDOW_METHODS, WindowMethod
 
-Method = Literal["series"]
+Method = Literal["series", "half_jump", "inflection", "white_line"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
-Values = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 _SERIES_DEFINITION = (
     "series: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the reference series at "
@@ -63,10 +63,7 @@ class Estimator(Protocol):
         """Correct and add one frame."""
 
     def fit(self) -> Values:
-        """Values, shape (7, n_pixels), and status, shape (n_pixels,), of the frames so far."""
-
-    def highest(self) -> Frame:
-        """Highest optical depth met per pixel, NaN without data."""
+        """Values, shape (8, n_pixels), in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
 
 
 class StreamingSeries:
@@ -116,21 +113,18 @@ class StreamingSeries:
             values[:2] = np.nan
         return values, status
 
-    def highest(self) -> Frame:
-        """Highest optical depth met per pixel, NaN without data."""
-        self._statistics.flush()
-        highest = self._statistics.highest
-        return np.where(np.isfinite(highest), highest, np.float32(np.nan))
-
 
 class KeptStack:
     """Estimators that need whole spectra: frames are kept until the fit."""
 
     keeps_frames = True
 
-    def __init__(self, shape: tuple[int, int], references: ReferenceSeries | None) -> None:
-        self.name = "series"
-        self.definition = _SHIFT_DEFINITION
+    def __init__(
+        self, method: StackMethod | None, shape: tuple[int, int], references: ReferenceSeries | None
+    ) -> None:
+        self.name = "series" if method is None else method.name
+        self.definition = _SHIFT_DEFINITION if method is None else method.definition
+        self._method = method
         self._shape = shape
         self._references = references
         self._energy_ev: list[Array] = []
@@ -173,6 +167,8 @@ class KeptStack:
         if not self._stacks:
             return no_frames(n_pixels)
         energies, stack, weights = merge_repeats(self._energy_ev, self._stacks, self._weight)
+        if self._method is not None:
+            return fit_pixels(self._method, energies, stack, weights, self._shape, self._references)
         spectrum = mean_spectrum(stack)
         try:
             family = ReferenceSeries.shift_family(energies, spectrum)
@@ -183,18 +179,10 @@ class KeptStack:
         own.push(energies, stack, weights)
         return own.fit()
 
-    def highest(self) -> Frame:
-        """Highest optical depth met per pixel, NaN without data."""
-        highest = np.full(self._shape[0] * self._shape[1], np.nan, np.float32)
-        for stack in self._stacks:
-            for frame in stack:
-                np.fmax(highest, np.where(np.isfinite(frame), frame, np.float32(np.nan)), out=highest)
-        return highest
-
 
 def no_frames(n_pixels: int) -> Values:
     """Maps before there is anything to fit."""
-    return np.full((7, n_pixels), np.nan, np.float32), np.full(n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
+    return np.full((8, n_pixels), np.nan, np.float32), np.full(n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
 
 
 def make_estimator(
@@ -215,5 +203,5 @@ def make_estimator(
     if method not in METHODS:
         raise EdgeFittingError(f"unknown method {method!r}: use one of {', '.join(METHODS)}.")
     if method == "series":
-        return StreamingSeries(shape, references) if references is not None else KeptStack(shape, None)
-    return KeptStack(shape, references)
+        return StreamingSeries(shape, references) if references is not None else KeptStack(None, shape, None)
+    return KeptStack(WindowMethod(WINDOW_METHODS[method], edge), shape, references)

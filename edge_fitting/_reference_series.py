@@ -24,8 +24,9 @@ _END_TOLERANCE_EV = 1.0
 class ReferenceSeries:
     """Reference spectra in order of state of charge, normalised, with a smooth curve through them.
 
-    Spectra are normalised on the way in (pre-edge line, post-edge line, step at the edge of the mean
-    spectrum, the same windows for all), so raw optical depths of bulk standards will do. Between the
+    Spectra that are not normalised yet (about 0 below the edge and about 1 above) are normalised on the way in:
+    pre-edge line, post-edge line, step at the edge of the mean spectrum, the same windows for all. Raw optical
+    depths of bulk standards will do. Between the
     references the spectrum moves along a curve without kinks: the references are written as their mean plus
     the modes of their singular value decomposition, and the coordinates are joined by cubic Hermite pieces,
     the leading one kept monotone. Two references give the linear combination. Beyond the first and last
@@ -312,6 +313,11 @@ def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
         raise EdgeFittingError(
             f"reference {int(np.argmax(bad))} has no rising edge: give absorption spectra that step up."
         )
+    if (np.abs(spectra[:, below].mean(axis=1)) < 0.05).all() and (
+        np.abs(spectra[:, above].mean(axis=1) - 1.0) < 0.1
+    ).all():
+        # Normalised already: respect how.
+        return spectra.copy(), edge_ev
     offset = energies - edge_ev
     return (spectra - pre[:, :1] - pre[:, 1:] * offset) / step, edge_ev
 

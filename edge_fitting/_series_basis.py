@@ -17,6 +17,8 @@ N_NODES = 1025
 STRIDE = 32
 #: How far the table goes beyond the references, as a fraction of their range.
 MARGIN = 0.25
+#: States this close to an end of the range, as a fraction of it, are not outside: it is met by rounding, too.
+RANGE_TOLERANCE = 1e-3
 
 _MOST_MODES = 7
 # Modes below this fraction of the jump cannot be seen in any measurement of a single pixel.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ._launch import launch
 from ._maps import FitStatus
 from ._noise import detection_threshold, pool_variance
-from ._series_basis import STRIDE, SeriesBasis
+from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
 from ._series_kernels import solve_series
 from ._sufficient_statistics import SufficientStatistics
 
@@ -22,8 +22,6 @@ N_UNKNOWNS = 4
 _WIDEST = 0.5
 # Before even a pixel with this ratio of jump to noise would get a value, it is too early for all of them.
 _BEST_JUMP_TO_NOISE = 100.0
-# The ends of the range are met by rounding, too.
-_RANGE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +91,15 @@ def fit_series(
 
     Returns
     -------
-    values : ndarray of float32, shape (7, n_pixels)
-        soc, its sigma, edge energy, its sigma, jump, R-factor, noise.
+    values : ndarray of float32, shape (8, n_pixels)
+        soc, its sigma, edge energy, its sigma, jump, R-factor, noise, highest optical depth.
     status : ndarray of uint8, shape (n_pixels,)
     """
     statistics.flush()
     n_pixels = statistics.n_pixels
-    values = np.full((7, n_pixels), np.nan, np.float32)
+    values = np.full((8, n_pixels), np.nan, np.float32)
     status = np.full(n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
+    values[7] = np.where(statistics.highest > -np.inf, statistics.highest, np.nan)
     _solve(statistics, statistics.gram, statistics.n_frames, None, basis, shape, values, status)
     if not statistics.missing.any:
         return values, status
@@ -135,14 +134,14 @@ def _solve(
         early = np.full(highest.size, FitStatus.TOO_FEW_FRAMES, np.uint8)
         early[highest == -np.inf] = FitStatus.NO_DATA
         early[(saturated > 0) & (highest == -np.inf)] = FitStatus.SATURATED
-        values[:, some] = np.nan
+        values[:7, some] = np.nan
         status[some] = early
         return
     sums = statistics.sums if pixels is None else np.ascontiguousarray(statistics.sums[:, pixels])
-    out = values if pixels is None else np.empty((7, pixels.size), np.float32)
+    out = values if pixels is None else np.empty((8, pixels.size), np.float32)
     codes = status if pixels is None else np.empty(pixels.size, np.uint8)
     span = basis.series.soc[-1] - basis.series.soc[0]
-    low, high = basis.series.soc[0] - _RANGE_TOLERANCE * span, basis.series.soc[-1] + _RANGE_TOLERANCE * span
+    low, high = basis.series.soc[0] - RANGE_TOLERANCE * span, basis.series.soc[-1] + RANGE_TOLERANCE * span
 
     def run(noise_dof: float, pooled: Array) -> None:
         limits = np.array([dof, detection_threshold(noise_dof), low, high, _WIDEST * span])
@@ -157,5 +156,5 @@ def _solve(
         if pooled is not None:
             run(noise_dof, pooled)
     else:
-        values[:, pixels] = out
+        values[:7, pixels] = out[:7]
         status[pixels] = codes

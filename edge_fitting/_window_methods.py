@@ -1,0 +1,148 @@
+"""Half-jump, inflection and white line: plans for a scan, then one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._edges import Edge
+from ._launch import launch
+from ._maps import FitStatus
+from ._noise import detection_threshold, pool_variance
+from ._window_kernels import INCOMPLETE, fit_windows
+from ._windows import WindowPlan, plan_local, plan_windows
+
+Array = NDArray[np.float64]
+Frame = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowEstimator:
+    """Name, number in the kernel, meaning and support of an estimator.
+
+    ``reach_widths`` is the half-width of the local parabola in core-hole widths, below which no feature is narrower.
+    """
+
+    name: str
+    number: int
+    definition: str
+    reach_widths: float
+
+
+WINDOW_METHODS: Mapping[str, WindowEstimator] = MappingProxyType(
+    {
+        "half_jump": WindowEstimator(
+            "half_jump",
+            0,
+            "half_jump: absorption, normalised by pre-edge and post-edge line, crosses 0.5 on the main rise "
+            "(linear interpolation).",
+            1.5,
+        ),
+        "inflection": WindowEstimator(
+            "inflection",
+            1,
+            "inflection: maximum of the derivative of the absorption on the main rise (local parabolas, vertex of the "
+            "three highest slopes).",
+            1.5,
+        ),
+        "white_line": WindowEstimator(
+            "white_line",
+            2,
+            "white_line: vertex of the parabola through the top of the white line, pre-edge line subtracted.",
+            2.1,
+        ),
+    }
+)
+
+
+def _search_window(method: str, edge: Edge) -> tuple[float, float]:
+    if method == "half_jump":
+        return edge.half_jump_window_ev
+    if method == "white_line":
+        return edge.white_line_window_ev
+    # The steepest point of an oxide may lie well above the half-jump, on the flank of the white line.
+    return edge.half_jump_window_ev[0], edge.white_line_window_ev[1]
+
+
+class WindowMethod:
+    """One of the window estimators on one edge.
+
+    Parameters
+    ----------
+    estimator : WindowEstimator
+        Which.
+    edge : Edge
+        Windows.
+    """
+
+    def __init__(self, estimator: WindowEstimator, edge: Edge) -> None:
+        self.name = estimator.name
+        self.definition = estimator.definition
+        self.search_ev = _search_window(estimator.name, edge)
+        self._estimator = estimator
+        self._edge = edge
+
+    def estimate(
+        self, energy_ev: Array, weights: Array, stack: Frame, shape: tuple[int, int] | None
+    ) -> tuple[Frame, NDArray[np.uint8]]:
+        """Values, shape (8, n_pixels), and status; ``INCOMPLETE`` for pixels with missing frames."""
+        n_pixels = stack.shape[1]
+        values = np.full((8, n_pixels), np.nan, np.float32)
+        status = np.empty(n_pixels, np.uint8)
+        plan = plan_windows(energy_ev, weights, self._edge, self.search_ev)
+        if plan is None:
+            complete = np.isfinite(stack).all(axis=0)
+            with np.errstate(invalid="ignore"):
+                values[7] = np.where(complete, stack.max(axis=0), np.nan)
+            status[:] = np.where(complete, FitStatus.TOO_FEW_FRAMES, INCOMPLETE)
+            return values, status
+        self._run(plan, stack, plan.dof, np.zeros(1), values, status)
+        if shape is not None:
+            pooled, dof = pool_variance(values[6], plan.dof, shape)
+            if pooled is not None:
+                self._run(plan, stack, dof, pooled, values, status)
+        return values, status
+
+    def _run(
+        self,
+        plan: WindowPlan,
+        stack: Frame,
+        noise_dof: float,
+        pooled: Array,
+        values: Frame,
+        status: NDArray[np.uint8],
+    ) -> None:
+        local = plan_local(plan, self._estimator.reach_widths * self._edge.core_width_ev)
+        lever = plan.reference_ev - plan.pre_centre_ev
+        post_variance = float((plan.post_level**2).sum())
+        step_variance = plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance
+        launch(
+            fit_windows,
+            stack,
+            self._estimator.number,
+            (
+                plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
+            ),
+            plan.inside,
+            np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)]),
+            np.array([plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance]),
+            (local.start, local.count, local.slope),
+            local.bend,
+            np.stack([local.slope_variance, local.mixed_variance, local.bend_variance]),
+            local.slope_covariance,
+            (
+                float(plan.dof),
+                detection_threshold(noise_dof),
+                step_variance,
+                float(plan.post_weight.sum()),
+                float(self.search_ev[0]),
+                float(self.search_ev[1]),
+            ),
+            pooled,
+            values,
+            status,
+        )  # fmt: skip
