@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import httpx
+from rich.console import Console
 from tiled.client import from_uri
 from tiled.structures.core import Spec
 
@@ -158,6 +160,13 @@ class TiledServer:
             self._lock = None
         for name in ("raw", "maps"):
             self.__dict__.pop(name, None)
+
+    def hold(self, console: Console) -> None:
+        """Stay up, until Ctrl-C."""
+        console.print(f"serving {self.data_dir} at {self.uri}; Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            while self.pid is not None:
+                time.sleep(0.2)
 
     def client(self) -> Any:
         """Return a new client of the root, with a connection of its own."""

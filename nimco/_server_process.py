@@ -48,7 +48,7 @@ class BoundedDatastore(TTLCacheDatastore):
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__({"maxsize": _STREAM_CACHE_NODES, "seq_ttl": 24 * _STREAM_TTL_S, **settings})
-        self._data_cache = TTLCache(
+        self._data_cache: TTLCache[str, Any] = TTLCache(
             maxsize=_STREAM_CACHE_BYTES,
             ttl=_STREAM_TTL_S,
             getsizeof=lambda message: len(message.get("payload", b"")) + 1024,

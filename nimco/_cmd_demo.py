@@ -1,0 +1,129 @@
+"""`nimco demo`: a simulated beamline, a real scan, a live map."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
+from rich.console import Console
+
+from beamline_plans import EnergyGrid, multi_edge_xanes
+from edge_fitting import EDGES, ReferenceSeries
+from nimco._errors import NimcoError
+from nimco._progress import ScanProgress
+from nimco._report import summary_table, truth_error
+from nimco._server import TiledServer
+from nimco._session import Session
+from nimco._standards import measure_standards
+from nimco._where import print_where
+from sim_devices import SimBeamline
+
+_STANDARD_SOCS = (0.0, 0.5, 1.0)
+# Below this edge jump the counting noise of one pixel is a large part of the edge.
+_TRUTH_JUMP = 0.2
+
+
+def demo(
+    edges: Annotated[str, typer.Option(help="Edges to scan, by element: Ni or Ni,Mn,Co.")] = "Ni",
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
+    ] = Path("nimco-data"),
+    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
+    console = Console()
+    names = [edge_name(text) for text in edges.split(",")]
+    with TiledServer(data_dir, port=port) as server:
+        console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
+        beamline = SimBeamline((size, size), seed=seed)
+        picture = data_dir / "live.png"
+        run_engine = RunEngine()
+        with ScanProgress(console) as progress:
+            try:
+                references = _references(run_engine, beamline, names, progress)
+            except RunEngineInterrupted:
+                run_engine.abort("interrupted by the user")
+                raise NimcoError(
+                    "Stopped while the standards were measured: no map yet; run the demo again."
+                ) from None
+            with Session(server, references=references, plot_path=picture, observers=[progress]) as session:
+                run_engine.subscribe(session)
+                interrupted = _scan(run_engine, beamline, names)
+                session.wait()
+                updates = session.updates()
+        errors = {}
+        for update in updates:
+            truth = beamline.truth(update.edge)
+            inside = truth.mask & (truth.jump > _TRUTH_JUMP)
+            errors[update.raw_uid] = [
+                (
+                    f"SOC error against the truth, jump > {_TRUTH_JUMP:g}",
+                    truth_error(update.maps.soc, truth.soc, inside),
+                ),
+                (
+                    f"edge energy error (eV), jump > {_TRUTH_JUMP:g}",
+                    truth_error(update.maps.edge_energy_ev, truth.edge_energy_ev, inside),
+                ),
+            ]
+        console.print(summary_table(updates, errors))
+        print_where(console, server, updates, picture)
+        if interrupted:
+            raise NimcoError(
+                "Stopped by Ctrl-C before the scan was complete: what was measured is stored and its map is "
+                "marked partial; shutter closed, sample in."
+            )
+        if hold:
+            server.hold(console)
+
+
+def edge_name(text: str) -> str:
+    """Name of an edge from an element ('Ni') or a full name ('Ni_K')."""
+    name = text.strip()
+    if name in EDGES:
+        return name
+    if f"{name}_K" in EDGES:
+        return f"{name}_K"
+    raise NimcoError(f"'{name}' is not an edge known here; choose from Ni, Mn, Co or {', '.join(EDGES)}.")
+
+
+def _references(
+    run_engine: RunEngine, beamline: SimBeamline, names: list[str], progress: ScanProgress
+) -> dict[str, ReferenceSeries]:
+    return {
+        name: measure_standards(
+            run_engine,
+            beamline,
+            name,
+            socs=_STANDARD_SOCS,
+            grid=EnergyGrid.preset("default", name),
+            observers=[progress],
+        )
+        for name in names
+    }
+
+
+def _scan(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:
+    """Scan; True if the user stopped it."""
+    try:
+        run_engine(
+            multi_edge_xanes(
+                beamline.camera,
+                beamline.energy,
+                beamline.shutter,
+                beamline.stage,
+                edges=names,
+                i0=beamline.i0,
+                pixel_size_nm=beamline.pixel_size_nm,
+                md={"sample": {"name": "simulated NMC622 electrode"}},
+            )
+        )
+    except RunEngineInterrupted:
+        run_engine.abort("interrupted by the user")
+        return True
+    return False

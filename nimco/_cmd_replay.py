@@ -1,0 +1,124 @@
+"""`nimco replay`: a recorded scan through the same documents, analysis and publisher as a live one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from callbacks import LiveSOC
+from edge_fitting import ReferenceSeries
+from nimco._cmd_demo import edge_name
+from nimco._errors import NimcoError
+from nimco._progress import ScanProgress
+from nimco._recordings import Recording, RecordingFile
+from nimco._reference_files import parse_reference_option, reference_series
+from nimco._replay import replay_documents
+from nimco._report import TruthError, summary_table, truth_error
+from nimco._server import TiledServer
+from nimco._session import Session
+from nimco._where import print_where
+
+# Ranges of edge jump in which the error is told apart: thick pixels, and thin ones where noise counts.
+_JUMP_RANGES = ((0.4, float("inf")), (0.2, 0.4))
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="HDF5 file: nimco, DataExchange or FXI export layout.")],
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE or FILE=SOC (text, CSV or XDI; eV or keV); repeat it."),
+    ] = None,
+    edge: Annotated[
+        str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
+    ] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
+    ] = Path("nimco-data"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
+    console = Console()
+    name = None if edge is None else edge_name(edge)
+    with RecordingFile(file, edge=name) as recording:
+        console.print(
+            f"{file.name}: {recording.layout} layout, {recording.energies_ev.size} energies "
+            f"{recording.energies_ev.min():.1f} to {recording.energies_ev.max():.1f} eV, "
+            f"{recording.shape[0]} x {recording.shape[1]} px, {recording.edge.replace('_', ' ')} edge"
+        )
+        for note in recording.notes:
+            console.print(f"  {note}")
+        references = _references(console, recording, reference or [])
+        picture = data_dir / "replay.png"
+        with TiledServer(data_dir, port=port) as server:
+            half_jump = LiveSOC(references, method="half_jump")
+            with (
+                half_jump,
+                ScanProgress(console) as progress,
+                Session(
+                    server, references=references, plot_path=picture, observers=[progress, half_jump]
+                ) as session,
+            ):
+                interrupted = _feed(session, recording, references)
+                session.wait()
+                half_jump.wait()
+                updates = session.updates()
+                errors = {
+                    update.raw_uid: _errors(
+                        recording, update.maps.soc, half_jump.latest(update.raw_uid).maps.soc
+                    )
+                    for update in updates
+                }
+            console.print(summary_table(updates, errors))
+            print_where(console, server, updates, picture)
+            if interrupted:
+                raise NimcoError(
+                    "Stopped by Ctrl-C before the recording was through: the frames fed so far are stored and "
+                    "their map is marked partial."
+                )
+            if hold:
+                server.hold(console)
+
+
+def _references(console: Console, recording: Recording, options: list[str]) -> ReferenceSeries:
+    """Take the references given as files, else those in the recording."""
+    if options:
+        series, notes = reference_series([parse_reference_option(option) for option in options])
+        for note in notes:
+            console.print(f"  reference {note}")
+        return series
+    if recording.references is None:
+        raise NimcoError(
+            f"{recording.path} holds no reference spectra; give two or more with "
+            "--reference discharged.txt=0 --reference charged.txt=1."
+        )
+    return recording.references
+
+
+def _feed(session: Session, recording: Recording, references: ReferenceSeries) -> bool:
+    """Send all documents; on Ctrl-C close the run as aborted. True if the user stopped it."""
+    documents = replay_documents(recording, references=references)
+    try:
+        for name, doc in documents:
+            session(name, doc)
+    except KeyboardInterrupt:
+        session(*documents.throw(KeyboardInterrupt()))
+        return True
+    return False
+
+
+def _errors(recording: Recording, soc: np.ndarray, half_jump_soc: np.ndarray) -> list[tuple[str, TruthError]]:
+    truth = recording.truth
+    if truth is None:
+        return []
+    found = []
+    for low, high in _JUMP_RANGES:
+        inside = (truth.edge_jump > low) & (truth.edge_jump <= high)
+        where = f"jump > {low:g}" if high == float("inf") else f"jump {low:g} to {high:g}"
+        found.append((f"SOC error, series fit, {where}", truth_error(soc, truth.soc, inside)))
+        found.append((f"SOC error, half-jump, {where}", truth_error(half_jump_soc, truth.soc, inside)))
+    return found

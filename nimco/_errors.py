@@ -1,0 +1,13 @@
+"""The errors a user of the session or the command line can meet."""
+
+
+class NimcoError(Exception):
+    """A request that cannot be carried out; the text says what, where and what to do."""
+
+
+class RecordingError(NimcoError):
+    """A recorded file that cannot be read as an energy scan."""
+
+
+class ReferenceFileError(NimcoError):
+    """A reference spectrum file that cannot be read."""

@@ -1,0 +1,64 @@
+"""A progress bar with time left, fed by the documents of a scan."""
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class ScanProgress:
+    """Subscribe to a RunEngine: one bar a run, counting every dark, flat and sample frame.
+
+    Runs that carry no ``xanes`` contract are passed over.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("frames, left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._run_of_descriptor: dict[str, str] = {}
+
+    def __enter__(self) -> "ScanProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        """Take one document."""
+        if name == "start" and "xanes" in doc:
+            standard = doc.get("standard", {}).get("name")
+            label = f"{doc['xanes']['edge'].replace('_', ' ')} {standard or 'scan'}"
+            self._tasks[doc["uid"]] = self._progress.add_task(label, total=expected_frames(doc["xanes"]))
+        elif name == "descriptor" and doc["run_start"] in self._tasks:
+            self._run_of_descriptor[doc["uid"]] = doc["run_start"]
+        elif name == "event" and doc["descriptor"] in self._run_of_descriptor:
+            self._progress.advance(self._tasks[self._run_of_descriptor[doc["descriptor"]]])
+        elif name == "stop" and doc["run_start"] in self._tasks:
+            self._progress.stop_task(self._tasks[doc["run_start"]])
+
+
+def expected_frames(xanes: dict[str, Any]) -> int:
+    """Count the frames (dark, flat and sample) that a ``xanes`` contract announces."""
+    energies = len(xanes["energies_ev"])
+    flat_visits = {"none": 0, "before_all": 1}.get(xanes["flat_order"], energies)
+    exposures = len(set(xanes["exposure_s"]))
+    return int(energies * xanes["repeats"] + flat_visits * xanes["n_flats"] + exposures * xanes["n_darks"])

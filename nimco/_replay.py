@@ -1,0 +1,158 @@
+"""A recorded scan as bluesky documents: the same streams and keys as a live scan writes."""
+
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+from event_model import compose_run
+
+from edge_fitting import ReferenceSeries
+from nimco._recordings import Recording
+
+_ALL_ENERGIES = -1
+_CAMERA, _ENERGY, _I0, _POINT = "camera", "energy", "i0", "xanes"
+
+
+def replay_documents(
+    recording: Recording, *, references: ReferenceSeries | None = None, md: dict[str, Any] | None = None
+) -> Generator[tuple[str, Any], None, None]:
+    """Tell a recording as the documents of `beamline_plans.xanes_scan`.
+
+    Darks first, then at each energy its flat and its sample frame, in the order recorded. Flats that belong to
+    no single energy come once, before the first sample frame. Frames are read from the file one at a time.
+
+    Parameters
+    ----------
+    recording : Recording
+        An open recording.
+    references : ReferenceSeries, optional
+        Written into the start document; by default those stored in the recording.
+    md : dict, optional
+        Further metadata of the start document.
+
+    Notes
+    -----
+    A `KeyboardInterrupt`, raised while a frame is read or thrown in, ends the run with exit status 'abort'.
+
+    Yields
+    ------
+    name : str
+        'start', 'descriptor', 'event' or 'stop'.
+    doc : dict
+        The document.
+    """
+    series = references if references is not None else recording.references
+    n = recording.energies_ev.size
+    xanes = {
+        "schema_version": 1,
+        "edge": recording.edge,
+        "energies_ev": recording.energies_ev.tolist(),
+        "exposure_s": [recording.exposure_s] * n,
+        "repeats": 1,
+        "technique": "txm_transmission",
+        "flat_order": "per_energy" if recording.flats_per_energy else "before_all",
+        "n_flats": 1 if recording.flats_per_energy else int(recording.flats.shape[0]),
+        "n_darks": int(recording.darks.shape[0]),
+        "pixel_size_nm": recording.pixel_size_nm,
+        "references": None if series is None else series.to_dict(),
+        "devices": {
+            "camera": _CAMERA,
+            "energy": _ENERGY,
+            "i0": None if recording.i0 is None else _I0,
+        },
+    }
+    run = compose_run(
+        metadata={
+            "plan_name": "replay",
+            "scan_group": str(uuid.uuid4()),
+            "recording": {"file": recording.path.name, "layout": recording.layout},
+            "xanes": xanes,
+            **(md or {}),
+        }
+    )
+    yield "start", run.start_doc
+    streams: dict[str, Any] = {}
+    try:
+        for stream, index, frame in _frames(recording):
+            if stream not in streams:
+                streams[stream] = run.compose_descriptor(
+                    **_descriptor(stream, frame, recording.i0 is not None)
+                )
+                yield "descriptor", streams[stream].descriptor_doc
+            data = _event_data(recording, stream, index, frame)
+            yield (
+                "event",
+                streams[stream].compose_event(data=data, timestamps=dict.fromkeys(data, time.time())),
+            )
+    except KeyboardInterrupt:
+        yield "stop", run.compose_stop(exit_status="abort", reason="interrupted by the user")
+    else:
+        yield "stop", run.compose_stop()
+
+
+def _frames(recording: Recording) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Stream, energy index and frame, in the order they are told."""
+    for dark in recording.darks:
+        yield "dark", _ALL_ENERGIES, np.asarray(dark)
+    if not recording.flats_per_energy:
+        for flat in recording.flats:
+            yield "flat", _ALL_ENERGIES, np.asarray(flat)
+    for index in range(recording.energies_ev.size):
+        if recording.flats_per_energy:
+            yield "flat", index, np.asarray(recording.flats[index])
+        yield "primary", index, np.asarray(recording.frames[index])
+
+
+def _event_data(recording: Recording, stream: str, index: int, frame: np.ndarray) -> dict[str, Any]:
+    # A frame for all energies is filed under the first; its index says that it belongs to none.
+    energy_ev = float(recording.energies_ev[max(index, 0)])
+    data: dict[str, Any] = {
+        f"{_CAMERA}_image": frame,
+        _ENERGY: energy_ev,
+        f"{_POINT}_energy_index": index,
+        f"{_POINT}_energy_setpoint_ev": energy_ev,
+        f"{_POINT}_exposure_s": recording.flat_exposure_s if stream == "flat" else recording.exposure_s,
+        f"{_POINT}_repeat": 0,
+        f"{_POINT}_attempt": 0,
+    }
+    if recording.i0 is not None:
+        data[_I0] = float(recording.i0[max(index, 0)])
+    return data
+
+
+def _descriptor(stream: str, frame: np.ndarray, has_i0: bool) -> dict[str, Any]:
+    """Arguments of the descriptor of a stream, from its first frame."""
+    number = {"dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+    integer = {"dtype": "integer", "shape": [], "dtype_numpy": "<i8"}
+    source = "recording"
+    point = {
+        f"{_POINT}_energy_index": {**integer, "source": source},
+        f"{_POINT}_energy_setpoint_ev": {**number, "source": source, "units": "eV"},
+        f"{_POINT}_exposure_s": {**number, "source": source, "units": "s"},
+        f"{_POINT}_repeat": {**integer, "source": source},
+        f"{_POINT}_attempt": {**integer, "source": source},
+    }
+    keys: dict[str, dict[str, Any]] = {
+        f"{_CAMERA}_image": {
+            "dtype": "array",
+            "shape": list(frame.shape),
+            "dtype_numpy": frame.dtype.newbyteorder("<").str,
+            "source": source,
+            "units": "counts",
+        },
+        _ENERGY: {**number, "source": source, "units": "eV"},
+        **point,
+    }
+    object_keys = {_CAMERA: [f"{_CAMERA}_image"], _ENERGY: [_ENERGY], _POINT: list(point)}
+    hints: dict[str, Any] = {
+        _CAMERA: {"fields": []},
+        _ENERGY: {"fields": [_ENERGY]},
+        _POINT: {"fields": []},
+    }
+    if has_i0:
+        keys[_I0] = {**number, "source": source, "units": "arbitrary"}
+        object_keys[_I0] = [_I0]
+        hints[_I0] = {"fields": [_I0]}
+    return {"name": stream, "data_keys": keys, "object_keys": object_keys, "hints": hints}

@@ -1,0 +1,117 @@
+"""The table a measurement ends with, in the console."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from callbacks import SOCUpdate
+from edge_fitting import EdgeMaps
+
+
+@dataclass(frozen=True)
+class TruthError:
+    """How far a map of state of charge lies from a known answer.
+
+    Attributes
+    ----------
+    rms, bias : float
+        Root mean square and mean of the difference, over the pixels compared.
+    n_compared, n_inside : int
+        Pixels with a value, and all pixels, where the true edge jump lies in the range asked for.
+    """
+
+    rms: float
+    bias: float
+    n_compared: int
+    n_inside: int
+
+    def __str__(self) -> str:
+        return f"RMS {self.rms:.3f}, bias {self.bias:+.3f} ({self.n_compared} of {self.n_inside} px)"
+
+
+def truth_error(soc: np.ndarray, true_soc: np.ndarray, inside: np.ndarray) -> TruthError:
+    """Compare a map of state of charge with the truth.
+
+    Parameters
+    ----------
+    soc, true_soc : numpy.ndarray
+        Measured and true state of charge, shape (rows, cols), NaN where there is no value.
+    inside : numpy.ndarray
+        Boolean, the pixels to compare.
+
+    Returns
+    -------
+    TruthError
+        NaN figures where no pixel can be compared.
+    """
+    compared = inside & np.isfinite(soc) & np.isfinite(true_soc)
+    difference = (soc - true_soc)[compared]
+    if difference.size == 0:
+        return TruthError(float("nan"), float("nan"), 0, int(inside.sum()))
+    return TruthError(
+        float(np.sqrt(np.mean(difference**2))),
+        float(difference.mean()),
+        int(compared.sum()),
+        int(inside.sum()),
+    )
+
+
+def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, TruthError]]]) -> Table:
+    """Build the closing table, one column an edge.
+
+    Parameters
+    ----------
+    updates : list of SOCUpdate
+        The last update of each run.
+    errors : dict
+        For each raw run uid, the comparisons to show: (what is compared, result).
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(title="State of charge", title_justify="left", show_lines=False)
+    table.add_column("")
+    for update in updates:
+        table.add_column(update.edge.replace("_", " "), justify="right")
+    columns = [_figures(update.maps) for update in updates]
+    table.add_row("sample frames", *(f"{u.frames_done} of {u.frames_expected}" for u in updates))
+    for label in columns[0] if columns else ():
+        table.add_row(label, *(column[label] for column in columns))
+    counts = [update.maps.counts() for update in updates]
+    for name in sorted({name for count in counts for name in count}):
+        if any(count.get(name) for count in counts):
+            label = "pixels fitted" if name == "OK" else f"  {name.lower().replace('_', ' ')}"
+            table.add_row(label, *(str(count.get(name, 0)) for count in counts))
+    labels = [label for label, _ in max(errors.values(), key=len, default=[])]
+    for position, label in enumerate(labels):
+        cells = []
+        for update in updates:
+            shown = errors.get(update.raw_uid, [])
+            cells.append(str(shown[position][1]) if position < len(shown) else "")
+        table.add_row(label, *cells)
+    return table
+
+
+def _figures(maps: EdgeMaps) -> dict[str, str]:
+    return {
+        "edge energy, median ± spread (eV)": _median_spread(maps.edge_energy_ev, 2),
+        "SOC, median ± spread": _median_spread(maps.soc, 3),
+        "SOC sigma, median": _median(maps.soc_sigma, 3),
+        "edge energy sigma, median (eV)": _median(maps.edge_energy_sigma_ev, 3),
+    }
+
+
+def _median(values: np.ndarray, digits: int) -> str:
+    finite = values[np.isfinite(values)]
+    return f"{np.median(finite):.{digits}f}" if finite.size else "no value"
+
+
+def _median_spread(values: np.ndarray, digits: int) -> str:
+    """Median, and half the width of the central 68 %: the spread that outliers do not move."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return "no value"
+    low, middle, high = np.percentile(finite, (15.87, 50.0, 84.13))
+    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}"

@@ -1,0 +1,150 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from callbacks import open_soc
+from nimco import TiledServer
+from sim_devices import SimBeamline
+
+NIMCO = [sys.executable, "-c", "from nimco._cli import main; main()"]
+
+
+def nimco(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*NIMCO, *arguments],
+        cwd=cwd,
+        env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a refusal: exit code 2, one line, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("nimco: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def run_uids(text: str) -> list[str]:
+    return [line.split()[1] for line in text.splitlines() if line.startswith("run ")]
+
+
+@pytest.mark.slow
+def test_demo_measures_fits_publishes_and_tells_where(tmp_path: Path) -> None:
+    done = nimco("demo", "--size", "96", "--seed", "5", "--data-dir", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (uid,) = run_uids(done.stdout)
+    assert (tmp_path / "data" / "live.png").stat().st_size > 10_000
+    truth = SimBeamline((96, 96), seed=5).truth("Ni_K")
+    with TiledServer(tmp_path / "data") as server:
+        client = server.client()
+        soc = open_soc(client, uid)
+        raw = client["raw"][uid]
+        assert raw.metadata["stop"]["exit_status"] == "success"
+        assert raw.metadata["nimco"]["maps"] == f"maps/{uid}/Ni_K"
+        assert raw["primary"]["camera_image"].shape[1:] == (96, 96)
+        inside = truth.mask & (truth.jump > 0.3) & np.isfinite(soc["soc"].values)
+        assert inside.sum() > 100
+        error = soc["soc"].values[inside] - truth.soc[inside]
+        expected = soc["soc_sigma"].values[inside]
+    # The published sigma must describe the published error: counting noise and nothing else to speak of.
+    assert np.sqrt(np.mean((error / expected) ** 2)) < 1.5
+
+
+@pytest.mark.slow
+def test_three_edges_are_one_measurement(tmp_path: Path) -> None:
+    done = nimco("demo", "--edges", "Ni,Mn,Co", "--size", "48", "--data-dir", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    uids = run_uids(done.stdout)
+    with TiledServer(tmp_path / "data") as server:
+        starts = [server.client()["raw"][uid].metadata["start"] for uid in uids]
+    assert [start["xanes"]["edge"] for start in starts] == ["Ni_K", "Mn_K", "Co_K"]
+    assert len({start["scan_group"] for start in starts}) == 1
+
+
+@pytest.mark.slow
+def test_replay_of_the_reference_stack(shared_data: Path, tmp_path: Path) -> None:
+    stack = shared_data / "stacks" / "semireal_ni_k_particle.h5"
+    done = nimco("replay", str(stack), "--data-dir", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (uid,) = run_uids(done.stdout)
+    with h5py.File(stack) as file:
+        truth, jump = file["truth/soc"][:], file["truth/edge_jump"][:]
+    with TiledServer(tmp_path / "data") as server:
+        soc = open_soc(server.client(), uid)["soc"].values
+    inside = jump > 0.4
+    fitted = inside & np.isfinite(soc)
+    assert fitted.sum() > 0.95 * inside.sum()
+    assert np.sqrt(np.mean((soc - truth)[fitted] ** 2)) < 0.05
+    assert "half-jump" in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*NIMCO, "demo", "--size", "512", "--data-dir", "data"],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        picture = tmp_path / "data" / "live.png"
+        # The picture appears with the first map, so the scan is under way then.
+        while not picture.exists() and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 2, out + err
+    assert "Traceback" not in err
+    assert "Ctrl-C" in err
+    (uid,) = run_uids(out)
+    with TiledServer(tmp_path / "data") as server:
+        client = server.client()
+        assert client["raw"][uid].metadata["stop"]["exit_status"] == "abort"
+        assert len(client["raw"][uid]["primary"]["energy"].read()) > 0
+        assert np.isfinite(client["maps"][uid]["Ni_K"]["edge_jump"].read()).any()
+
+
+def test_unknown_edge(tmp_path: Path) -> None:
+    assert "'Fe' is not an edge" in refused(nimco("demo", "--edges", "Fe", cwd=tmp_path))
+
+
+def test_missing_truncated_and_unknown_files(tmp_path: Path) -> None:
+    assert "no file" in refused(nimco("replay", "none.h5", cwd=tmp_path))
+    (tmp_path / "text.h5").write_text("not HDF5")
+    assert "truncated or of another format" in refused(nimco("replay", "text.h5", cwd=tmp_path))
+
+
+def test_recording_without_references(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["energy_ev"] = np.linspace(8300, 8400, 5)
+        file["frames"] = file["flats"] = np.full((5, 4, 4), 1000, np.uint16)
+        file["dark"] = np.zeros((4, 4))
+    assert "--reference" in refused(nimco("replay", "scan.h5", cwd=tmp_path))
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        sentence = refused(nimco("demo", "--port", str(port), cwd=tmp_path))
+    assert str(port) in sentence
+
+
+def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(nimco("demo", "--data-dir", "file/data", cwd=tmp_path))
