@@ -42,8 +42,9 @@ class ReadyFrame:
 class FlatFieldBook:
     """Joins sample frames with their darks and flats, whatever the order in which they come.
 
-    A frame waits until the announced number of darks of its exposure and of flats of its energy has come; `finish`
-    gives what is left with the nearest ones there are. Frames, flats and darks taken again replace what they repeat.
+    A frame waits until the announced number of darks of its exposure and of flats of its energy has come;
+    `finish` gives what is left with the nearest ones there are. Frames, flats and darks taken again replace
+    what they repeat.
 
     Parameters
     ----------

@@ -76,8 +76,8 @@ class _Keys:
 class RunFrames:
     """Frames of one run from its documents.
 
-    Feed it every document of the run after the start document; `add` returns the frames that have become complete.
-    An event seen twice gives one frame.
+    Feed it every document of the run after the start document; `add` returns the frames that have become
+    complete. An event seen twice gives one frame.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class RunFrames:
         self._keys: dict[str, _Keys] = {}
         self._seen: set[str] = set()
 
-    def add(self, name: str, doc: Mapping[str, Any]) -> list[FrameRecord]:
+    def add(self, name: str, doc: Any) -> list[FrameRecord]:
         """Take one document and return the frames it completes, in order.
 
         Raises
@@ -182,7 +182,9 @@ def _as_image(value: Any, keys: _Keys, doc: Mapping[str, Any]) -> Image:
     """Return the image with its two axes, refusing what cannot be one."""
     image = np.asarray(value)
     if image.dtype == object:
-        raise FrameError(f"event {doc['seq_num']} of stream {keys.stream!r} holds a ragged image; it is left out")
+        raise FrameError(
+            f"event {doc['seq_num']} of stream {keys.stream!r} holds a ragged image; it is left out"
+        )
     if not isinstance(value, np.ndarray) and keys.dtype is not None:
         image = image.astype(keys.dtype)  # documents that went through JSON lost their type
     expected = tuple(size for size in keys.shape if size != 1)

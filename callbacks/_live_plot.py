@@ -21,8 +21,9 @@ _WINDOW_PERIOD_MS = 500
 class LiveSOCPlot:
     """Draws each `SOCUpdate`: state of charge, its sigma, histogram, mean spectrum with its fit, and progress.
 
-    Subscribe it to a `LiveSOC`. Nothing is drawn on the RunEngine's thread: the window is drawn by a timer of the
-    display's event loop, the file on a thread of its own, and both skip what a newer update has overtaken.
+    Subscribe it to a `LiveSOC`. Nothing is drawn on the RunEngine's thread: the window is drawn by a timer
+    of the display's event loop, the file on a thread of its own, and both skip what a newer update has
+    overtaken.
 
     Parameters
     ----------
@@ -30,7 +31,8 @@ class LiveSOCPlot:
         PNG that is replaced as a whole with each update, so that a viewer never sees half of one. The final
         picture of each edge of a measurement of several edges is kept beside it, as ``<name>-<edge>.png``.
     show : bool, optional
-        Whether to open a window; by default where there is a display. Create the plot in the main thread then.
+        Whether to open a window; by default where there is a display. Create the plot in the main thread
+        then.
 
     Raises
     ------
@@ -42,7 +44,9 @@ class LiveSOCPlot:
         self.path = None if path is None else Path(path)
         show = has_display() if show is None else show
         if self.path is None and not show:
-            raise CallbackError("there is no display to draw on; give the path of a PNG to be written instead")
+            raise CallbackError(
+                "there is no display to draw on; give the path of a PNG to be written instead"
+            )
         if self.path is not None:
             _check_folder(self.path.parent)
         self._window = _Window() if show else None

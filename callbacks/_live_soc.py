@@ -21,17 +21,18 @@ _KEPT_MAP_BYTES = 2**30
 class LiveSOC(DocumentWorker):
     """Fits every pixel while the frames arrive, and tells its subscribers.
 
-    Subscribe it to a RunEngine. Calling it with a document costs microseconds and never raises: the frames are
-    corrected and fitted on a thread of its own, and each subscriber is called on another. When frames come faster
-    than maps can be made, maps are made less often; no frame is left out. Several runs may be open at once.
+    Subscribe it to a RunEngine. Calling it with a document costs microseconds and never raises: the frames
+    are corrected and fitted on a thread of its own, and each subscriber is called on another. When frames
+    come faster than maps can be made, maps are made less often; no frame is left out. Several runs may be
+    open at once.
 
     Parameters
     ----------
     references : ReferenceSeries or mapping of edge name to ReferenceSeries, optional
         Spectra of known state of charge. By default those in the start document of each run.
     method : str
-        Estimator of `edge_fitting.EdgeFitter`; a run without references falls back to ``half_jump``, which gives
-        the edge energy and no state of charge.
+        Estimator of `edge_fitting.EdgeFitter`; a run without references falls back to ``half_jump``, which
+        gives the edge energy and no state of charge.
     subscribers : sequence of callables
         Called with a `SOCUpdate`.
     update_period_s : float

@@ -35,7 +35,8 @@ class LiveSpectrum(DocumentWorker):
         Returns
         -------
         energy_ev, optical_depth, sigma : ndarray, (n,)
-            Mean readback of each energy, mean optical depth, and its standard error from the scatter of the pixels.
+            Mean readback of each energy, mean optical depth, and its standard error from the scatter of the
+            pixels.
 
         Raises
         ------

@@ -63,26 +63,15 @@ def draw(figure: Figure, update: SOCUpdate) -> None:
     figure.clear()
     with mpl.rc_context(_STYLE):
         quantity = quantity_of(update)
-        grid = figure.add_gridspec(
-            3,
-            3,
-            width_ratios=(1.25, 1.25, 1.0),
-            height_ratios=(1, 1, 0.92),
-            left=0.035,
-            right=0.985,
-            top=0.885,
-            bottom=0.135,
-            hspace=0.55,
-            wspace=0.2,
-        )
+        figure.set_layout_engine("constrained", rect=(0.01, 0.07, 0.98, 0.84), wspace=0.03, hspace=0.05)
+        grid = figure.add_gridspec(3, 3, width_ratios=(1.3, 1.3, 1.0), height_ratios=(1, 1, 0.9))
         pixel_size_nm = update.xanes.get("pixel_size_nm")
         value_axes = figure.add_subplot(grid[:2, 0])
         sigma_axes = figure.add_subplot(grid[:2, 1])
         low, high = value_range(quantity)
-        _map(value_axes, quantity.values, quantity.axis_label, "viridis", low, high, pixel_size_nm)
-        top = _upper(quantity.sigma)
-        label = f"standard deviation of the {quantity.label}" + (f" ({quantity.unit})" if quantity.unit else "")
-        _map(sigma_axes, quantity.sigma, label, "cividis", 0.0, top, pixel_size_nm)
+        _map(value_axes, quantity.values, quantity.axis_label, "viridis", (low, high), pixel_size_nm)
+        label = f"standard deviation of the {quantity.axis_label}"
+        _map(sigma_axes, quantity.sigma, label, "cividis", (0.0, _upper(quantity.sigma)), pixel_size_nm)
         _spectrum(figure.add_subplot(grid[2, :2]), update)
         _histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
         _history(figure.add_subplot(grid[1, 2]), update, quantity)
@@ -120,8 +109,7 @@ def _map(
     values: npt.NDArray[np.float32],
     label: str,
     colours: str,
-    low: float,
-    high: float,
+    limits: tuple[float, float],
     pixel_size_nm: float | None,
 ) -> None:
     step = max(1, int(np.ceil(max(values.shape) / _LARGEST_SHOWN)))
@@ -129,15 +117,18 @@ def _map(
     shown = axes.imshow(
         np.ma.masked_invalid(values[::step, ::step]),
         cmap=colour_map,
-        vmin=low,
-        vmax=high,
+        vmin=limits[0],
+        vmax=limits[1],
         interpolation="nearest",
         extent=(0, values.shape[1], values.shape[0], 0),
     )
     axes.set_xticks([])
     axes.set_yticks([])
-    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.025, extend="both" if low else "max")
-    bar.set_label(label)
+    axes.set_title(label, loc="left")
+    axes.spines[:].set_visible(False)
+    bar = axes.figure.colorbar(
+        shown, ax=axes, location="bottom", fraction=0.045, pad=0.02, aspect=34, extend=_beyond(values, limits)
+    )
     bar.outline.set_visible(False)  # type: ignore[operator]
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "no pixel fitted yet", transform=axes.transAxes, ha="center", va="center")
@@ -156,6 +147,15 @@ def _map(
                 color=_INK,
             )
         ).patch.set(alpha=0.75, linewidth=0)
+
+
+def _beyond(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> str:
+    """Say at which ends of the colours values lie beyond them."""
+    finite = values[np.isfinite(values)]
+    below, above = bool((finite < limits[0]).any()), bool((finite > limits[1]).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
+        below, above
+    ]
 
 
 def _spectrum(axes: Axes, update: SOCUpdate) -> None:
@@ -183,7 +183,11 @@ def mean_fit(update: SOCUpdate) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     if references is None or energy.size < _MIN_FRAMES_FOR_FIT:
         return None
     fit = fit_stack(
-        energy, depth[:, None, None].astype(np.float32), edge=update.edge, method="series", references=references
+        energy,
+        depth[:, None, None].astype(np.float32),
+        edge=update.edge,
+        method="series",
+        references=references,
     )
     soc = float(fit.soc[0, 0])
     if not np.isfinite(soc):
@@ -192,7 +196,9 @@ def mean_fit(update: SOCUpdate) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
     def terms(at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         line = (at - energy.mean()) / max(float(np.ptp(energy)), 1.0)
-        return np.stack([np.ones_like(at), line, np.asarray(references.evaluate(at, soc)).reshape(-1)], axis=1)
+        return np.stack(
+            [np.ones_like(at), line, np.asarray(references.evaluate(at, soc)).reshape(-1)], axis=1
+        )
 
     coefficients, *_ = np.linalg.lstsq(terms(energy), depth, rcond=None)
     return fine, terms(fine) @ coefficients
@@ -201,19 +207,24 @@ def mean_fit(update: SOCUpdate) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 def _histogram(axes: Axes, quantity: Quantity, low: float, high: float) -> None:
     finite = quantity.values[np.isfinite(quantity.values)]
     axes.set_xlabel(quantity.axis_label)
-    axes.set_ylabel("pixels")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
     axes.set_xlim(low, high)
     if not finite.size:
         return
     counts, edges, bars = axes.hist(np.clip(finite, low, high), bins=60, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
-    for bar, colour in zip(bars.patches, mpl.colormaps["viridis"]((centres - low) / (high - low)), strict=True):  # type: ignore[union-attr]
+    for bar, colour in zip(
+        bars.patches, mpl.colormaps["viridis"]((centres - low) / (high - low)), strict=True
+    ):
         bar.set_facecolor(colour)
     median = float(np.median(finite))
     spread = float(np.subtract(*np.percentile(finite, (84.13, 15.87)))) / 2
     axes.axvline(median, color=_INK, lw=0.9, ls="--")
     axes.set_title(
-        f"median {median:.3g} ± {spread:.2g}" if not quantity.unit else f"median {median:.2f} ± {spread:.2f} eV",
+        f"median {median:.3f} ± {spread:.3f}"
+        if not quantity.unit
+        else f"median {median:.2f} ± {spread:.2f} eV",
         loc="left",
     )
 
@@ -238,7 +249,7 @@ def _pixels(axes: Axes, update: SOCUpdate) -> None:
     fitted = [FitStatus[name].has_value for name in names]
     axes.barh(names, shares, color=[_ACCENT if good else "#9a9a9a" for good in fitted], height=0.7)
     for row, share in enumerate(shares):
-        axes.text(min(share, 78) + 1, row, f"{share:.1f} %", va="center", fontsize=7.5)
+        axes.text(min(share, 82) + 1, row, f"{share:.1f} %", va="center", fontsize=7.5)
     axes.set_yticks(range(len(names)), [name.lower().replace("_", " ") for name in names])
     axes.set_xlim(0, 100)
     axes.set_xlabel("pixels (%)")
@@ -257,7 +268,7 @@ def _words(figure: Figure, update: SOCUpdate) -> None:
     else:
         state = f"partial ({update.exit_status})"
     figure.text(
-        0.035,
+        0.02,
         0.945,
         f"{edge.element} {edge.level} edge   run {update.raw_uid[:8]}   {name}",
         fontsize=13,
@@ -267,12 +278,13 @@ def _words(figure: Figure, update: SOCUpdate) -> None:
     words = f"edge energy: {update.maps.definition}"
     if update.warnings:
         words += "\n" + "; ".join(update.warnings[:2])
-    figure.text(0.035, 0.052, words, fontsize=8, va="top", color=_INK, wrap=True)
+    figure.text(0.02, 0.05, words, fontsize=8, va="top", color=_INK, wrap=True)
 
 
 def _progress(figure: Figure, update: SOCUpdate, state: str) -> None:
     done = min(update.frames_done / max(update.frames_expected, 1), 1.0)
     axes: Any = figure.add_axes((0.66, 0.945, 0.325, 0.018))
+    axes.set_in_layout(False)
     axes.barh([0], [1.0], color="#e6e6e6", height=1)
     axes.barh([0], [done], color=_ACCENT if state in ("running", "complete") else _SECOND, height=1)
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
@@ -286,7 +298,7 @@ def _progress(figure: Figure, update: SOCUpdate, state: str) -> None:
     )
 
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,

@@ -20,9 +20,9 @@ _LINK_PAUSE_S = 0.25
 class SOCPublisher:
     """Writes each `SOCUpdate` to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
-    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own that
-    skips what a newer update has overtaken. While the scan runs, the map of the state of charge and its sigma go out
-    with every update and the others now and then; the final update writes them all.
+    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
+    that skips what a newer update has overtaken. While the scan runs, the map of the state of charge and
+    its sigma go out with every update and the others now and then; the final update writes them all.
 
     Parameters
     ----------

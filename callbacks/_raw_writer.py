@@ -15,10 +15,10 @@ class RawRunWriter(DocumentWorker):
     raw_container : tiled client of a ``CatalogOfBlueskyRuns``
         Where runs are written.
     batch_size : int
-        Events per write. One makes every event readable at once.
+        Events per write: fewer make them readable sooner, more cost less time per event.
     """
 
-    def __init__(self, raw_container: Any, *, batch_size: int = 1) -> None:
+    def __init__(self, raw_container: Any, *, batch_size: int = 8) -> None:
         self._writer = TiledWriter(raw_container, batch_size=batch_size)
         super().__init__("raw run writer")
 

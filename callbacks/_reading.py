@@ -24,8 +24,8 @@ def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        One variable per map, with dimensions ``row`` and ``column`` (in um where the pixel size is known), and the
-        metadata as attributes.
+        One variable per map, with dimensions ``row`` and ``column`` (in um where the pixel size is known),
+        and the metadata as attributes.
 
     Raises
     ------

@@ -63,7 +63,8 @@ class SOCUpdate:
     mean_energy_ev, mean_od : ndarray, (n,)
         Mean spectrum over the fitted pixels (over all before there are any), by rising energy.
     history : ndarray, (m, 2)
-        Frames done, and median sigma of the state of charge then (of the edge energy in eV where there is no SOC).
+        Frames done, and median sigma of the state of charge then (of the edge energy in eV where there is
+        no SOC).
     frames : tuple of FrameSummary
         Table of the frames in the maps, in the order they came.
     warnings : tuple of str

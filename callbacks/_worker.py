@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 class DocumentWorker(ABC):
     """A subscriber of a RunEngine that only takes note, and does the work on a thread of its own.
 
-    Calling it with a document costs microseconds and never raises. An error while a document is worked on is kept in
-    `errors`, logged once per kind, and costs nothing but that document.
+    Calling it with a document costs microseconds and never raises. An error while a document is worked on
+    is kept in `errors`, logged once per kind, and costs nothing but that document.
 
     Parameters
     ----------
@@ -124,14 +124,16 @@ class DocumentWorker(ABC):
         if text not in self._said:
             self._said.add(text)
             expected = isinstance(error, CallbackError)
-            logger.error("%s: %s", self._name, error if expected else text, exc_info=None if expected else error)
+            logger.error(
+                "%s: %s", self._name, error if expected else text, exc_info=None if expected else error
+            )
 
 
 class LatestWins(Generic[Result]):
     """Calls a function on a thread of its own with the latest offer of each key; older offers are shed.
 
-    An offer marked ``keep`` is never shed by a later one that is not. A function that raises is logged once per kind
-    of error and called again with the next offer.
+    An offer marked ``keep`` is never shed by a later one that is not. A function that raises is logged once
+    per kind of error and called again with the next offer.
 
     Parameters
     ----------

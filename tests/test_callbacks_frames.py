@@ -65,7 +65,9 @@ def test_a_frame_of_another_shape_is_refused(scan_documents):
 def test_a_start_document_without_its_contract_is_refused(scan_documents):
     start = dict(scan_documents().run()[0][1])
     with pytest.raises(DocumentError, match=r"xanes\.edge"):
-        read_contract({**start, "xanes": {"schema_version": 1, "energies_ev": [], "exposure_s": [], "devices": {}}})
+        read_contract(
+            {**start, "xanes": {"schema_version": 1, "energies_ev": [], "exposure_s": [], "devices": {}}}
+        )
     with pytest.raises(DocumentError, match="version 2"):
         read_contract({**start, "xanes": {**start["xanes"], "schema_version": 2}})
     with pytest.raises(DocumentError, match="Fe_K"):

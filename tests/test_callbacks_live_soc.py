@@ -74,7 +74,12 @@ def test_a_frame_taken_again_replaces_the_first(scan_documents):
     steps = scan.steps()
     spoiled = scan.frame(18) // 3  # the beam went away during the exposure
     place = next(place for place, step in enumerate(steps) if step[:2] == ("primary", 18))
-    again = [*steps[:place], ("primary", 18, spoiled), (*steps[place], {"xanes_attempt": 1}), *steps[place + 1 :]]
+    again = [
+        *steps[:place],
+        ("primary", 18, spoiled),
+        (*steps[place], {"xanes_attempt": 1}),
+        *steps[place + 1 :],
+    ]
     update, live = analyse(scan.run(again))
     clean, _ = analyse(scan.run(steps))
     assert live.errors == []
@@ -96,7 +101,8 @@ def test_flats_taken_again_after_their_frames_count(scan_documents):
     scan = scan_documents()
     steps = [*scan.steps(), ("flat", 12, scan.flat(), {"xanes_attempt": 1})]
     spoiled = [
-        ("flat", 12, (scan.flat() // 2)) if step[:2] == ("flat", 12) and len(step) == 3 else step for step in steps
+        ("flat", 12, (scan.flat() // 2)) if step[:2] == ("flat", 12) and len(step) == 3 else step
+        for step in steps
     ]
     update, _ = analyse(scan.run(spoiled))
     assert error_of(update, scan) < 0.01
@@ -106,7 +112,11 @@ def test_flats_taken_again_after_their_frames_count(scan_documents):
 def test_the_order_of_the_frames_does_not_matter(scan_documents, order):
     scan = scan_documents()
     steps = scan.steps()
-    mixed = steps[::-1] if order == "reversed" else [steps[i] for i in np.random.default_rng(1).permutation(len(steps))]
+    mixed = (
+        steps[::-1]
+        if order == "reversed"
+        else [steps[i] for i in np.random.default_rng(1).permutation(len(steps))]
+    )
     update, live = analyse(scan.run(mixed))
     assert live.errors == []
     assert update.frames_done == scan.energies_ev.size
@@ -126,7 +136,8 @@ def test_an_aborted_scan_gives_a_partial_map(scan_documents):
 def test_a_frame_that_cannot_be_used_costs_only_itself(scan_documents, caplog):
     scan = scan_documents()
     steps = [
-        ("primary", 5, np.zeros((3, 3), np.uint16)) if step[:2] == ("primary", 5) else step for step in scan.steps()
+        ("primary", 5, np.zeros((3, 3), np.uint16)) if step[:2] == ("primary", 5) else step
+        for step in scan.steps()
     ]
     update, live = analyse(scan.run(steps))
     assert update.frames_done == scan.energies_ev.size - 1
