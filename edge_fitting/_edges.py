@@ -60,7 +60,7 @@ def _k_edge(
     element: str, energy_ev: float, core_width_ev: float, half_jump: Window, white_line: Window
 ) -> Edge:
     # The K core hole is about 1 eV wide: 20 eV below the edge its tail is under 1 % of the jump;
-    # 60 eV above it the near-edge structure is over.
+    # 80 eV above it the near-edge structure is over.
     return Edge(
         name=f"{element}_K",
         element=element,
@@ -71,7 +71,7 @@ def _k_edge(
         half_jump_window_ev=half_jump,
         white_line_window_ev=white_line,
         pre_edge_ev=(energy_ev - 300.0, energy_ev - 20.0),
-        post_edge_ev=(energy_ev + 60.0, energy_ev + 600.0),
+        post_edge_ev=(energy_ev + 80.0, energy_ev + 600.0),
     )
 
 

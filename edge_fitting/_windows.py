@@ -14,8 +14,8 @@ Index = NDArray[np.int64]
 
 # Post-edge polynomial that is fitted for the noise: high enough to follow the fine structure.
 _NOISE_ORDER = 4
-# A straight post-edge line needs this range, as in Larch; below it a constant is taken.
-_LINE_RANGE_EV = 30.0
+# Over less than this, a line would follow the fine structure rather than the atomic background: take a constant.
+_LINE_RANGE_EV = 200.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
