@@ -72,9 +72,9 @@ def replay_documents(
             **(md or {}),
         }
     )
-    yield "start", run.start_doc
     streams: dict[str, Any] = {}
     try:
+        yield "start", run.start_doc
         for stream, index, frame in _frames(recording):
             if stream not in streams:
                 streams[stream] = run.compose_descriptor(
