@@ -1,6 +1,13 @@
-"""What can go wrong with a device, as exceptions whose message is one sentence for the person at the beamline."""
+"""What can go wrong with a device: exceptions whose message is one sentence for the person at the beamline."""
 
-__all__ = ["DeviceError", "DeviceTimeoutError", "NotArrivedError", "OutOfLimitsError", "UnknownPositionError"]
+__all__ = [
+    "DeviceDisconnectedError",
+    "DeviceError",
+    "DeviceTimeoutError",
+    "NotArrivedError",
+    "OutOfLimitsError",
+    "UnknownPositionError",
+]
 
 
 class DeviceError(RuntimeError):
@@ -21,3 +28,7 @@ class NotArrivedError(DeviceError):
 
 class DeviceTimeoutError(DeviceError, TimeoutError):
     """A device did not answer in the time it was given."""
+
+
+class DeviceDisconnectedError(DeviceError):
+    """A device cannot be reached."""

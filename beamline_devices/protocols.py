@@ -1,7 +1,8 @@
 """What a plan may ask of a device, composed from `bluesky.protocols`.
 
-Plans are written against these and nothing else, so that the digital twin, classic ophyd devices and ophyd-async devices
-serve the same scan. Whether calls answer at once or hand back an awaitable is the business of the RunEngine.
+Plans are written against these and nothing else, so that the digital twin, classic ophyd devices and
+ophyd-async devices serve the same scan. Whether a call answers at once or hands back an awaitable is the
+business of the RunEngine.
 """
 
 from typing import Any, Protocol, runtime_checkable

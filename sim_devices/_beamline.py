@@ -2,7 +2,8 @@
 
 from beamline_devices import DeviceError
 from sim_devices._compounds import EDGE_ELEMENT
-from sim_devices._devices import SimCamera, SimEnergy, SimIonChamber, SimNamedPosition
+from sim_devices._devices import SimCamera, SimEnergy, SimNamedPosition, SimPointDetector
+from sim_devices._faults import Fault, Faults
 from sim_devices._settings import TwinSettings
 from sim_devices._twin import Truth, Twin
 
@@ -18,7 +19,8 @@ class SimBeamline:
     Parameters
     ----------
     shape : tuple of int
-        Rows and columns of the camera. Up to 1024 pixels the field of view stays 32 um and the pixels grow, as with binning.
+        Rows and columns of the camera. Up to 1024 pixels the field of view stays 32 um and the pixels grow, as
+        with binning.
     seed : int
         Everything random follows from it: two beamlines of one seed give the same frames in the same order.
     pixel_size_nm : float, optional
@@ -30,8 +32,10 @@ class SimBeamline:
 
     Attributes
     ----------
-    energy, camera, shutter, stage, i0
-        The devices, named "energy", "camera", "shutter", "sample" and "i0".
+    energy, camera, shutter, stage, i0, ring
+        The devices, named "energy", "camera", "shutter", "sample", "i0" and "ring_current".
+    twin : Twin
+        The physics behind them.
 
     Examples
     --------
@@ -72,13 +76,28 @@ class SimBeamline:
             duration_s=2.0,
             time_scale=time_scale,
         )
-        self.i0 = SimIonChamber(name="i0", twin=self.twin)
+        self.i0 = SimPointDetector(name="i0", units="nA", twin=self.twin, measure=self.twin.read_i0)
+        self.ring = SimPointDetector(
+            name="ring_current", units="mA", twin=self.twin, measure=lambda: self.twin.ring_current_ma
+        )
 
-    def _set_shutter(self, position: str) -> None:
+    def _set_shutter(self, position: str) -> str:
+        if position == "open" and not self.twin.shutter_open:
+            if self.faults.strikes(Fault.SHUTTER_STUCK):
+                return "closed"
+            if self.faults.strikes(Fault.SHUTTER_SILENT):
+                return "open"
         self.twin.shutter_open = position == "open"
+        return position
 
-    def _set_stage(self, position: str) -> None:
+    def _set_stage(self, position: str) -> str:
         self.twin.sample_in = position == "in"
+        return position
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong, armed by tests and by those who train for it."""
+        return self.twin.faults
 
     @property
     def pixel_size_nm(self) -> float:
@@ -99,10 +118,14 @@ class SimBeamline:
             raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
         self.twin.load_pellet(soc)
 
+    def load_compound(self, name: str) -> None:
+        """Replace the sample by a foil or pellet of a pure compound, such as "Ni" or "NiO"."""
+        self.twin.load_compound(name)
+
     def load_electrode(self) -> None:
         """Put the electrode back on the stage."""
         self.twin.load_electrode()
 
     def truth(self, edge: str) -> Truth:
-        """What is really in the beam, as maps."""
+        """Return what is really in the beam, as maps."""
         return self.twin.truth(edge)

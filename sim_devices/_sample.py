@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from sim_devices._absorption import NMC622
+from sim_devices._absorption import NMC622, Absorber
 from sim_devices._settings import SampleSettings
 
-__all__ = ["SampleMaps", "electrode", "pellet"]
+__all__ = ["SampleMaps", "electrode", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -19,30 +19,59 @@ class SampleMaps:
 
     Attributes
     ----------
-    areal : ndarray float32 (metals, rows, cols)
-        Thickness of oxide in um times the fraction of each metal.
+    absorber : Absorber
+        Absorption of what the maps describe.
+    areal : ndarray float32 (maps, rows, cols)
+        Thickness in um, for an oxide times the fraction of each metal.
     soc : ndarray float32 (rows, cols)
         State of charge along the ray, weighted with thickness.
+    soc_variance : ndarray float32 (rows, cols)
+        Its variance along the ray.
     film_depth : float
         Optical depth at 8 keV of what carries the particles.
     """
 
+    absorber: Absorber
     areal: NDArray[np.float32]
     soc: NDArray[np.float32]
+    soc_variance: NDArray[np.float32]
     film_depth: float
 
 
-def pellet(shape: tuple[int, int], thickness_um: float, soc: float) -> SampleMaps:
-    """Uniform pellet of the electrode material at one state of charge."""
-    areal = np.empty((len(NMC622), *shape), dtype=np.float32)
-    areal[:] = (thickness_um * np.asarray(NMC622, dtype=np.float32))[:, None, None]
-    return SampleMaps(areal=areal, soc=np.full(shape, soc, dtype=np.float32), film_depth=0.0)
+def uniform(
+    shape: tuple[int, int], absorber: Absorber, areal_um: tuple[float, ...], soc: float
+) -> SampleMaps:
+    """Return a pellet or foil without structure; `areal_um` is the value of each of its maps."""
+    areal = np.empty((len(areal_um), *shape), dtype=np.float32)
+    areal[:] = np.asarray(areal_um, dtype=np.float32)[:, None, None]
+    return SampleMaps(
+        absorber=absorber,
+        areal=areal,
+        soc=np.full(shape, soc, dtype=np.float32),
+        soc_variance=np.zeros(shape, dtype=np.float32),
+        film_depth=0.0,
+    )
+
+
+@dataclass
+class _Sums:
+    """What has been laid along each ray so far."""
+
+    thickness: NDArray[np.float32]
+    charge: NDArray[np.float32]
+    charge2: NDArray[np.float32]
+    nickel: NDArray[np.float32]
 
 
 def electrode(
-    shape: tuple[int, int], pixel_size_nm: float, settings: SampleSettings, rng: np.random.Generator
+    shape: tuple[int, int],
+    pixel_size_nm: float,
+    blur_nm: float,
+    settings: SampleSettings,
+    absorber: Absorber,
+    rng: np.random.Generator,
 ) -> SampleMaps:
-    """Electrode of secondary particles made of primary grains.
+    """Return an electrode of secondary particles made of primary grains.
 
     Parameters
     ----------
@@ -50,83 +79,126 @@ def electrode(
         Rows and columns.
     pixel_size_nm : float
         Pixel size at the sample.
+    blur_nm : float
+        Width (FWHM) of the point spread function, applied to the maps.
     settings : SampleSettings
         What the electrode is like.
+    absorber : Absorber
+        Its material.
     rng : numpy.random.Generator
         Source of its accidents.
     """
-    rows, cols = shape
     pixel_um = pixel_size_nm * 1e-3
-    centres, radii = _place(rows * pixel_um, cols * pixel_um, settings, rng)
+    height, width = shape[0] * pixel_um, shape[1] * pixel_um
+    sums = _Sums(*(np.zeros(shape, dtype=np.float32) for _ in range(4)))
+    for centre, radius in _place(height, width, settings, rng):
+        _add_particle(sums, centre, radius, pixel_um, settings, rng)
+
     grain_of, n_grains = _grains(shape, settings.grain_nm / pixel_size_nm, rng)
-    grain_thickness = rng.normal(1.0, 0.05, n_grains).astype(np.float32)
-    grain_soc = rng.normal(0.0, settings.grain_spread, n_grains).astype(np.float32)
+    rough = np.clip(rng.normal(1.0, settings.grain_roughness, n_grains), 0.5, 1.5).astype(np.float32)
+    uneven = rng.normal(0.0, settings.grain_spread, n_grains).astype(np.float32)
+    safe = np.maximum(sums.thickness, np.float32(1e-6))
+    soc = sums.charge / safe
+    variance = np.maximum(sums.charge2 / safe - soc * soc, 0.0)
+    soc = np.clip(soc + uneven[grain_of], 0.0, 1.0)
+    thickness = sums.thickness * rough[grain_of]
+    nickel = sums.nickel / safe
+    base = np.asarray(NMC622, dtype=np.float32)[:, None, None]
+    # Ni goes, Mn comes; Co stays.
+    exchange = np.array([1.0, -1.0, 0.0], dtype=np.float32)[:, None, None]
+    areal = thickness * (base + exchange * nickel)
 
-    thickness = np.zeros(shape, dtype=np.float32)
-    charge = np.zeros(shape, dtype=np.float32)
-    for (y, x), radius in zip(centres, radii, strict=True):
-        reach = 1.2 * radius
-        i0, i1 = max(int((y - reach) / pixel_um), 0), min(int((y + reach) / pixel_um) + 2, rows)
-        j0, j1 = max(int((x - reach) / pixel_um), 0), min(int((x + reach) / pixel_um) + 2, cols)
-        if i0 >= i1 or j0 >= j1:
-            continue
-        dy = ((np.arange(i0, i1) + 0.5) * pixel_um - y)[:, None]
-        dx = ((np.arange(j0, j1) + 0.5) * pixel_um - x)[None, :]
-        angle = np.arctan2(dy, dx)
-        outline = radius * np.ones_like(angle)
-        for order in range(2, 6):
-            size = rng.normal(0.0, 0.03)
-            outline = outline * (1.0 + size * np.cos(order * angle + rng.uniform(0.0, 2 * np.pi)))
-        inside2 = np.clip(1.0 - (dy * dy + dx * dx) / (outline * outline), 0.0, None)
-        path = (2.0 * settings.density * radius * np.sqrt(inside2)).astype(np.float32)
-        mean = np.clip(rng.normal(settings.mean_soc, settings.particle_spread), 0.08, 0.92)
-        # A radial profile c + shell (r/R)^2 averaged along the chord at relative distance rho: c + shell (1 + 2 rho^2) / 3;
-        # 0.6 is its mean over the volume.
-        radial = settings.shell_excess * ((3.0 - 2.0 * inside2) / 3.0 - 0.6)
-        thickness[i0:i1, j0:j1] += path
-        charge[i0:i1, j0:j1] += path * (mean + radial).astype(np.float32)
-
-    soc = np.where(thickness > 0, charge / np.maximum(thickness, 1e-6), settings.mean_soc)
-    soc = np.clip(soc + grain_soc[grain_of], 0.0, 1.0).astype(np.float32)
-    thickness = thickness * grain_thickness[grain_of]
-    # No edge of a particle is sharper than a pixel.
-    weight = gaussian_filter(thickness, 0.5)
-    soc = np.where(
-        weight > 1e-4, gaussian_filter(thickness * soc, 0.5) / np.maximum(weight, 1e-6), settings.mean_soc
-    )
-    areal = np.asarray(NMC622, dtype=np.float32)[:, None, None] * weight
+    sigma_px = blur_nm / 2.354820045 / pixel_size_nm
+    if sigma_px > 0.05:
+        weight = gaussian_filter(thickness, sigma_px)
+        scale = np.maximum(weight, np.float32(1e-6))
+        soc = gaussian_filter(thickness * soc, sigma_px) / scale
+        variance = gaussian_filter(thickness * variance, sigma_px) / scale
+        areal = np.stack([gaussian_filter(layer, sigma_px) for layer in areal])
+        thickness = weight
+    empty = thickness < 1e-3
+    soc = np.where(empty, settings.mean_soc, np.clip(soc, 0.0, 1.0))
+    areal = np.where(empty, 0.0, areal)
     return SampleMaps(
-        areal=areal.astype(np.float32), soc=soc.astype(np.float32), film_depth=settings.film_depth
+        absorber=absorber,
+        areal=np.ascontiguousarray(areal, dtype=np.float32),
+        soc=np.ascontiguousarray(soc, dtype=np.float32),
+        soc_variance=np.ascontiguousarray(np.where(empty, 0.0, variance), dtype=np.float32),
+        film_depth=settings.film_depth,
     )
+
+
+def _add_particle(
+    sums: _Sums,
+    centre: tuple[float, float],
+    radius: float,
+    pixel_um: float,
+    settings: SampleSettings,
+    rng: np.random.Generator,
+) -> None:
+    """Lay one particle, a dented sphere with a radial profile, on the sums."""
+    rows, cols = sums.thickness.shape
+    y, x = centre
+    mean = float(np.clip(rng.normal(settings.mean_soc, settings.particle_spread), 0.08, 0.92))
+    dents = [(n, rng.normal(0.0, 0.03), rng.uniform(0.0, 2 * np.pi)) for n in range(2, 6)]
+    n_cracks = int(rng.poisson(settings.cracks))
+    cracks = [
+        (rng.uniform(0.0, 2 * np.pi), rng.uniform(0.0, 0.4), rng.uniform(0.0, 2 * np.pi))
+        for _ in range(n_cracks)
+    ]
+    reach = 1.25 * radius
+    i0, i1 = max(int((y - reach) / pixel_um), 0), min(int((y + reach) / pixel_um) + 2, rows)
+    j0, j1 = max(int((x - reach) / pixel_um), 0), min(int((x + reach) / pixel_um) + 2, cols)
+    if i0 >= i1 or j0 >= j1:
+        return
+    dy = ((np.arange(i0, i1) + 0.5) * pixel_um - y)[:, None]
+    dx = ((np.arange(j0, j1) + 0.5) * pixel_um - x)[None, :]
+    angle = np.arctan2(dy, dx)
+    outline = np.full(angle.shape, radius)
+    for order, size, phase in dents:
+        outline *= 1.0 + size * np.cos(order * angle + phase)
+    inside = np.clip(1.0 - (dy * dy + dx * dx) / (outline * outline), 0.0, None)
+    path = 2.0 * settings.density * radius * np.sqrt(inside)
+    for direction, start, phase in cracks:
+        along = (dx * np.cos(direction) + dy * np.sin(direction)) / radius
+        across = dy * np.cos(direction) - dx * np.sin(direction) + 0.03 * radius * np.sin(9 * along + phase)
+        gap = np.exp(-0.5 * (across / (0.5e-3 * settings.crack_nm + 0.3 * pixel_um)) ** 2)
+        path *= 1.0 - 0.6 * gap * (along > start)
+    # Along a chord at relative distance rho the profile a + b (r/R)^2 has mean a + b (1 + 2 rho^2) / 3 and variance
+    # b^2 (1 - rho^2)^2 4/45; over the volume (r/R)^2 has mean 3/5.
+    square = (3.0 - 2.0 * inside) / 3.0
+    charge = np.clip(mean + settings.shell_excess * (square - 0.6), 0.0, 1.0)
+    spread2 = settings.shell_excess**2 * inside**2 * (4.0 / 45.0)
+    nickel = -settings.nickel_excess * (square - 0.6)
+    window = np.s_[i0:i1, j0:j1]
+    sums.thickness[window] += path
+    sums.charge[window] += path * charge
+    sums.charge2[window] += path * (charge * charge + spread2)
+    sums.nickel[window] += path * nickel
 
 
 def _place(
     height: float, width: float, settings: SampleSettings, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres (n, 2) and radii (n,) in um of particles that hardly overlap, largest first."""
+) -> list[tuple[tuple[float, float], float]]:
+    """Return centres and radii in um of particles that hardly overlap, largest first."""
     low = settings.diameter_um[0] / 2
     high = max(min(settings.diameter_um[1] / 2, 0.2 * min(height, width)), low)
     wanted = settings.coverage * height * width
     radii: list[float] = []
     while sum(np.pi * r * r for r in radii) < wanted and len(radii) < 4000:
         radii.append(float(np.clip(rng.lognormal(np.log(0.55 * (low + high)), 0.35), low, high)))
-    placed: list[tuple[float, float]] = []
-    kept: list[float] = []
+    placed: list[tuple[tuple[float, float], float]] = []
     for radius in sorted(radii, reverse=True):
         for _ in range(200):
-            y, x = rng.uniform(0.0, height), rng.uniform(0.0, width)
-            gaps = [
-                np.hypot(y - a, x - b) - 0.92 * (radius + r) for (a, b), r in zip(placed, kept, strict=True)
-            ]
-            if not gaps or min(gaps) > 0.0:
-                placed.append((y, x))
-                kept.append(radius)
+            y, x = float(rng.uniform(0.0, height)), float(rng.uniform(0.0, width))
+            if all(np.hypot(y - a, x - b) > 0.92 * (radius + r) for (a, b), r in placed):
+                placed.append(((y, x), radius))
                 break
-    return np.array(placed), np.array(kept)
+    return placed
 
 
 def _grains(shape: tuple[int, int], size_px: float, rng: np.random.Generator) -> tuple[NDArray[np.intp], int]:
-    """Index of the primary grain of each pixel (a Voronoi pattern) and the number of grains."""
+    """Return the index of the primary grain of each pixel (a Voronoi pattern) and the number of grains."""
     rows, cols = shape
     count = max(int(rows * cols / max(size_px, 1.0) ** 2), 1)
     seeds = rng.uniform((0.0, 0.0), (rows, cols), size=(count, 2))

@@ -57,7 +57,7 @@ class SimSignal(Signal):
             self._data_key["choices"] = list(choices)
 
     def describe(self) -> dict[str, Any]:
-        """Data key of the signal."""
+        """Return the data key of the signal."""
         return {self.name: dict(self._data_key)}
 
     def amend(self, **entries: Any) -> None:

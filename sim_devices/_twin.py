@@ -1,5 +1,9 @@
-"""The twin: state of the simulated beamline and the physics that turns it into counts. Knows nothing of ophyd or EPICS."""
+"""The twin: state of the simulated beamline and the physics that turns it into counts.
 
+Knows nothing of ophyd or EPICS; the simulated devices and the simulated IOC both act on it.
+"""
+
+import math
 import threading
 from dataclasses import dataclass
 
@@ -10,16 +14,22 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import ndtri
 
 from beamline_devices import DeviceError
-from sim_devices._absorption import OxideAbsorption, edge_truth
-from sim_devices._compounds import EDGE_ELEMENT, METALS
-from sim_devices._render import RowBlocks, expose, transmit
-from sim_devices._sample import SampleMaps, electrode, pellet
-from sim_devices._settings import TwinSettings
+from sim_devices._absorption import NMC622, OxideAbsorption, PureAbsorption, broadened, edge_truth
+from sim_devices._compounds import COMPOUNDS, EDGE_ELEMENT
+from sim_devices._faults import Fault, Faults
+from sim_devices._render import RowBlocks, expose, resample_columns, resample_rows, transmit
+from sim_devices._sample import SampleMaps, electrode, uniform
+from sim_devices._settings import CameraSettings, TwinSettings
 
-__all__ = ["Truth", "Twin"]
+__all__ = ["Exposure", "Truth", "Twin"]
 
 _PELLET_UM = 15.0
 _FILM_EV = 8000.0
+_I0_NA = 50.0
+_GLITCH_RANGE_EV = (6300.0, 9000.0)
+_GLITCH_EVERY_EV = 45.0
+_GLITCH_WIDTH_EV = 0.5
+_COMPOUND_OD_JUMP = 0.8
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,10 @@ class Truth:
     Attributes
     ----------
     soc : ndarray float32 (rows, cols)
-        State of charge; NaN without material.
+        State of charge, the mean along the ray; NaN without material.
     edge_energy_ev : ndarray float32 (rows, cols)
-        Half-jump energy of the spectrum as the monochromator sees it, eV on the axis of the readback; NaN without material.
+        Half-jump energy at that state of the spectrum as the monochromator records it, eV on the axis of the
+        readback; NaN without material.
     jump : ndarray float32 (rows, cols)
         Edge jump in optical depth.
     mask : ndarray bool (rows, cols)
@@ -42,6 +53,38 @@ class Truth:
     edge_energy_ev: NDArray[np.float32]
     jump: NDArray[np.float32]
     mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Everything that decides a frame, fixed when the exposure begins.
+
+    Attributes
+    ----------
+    number : int
+        Frames begun so far, this one included.
+    exposure_s : float
+        Duration.
+    true_ev : float
+        Photon energy of the beam.
+    intensity : float
+        Beam relative to nominal; 0 during a trip.
+    shutter_open, sample_in : bool
+        What is in the beam.
+    shift_px : tuple of float
+        Displacement (rows, columns) of the image of the sample.
+    magnification : float
+        Magnification relative to nominal.
+    """
+
+    number: int
+    exposure_s: float
+    true_ev: float
+    intensity: float
+    shutter_open: bool
+    sample_in: bool
+    shift_px: tuple[float, float]
+    magnification: float
 
 
 class Twin:
@@ -57,6 +100,21 @@ class Twin:
         All accidents of the sample, the camera and the noise follow from it.
     settings : TwinSettings
         The knobs.
+
+    Attributes
+    ----------
+    energy_ev : float
+        Energy as the monochromator gives it, before the user's calibration.
+    shutter_open, sample_in : bool
+        What is in the beam.
+    calibration_ev : float
+        What the user's calibration adds to the monochromator's readback.
+    stage_um : tuple of float
+        Displacement (rows, columns) of the sample by its stage.
+    clock_s : float
+        Simulated time.
+    faults : Faults
+        What is to go wrong.
     """
 
     def __init__(
@@ -65,28 +123,37 @@ class Twin:
         rows, cols = shape
         if rows < 8 or cols < 8:
             raise DeviceError(f"a camera of {rows} x {cols} pixels is too small, use at least 8 x 8")
-        self.shape = (rows, cols)
-        self.pixel_size_nm = pixel_size_nm
+        if not pixel_size_nm > 0:
+            raise DeviceError(f"pixels need a positive size in nm, not {pixel_size_nm:g}")
+        self.shape = (int(rows), int(cols))
+        self.pixel_size_nm = float(pixel_size_nm)
         self.settings = settings
-        self._seed = seed
-        self._lock = threading.Lock()
-        self._absorption = OxideAbsorption(settings.mono.resolution)
-        self._electrode: SampleMaps | None = None
-        self._sample = self._grow_electrode()
-        self._blocks = RowBlocks(rows, cols)
-        rng = np.random.default_rng([seed, 2])
-        self._sensitivity, self._tilt = _flat_field(self.shape, settings.camera.structure, rng)
-        self._fixed_pattern = rng.normal(0.0, 1.0, self.shape).astype(np.float32)
-        self._normal = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
-        self._frames = 0
-        self._readings = 0
-        self._transmission: tuple[float, SampleMaps, NDArray[np.float32]] | None = None
-        self.clock_s = 0.0
+        self.faults = Faults()
         self.energy_ev = 8333.0
+        self.calibration_ev = 0.0
         self.shutter_open = False
         self.sample_in = True
+        self.stage_um = (0.0, 0.0)
+        self.clock_s = 0.0
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._render_lock = threading.Lock()
+        self._margin = self._margin_px()
+        self._electrode: SampleMaps | None = None
+        self._sample = self._grow_electrode()
+        self._blocks = RowBlocks(rows * cols)
+        rng = np.random.default_rng([seed, 2])
+        self._sensitivity, self._tilt = _flat_field(self.shape, settings.camera, rng)
+        self._offset, self._dark_per_s = _dark_field(self.shape, settings.camera, rng)
+        self._glitches = _glitches(settings.mono.glitch_depth, np.random.default_rng([seed, 5]))
+        self._normal = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
+        self._begun = 0
+        self._i0_readings = 0
+        self._unread: Exposure | None = None
+        self._frame = np.zeros(self.shape, dtype=np.uint16)
+        self._kept: tuple[tuple[object, ...], SampleMaps, NDArray[np.float32]] | None = None
 
-    # -- sample -----------------------------------------------------------------------------------------------------------
+    # -- sample --------------------------------------------------------------------------------------------
 
     def load_electrode(self) -> None:
         """Put the electrode on the stage."""
@@ -94,111 +161,313 @@ class Twin:
             self._sample = self._grow_electrode()
 
     def load_pellet(self, soc: float) -> None:
-        """Put a uniform pellet of known state of charge on the stage."""
+        """Put a uniform pellet of electrode material of known state of charge on the stage."""
         if not 0.0 <= soc <= 1.0:
             raise DeviceError(f"a standard has a state of charge between 0 and 1, not {soc:g}")
+        oxide = OxideAbsorption(self.settings.mono.resolution)
+        maps = tuple(_PELLET_UM * fraction for fraction in NMC622)
         with self._lock:
-            self._sample = pellet(self.shape, _PELLET_UM, soc)
+            self._sample = uniform(self._map_shape, oxide, maps, soc)
+
+    def load_compound(self, name: str) -> None:
+        """Put a foil or pellet of one of the reference compounds on the stage."""
+        if name not in COMPOUNDS:
+            raise DeviceError(f"the twin has no compound {name!r}, choose one of {', '.join(COMPOUNDS)}")
+        pure = PureAbsorption(name, self.settings.mono.resolution)
+        edge = next(e for e, metal in EDGE_ELEMENT.items() if metal == COMPOUNDS[name].element)
+        thickness_um = _COMPOUND_OD_JUMP / float(pure.jump_per_um(edge)[0])
+        with self._lock:
+            self._sample = uniform(self._map_shape, pure, (thickness_um,), 0.0)
+
+    @property
+    def sample(self) -> SampleMaps:
+        """What is on the stage now; its maps reach beyond the frame by the same margin on all sides."""
+        return self._sample
+
+    @property
+    def _map_shape(self) -> tuple[int, int]:
+        return self.shape[0] + 2 * self._margin, self.shape[1] + 2 * self._margin
 
     def _grow_electrode(self) -> SampleMaps:
         if self._electrode is None:
-            rng = np.random.default_rng([self._seed, 1])
-            self._electrode = electrode(self.shape, self.pixel_size_nm, self.settings.sample, rng)
+            self._electrode = electrode(
+                self._map_shape,
+                self.pixel_size_nm,
+                self.settings.optics.blur_nm,
+                self.settings.sample,
+                OxideAbsorption(self.settings.mono.resolution),
+                np.random.default_rng([self._seed, 1]),
+            )
         return self._electrode
 
+    def _margin_px(self) -> int:
+        """Sample beyond the field of view that drift and magnification may bring into it."""
+        optics = self.settings.optics
+        reach = 1.5 * (optics.drift_nm + optics.runout_nm) / self.pixel_size_nm
+        reach += abs(optics.magnification_per_ev) * 800.0 * max(self.shape) / 2
+        return min(math.ceil(reach) + 4, max(self.shape) // 2) if reach > 0 else 0
+
     def truth(self, edge: str) -> Truth:
-        """Maps of what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K."""
+        """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K."""
         if edge not in EDGE_ELEMENT:
             raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
         sample = self._sample
-        metal = METALS.index(EDGE_ELEMENT[edge])
-        jump = sample.areal[metal] * np.float32(self._absorption.jump_per_um(edge))
+        m = self._margin
+        window = np.s_[m : m + self.shape[0], m : m + self.shape[1]]
+        per_um = sample.absorber.jump_per_um(edge).astype(np.float32)
+        jump = np.tensordot(per_um, sample.areal[(slice(None), *window)], axes=1).astype(np.float32)
         mask = jump > 0.01
-        table = edge_truth(edge, self.settings.mono.resolution)
-        energy = np.interp(sample.soc, table.soc, table.half_jump_ev) + self.settings.mono.offset_ev
+        if isinstance(sample.absorber, PureAbsorption):
+            soc = np.full(self.shape, np.nan, dtype=np.float32)
+            energy = np.full(self.shape, np.nan)
+        else:
+            table = edge_truth(edge, self.settings.mono.resolution)
+            soc = sample.soc[window]
+            axis = self.settings.mono.offset_ev + self.calibration_ev
+            energy = np.interp(soc, table.soc, table.half_jump_ev) + axis
         nan = np.float32(np.nan)
         return Truth(
-            soc=np.where(mask, sample.soc, nan),
+            soc=np.where(mask, soc, nan),
             edge_energy_ev=np.where(mask, energy, nan).astype(np.float32),
             jump=jump,
             mask=mask,
         )
 
-    # -- beam -------------------------------------------------------------------------------------------------------------
+    @staticmethod
+    def true_spectrum(
+        name: str, energy_ev: NDArray[np.float64], resolution: float = 0.0
+    ) -> NDArray[np.float64]:
+        """Return the normalised absorption of a reference compound at true energies in eV, same shape."""
+        if name not in COMPOUNDS:
+            raise DeviceError(f"the twin has no compound {name!r}, choose one of {', '.join(COMPOUNDS)}")
+        return broadened(COMPOUNDS[name].lineshape, np.asarray(energy_ev, dtype=np.float64), resolution)
 
-    def _intensity(self) -> float:
-        """Relative intensity of the source now."""
-        source = self.settings.source
-        return 1.0 + source.drift * float(np.sin(2 * np.pi * self.clock_s / source.drift_period_s))
-
-    def read_i0(self) -> float:
-        """Incident intensity in nA, as an ion chamber upstream of the sample gives it."""
-        with self._lock:
-            self._readings += 1
-            rng = np.random.default_rng([self._seed, 3, self._readings])
-            return float(50.0 * self._intensity() * (1.0 + 1e-4 * rng.standard_normal()))
+    # -- beam ----------------------------------------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
         """Let simulated time pass."""
         with self._lock:
             self.clock_s += seconds
 
-    # -- camera -----------------------------------------------------------------------------------------------------------
+    @property
+    def ring_current_ma(self) -> float:
+        """Current in the storage ring, mA; nothing during a beam trip."""
+        if self.faults.imminent(Fault.BEAM_TRIP):
+            return 0.0
+        return self.settings.source.current_ma * self._decay()
 
-    def expose(self, exposure_s: float) -> NDArray[np.uint16]:
-        """Take one frame, counts (rows, cols)."""
+    def _decay(self) -> float:
+        source = self.settings.source
+        if source.lifetime_h <= 0:
+            return 1.0
+        return math.exp(-(self.clock_s % source.top_up_s) / (3600.0 * source.lifetime_h))
+
+    def _intensity(self, true_ev: float) -> float:
+        """Beam relative to nominal, without regard to trips."""
+        source = self.settings.source
+        wander = 1.0 + source.drift * math.sin(2 * math.pi * self.clock_s / source.drift_period_s)
+        return self._decay() * wander * (1.0 - self._glitch(true_ev))
+
+    def _glitch(self, true_ev: float) -> float:
+        """Share of the beam that a glitch takes."""
+        if not self._glitches.size:
+            return 0.0
+        place, depth = self._glitches
+        return float(np.max(depth * np.exp(-0.5 * ((true_ev - place) / _GLITCH_WIDTH_EV) ** 2)))
+
+    def read_i0(self) -> float:
+        """Incident intensity in nA, from an ion chamber upstream of the shutter.
+
+        Belongs to the exposure begun since the last reading, or else to the next one.
+        """
         with self._lock:
-            camera = self.settings.camera
-            photons = camera.counts_per_s * exposure_s * self._intensity() if self.shutter_open else 0.0
+            if self._unread is not None:
+                intensity = self._unread.intensity
+                self._unread = None
+            elif self.faults.imminent(Fault.BEAM_TRIP):
+                intensity = 0.0
+            else:
+                intensity = self._intensity(self.energy_ev - self.settings.mono.offset_ev)
+            self._i0_readings += 1
+            noise = np.random.default_rng([self._seed, 3, self._i0_readings]).standard_normal()
+            return float(_I0_NA * intensity * (1.0 + 1e-4 * noise))
+
+    def _shift_px(self, true_ev: float) -> tuple[float, float]:
+        """Displacement of the image: wandering with time, runout with energy, and the stage."""
+        optics = self.settings.optics
+        turn = 2 * math.pi * self.clock_s / optics.drift_period_s
+        wander = (
+            math.sin(turn) + 0.4 * math.sin(2.7 * turn),
+            math.sin(0.8 * turn) - 0.3 * math.sin(3.1 * turn),
+        )
+        phase = 2 * math.pi * (true_ev - optics.focus_ev) / 60.0
+        runout = (math.sin(phase), 1.0 - math.cos(phase))
+        y, x = (
+            (optics.drift_nm * w + optics.runout_nm * r + 1e3 * s) / self.pixel_size_nm
+            for w, r, s in zip(wander, runout, self.stage_um, strict=True)
+        )
+        return y, x
+
+    # -- camera --------------------------------------------------------------------------------------------
+
+    def begin(self, exposure_s: float) -> Exposure:
+        """Begin an exposure: fix what the frame will show and let its time pass."""
+        with self._lock:
             true_ev = self.energy_ev - self.settings.mono.offset_ev
-            empty = np.empty((0, 0), dtype=np.float32)
-            through = self._transmit(true_ev) if self.sample_in and self.shutter_open else empty
-            # The illumination changes a little with energy: flats belong to their energy.
-            beam = self._sensitivity + np.float32((true_ev - 8000.0) / 8000.0) * self._tilt
-            dark = np.float32(camera.offset + camera.dark_per_s * exposure_s) + self._fixed_pattern
-            self._frames += 1
-            seed = np.random.SeedSequence([self._seed, 4, self._frames]).generate_state(1, np.uint64)[0]
+            optics = self.settings.optics
+            intensity = self._intensity(true_ev)
+            if self.faults.strikes(Fault.BEAM_TRIP):
+                intensity = 0.0
+            self._begun += 1
+            exposure = Exposure(
+                number=self._begun,
+                exposure_s=exposure_s,
+                true_ev=true_ev,
+                intensity=intensity,
+                shutter_open=self.shutter_open,
+                sample_in=self.sample_in,
+                shift_px=self._shift_px(true_ev),
+                magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
+            )
+            self._unread = exposure
+            self.clock_s += exposure_s + self.settings.camera.dead_time_s
+            return exposure
+
+    def render(self, exposure: Exposure) -> NDArray[np.uint16]:
+        """Return the frame of an exposure, counts (rows, cols)."""
+        camera = self.settings.camera
+        with self._render_lock:
+            lit = exposure.shutter_open and exposure.intensity > 0
+            photons = camera.photons_per_s * exposure.exposure_s * exposure.intensity if lit else 0.0
+            through = self._transmission(exposure) if lit and exposure.sample_in else _NOTHING
+            # The illumination tilts a little with energy, and with what a glitch takes: flats belong to their energy.
+            lean = (exposure.true_ev - 8000.0) / 8000.0 + 0.5 * self._glitch(exposure.true_ev)
+            seed = np.random.SeedSequence([self._seed, 4, exposure.number]).generate_state(1, np.uint64)[0]
             out = np.empty(self.shape, dtype=np.uint16)
             self._blocks.run(
                 expose,
-                beam,
+                self.shape[0],
+                self._sensitivity,
+                (lean * self._tilt[0], lean * self._tilt[1]),
                 through,
                 photons,
-                dark,
+                self.settings.optics.stray_light,
+                (self._offset, self._dark_per_s, exposure.exposure_s),
+                (camera.gain, float(camera.full_well)),
+                (camera.shot_noise, camera.read_noise),
                 self._normal,
-                camera.read_noise,
                 seed,
-                camera.saturation,
                 out,
             )
-            self.clock_s += exposure_s
+            self._frame = out
             return out
 
-    def _transmit(self, true_ev: float) -> NDArray[np.float32]:
-        """Transmission of the sample; kept while neither energy nor sample change."""
+    def expose(self, exposure_s: float) -> NDArray[np.uint16]:
+        """Take one frame, counts (rows, cols)."""
+        return self.render(self.begin(exposure_s))
+
+    @property
+    def last_frame(self) -> NDArray[np.uint16]:
+        """The frame rendered last."""
+        return self._frame
+
+    def _transmission(self, exposure: Exposure) -> NDArray[np.float32]:
+        """Transmission of the sample as the camera sees it; kept while nothing changes."""
+        key = (exposure.true_ev, exposure.shift_px, exposure.magnification)
         sample = self._sample
-        kept = self._transmission
-        if kept is None or kept[0] != true_ev or kept[1] is not sample:
-            film = sample.film_depth * float(xraydb.mu_elam("C", true_ev) / xraydb.mu_elam("C", _FILM_EV))
-            out = np.empty(self.shape, dtype=np.float32)
-            table = self._absorption.table(true_ev)
-            self._blocks.run(transmit, sample.areal, sample.soc, table, np.float32(film), out)
-            self._transmission = (true_ev, sample, out)
-            return out
-        return kept[2]
+        if self._kept is not None and self._kept[0] == key and self._kept[1] is sample:
+            return self._kept[2]
+        carbon = xraydb.mu_elam("C", exposure.true_ev) / xraydb.mu_elam("C", _FILM_EV)
+        film = np.float32(sample.film_depth * float(carbon))
+        table = sample.absorber.table(exposure.true_ev)
+        moved = exposure.shift_px != (0.0, 0.0) or exposure.magnification != 1.0
+        margin = 0 if moved else self._margin
+        flat = np.empty(self._map_shape if moved else self.shape, dtype=np.float32)
+        self._blocks.run(
+            transmit,
+            flat.shape[0],
+            margin,
+            sample.areal,
+            sample.soc,
+            sample.soc_variance,
+            table,
+            film,
+            flat,
+        )
+        if moved:
+            flat = self._displaced(flat, exposure)
+        self._kept = (key, sample, flat)
+        return flat
+
+    def _displaced(self, source: NDArray[np.float32], exposure: Exposure) -> NDArray[np.float32]:
+        """Shift and magnify an image that has the margin around it."""
+        rows, cols = self.shape
+        index, weight = _neighbours(cols, source.shape[1], exposure.shift_px[1], exposure.magnification)
+        half = np.empty((source.shape[0], cols), dtype=np.float32)
+        self._blocks.run(resample_columns, half.shape[0], source, index, weight, half)
+        index, weight = _neighbours(rows, source.shape[0], exposure.shift_px[0], exposure.magnification)
+        out = np.empty(self.shape, dtype=np.float32)
+        self._blocks.run(resample_rows, rows, half, index, weight, out)
+        return out
+
+
+_NOTHING: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+
+
+def _neighbours(
+    size: int, source_size: int, shift_px: float, magnification: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """First of four neighbours and their cubic (Catmull-Rom) weights for each of `size` pixels.
+
+    The source is as much larger than the image as its margin on both sides; beyond it, its border goes on.
+    """
+    centre = (size - 1) / 2
+    place = (np.arange(size) - centre - shift_px) / magnification + (source_size - 1) / 2
+    place = np.clip(place, 1.0, source_size - 2.001)
+    first = np.floor(place).astype(np.int64) - 1
+    t = place - first - 1
+    weight = np.stack(
+        [
+            0.5 * (-t + 2 * t**2 - t**3),
+            0.5 * (2 - 5 * t**2 + 3 * t**3),
+            0.5 * (t + 4 * t**2 - 3 * t**3),
+            0.5 * (-(t**2) + t**3),
+        ],
+        axis=1,
+    )
+    return first, weight.astype(np.float32)
 
 
 def _flat_field(
-    shape: tuple[int, int], structure: float, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Open beam relative to its mean, and how it tilts with energy."""
+    shape: tuple[int, int], camera: CameraSettings, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Open beam relative to its mean, and the size of its tilt with energy along rows and columns."""
     rows, cols = shape
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, cols), indexing="ij")
-    small = max(min(rows, cols) / 40.0, 1.0)
-    blotches = gaussian_filter(rng.standard_normal(shape), small, mode="wrap")
-    blotches /= blotches.std()
+    blotches = gaussian_filter(rng.standard_normal(shape), max(min(shape) / 40.0, 1.0), mode="wrap")
+    blotches /= max(float(blotches.std()), 1e-9)
     fine = rng.standard_normal(shape)
-    shade = 1.0 - 0.25 * (x * x + y * y) / 2.0
-    flat = shade * (1.0 + structure * (0.6 * blotches + 0.2 * fine)) if structure > 0 else np.ones(shape)
-    tilt = 0.5 * structure * (0.7 * x - 0.4 * y)
-    return (flat / flat.mean()).astype(np.float32), tilt.astype(np.float32)
+    shade = 1.0 - 1.5 * camera.structure * (x * x + y * y)
+    flat = np.clip(shade * (1.0 + camera.structure * (0.6 * blotches + 0.2 * fine)), 0.05, None)
+    flat /= flat.mean()
+    flat[rng.random(shape) < camera.dead_pixels] = 0.0
+    return flat.astype(np.float32), (-0.2 * camera.structure, 0.35 * camera.structure)
+
+
+def _dark_field(
+    shape: tuple[int, int], camera: CameraSettings, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Offset in counts and dark charge in photon equivalents per second of each pixel."""
+    offset = camera.offset + camera.pattern_noise * rng.standard_normal(shape)
+    charge = np.full(shape, camera.dark_per_s)
+    charge[rng.random(shape) < camera.hot_pixels] = 1000.0 * max(camera.dark_per_s, 1.0)
+    return offset.astype(np.float32), charge.astype(np.float32)
+
+
+def _glitches(depth: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Energies and depths (2, n) of the glitches; empty without any."""
+    if depth <= 0:
+        return np.empty((2, 0))
+    low, high = _GLITCH_RANGE_EV
+    count = int((high - low) / _GLITCH_EVERY_EV)
+    return np.stack([np.sort(rng.uniform(low, high, count)), depth * rng.uniform(0.2, 1.0, count)])
