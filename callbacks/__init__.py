@@ -1,7 +1,15 @@
 """From bluesky documents to frames, fitted maps, Tiled and a live plot."""
 
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
-from callbacks._errors import CallbackError, DocumentError, FrameError, ReadingError
+from callbacks._errors import (
+    CallbackError,
+    DeliveryError,
+    DocumentError,
+    FrameError,
+    MissingFrameError,
+    ReadingError,
+    SpoolError,
+)
 from callbacks._flat_field import FlatFieldBook, ReadyFrame
 from callbacks._frames import FrameRecord, RunFrames
 from callbacks._live_plot import LiveSOCPlot
@@ -14,6 +22,7 @@ from callbacks._update import FrameSummary, SOCUpdate
 
 __all__ = [
     "CallbackError",
+    "DeliveryError",
     "DocumentError",
     "FlatFieldBook",
     "FrameError",
@@ -22,6 +31,7 @@ __all__ = [
     "LiveSOC",
     "LiveSOCPlot",
     "LiveSpectrum",
+    "MissingFrameError",
     "RawRunWriter",
     "ReadingError",
     "ReadyFrame",
@@ -29,6 +39,7 @@ __all__ = [
     "SOCPublisher",
     "SOCUpdate",
     "ScanContract",
+    "SpoolError",
     "is_energy_scan",
     "open_soc",
     "read_contract",

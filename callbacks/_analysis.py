@@ -1,6 +1,7 @@
 """The analysis of one run: frames in, maps out. No threads here."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from callbacks._contract import ScanContract
 from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
-from callbacks._frames import FrameRecord, RunFrames
+from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from callbacks._spectra import SampledSpectra, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, ReferenceSeries
@@ -25,15 +26,23 @@ class RunAnalysis:
         Reference spectra of the fit.
     method : str
         Estimator, see `edge_fitting.EdgeFitter`.
+    file_timeout_s : float
+        How long to wait for a frame that should be in a file.
     """
 
-    def __init__(self, contract: ScanContract, references: ReferenceSeries | None, method: str) -> None:
+    def __init__(
+        self,
+        contract: ScanContract,
+        references: ReferenceSeries | None,
+        method: str,
+        file_timeout_s: float = FILE_TIMEOUT_S,
+    ) -> None:
         self.contract = contract
         self.references = references
         self.method = method
         self.exit_status: str | None = None
         self.final = False
-        self._frames = RunFrames(contract)
+        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s)
         self._book = FlatFieldBook(contract)
         self._fitter: EdgeFitter | None = None
         self._spectra: SampledSpectra | None = None
@@ -62,24 +71,16 @@ class RunAnalysis:
                 return False
             self.exit_status = doc.get("exit_status")
             self.final = True
+            _, errors = self._take(self._frames.add(name, doc))
             for ready in self._book.finish():
                 self._push(ready)
+            self._warnings += [str(error) for error in errors]
             self._collect_warnings()
             return True
-        changed = False
-        for record in self._frames.add(name, doc):
-            if self._shape is None:
-                self._shape = record.image.shape
-            elif record.image.shape != self._shape:
-                raise FrameError(
-                    f"a frame of shape {record.image.shape} came in a run of frames {self._shape}; it is left out"
-                )
-            for ready in self._book.add(record):
-                changed |= self._push(ready)
-            revised = self._book.take_revised()
-            if revised and any(revised & {kept.energy_index, ALL_ENERGIES} for kept in self._kept.values()):
-                self._fit_again()
-                changed = True
+        changed, errors = self._take(self._frames.add(name, doc))
+        if errors and not changed:
+            raise errors[0]
+        self._warnings += [str(error) for error in errors]
         return changed
 
     def update(self) -> SOCUpdate | None:
@@ -110,6 +111,27 @@ class RunAnalysis:
             warnings=tuple(dict.fromkeys(self._warnings)),
             time_s=self._last_time_s,
         )
+
+    def _take(self, records: Iterable[FrameRecord]) -> tuple[bool, list[FrameError]]:
+        """Take frames; return whether the maps have changed, and what cannot be used."""
+        changed, errors = False, []
+        for record in records:
+            if self._shape is None:
+                self._shape = record.image.shape
+            elif record.image.shape != self._shape:
+                errors.append(
+                    FrameError(
+                        f"a frame of shape {record.image.shape} came in a run of frames {self._shape}; it is left out"
+                    )
+                )
+                continue
+            for ready in self._book.add(record):
+                changed |= self._push(ready)
+            revised = self._book.take_revised()
+            if revised and any(revised & {kept.energy_index, ALL_ENERGIES} for kept in self._kept.values()):
+                self._fit_again()
+                changed = True
+        return changed, errors
 
     def _push(self, ready: ReadyFrame) -> bool:
         record = ready.record
@@ -169,7 +191,7 @@ class RunAnalysis:
             self._fit(self._book.join(record))
 
     def _collect_warnings(self) -> None:
-        self._warnings += self._book.warnings
+        self._warnings += self._frames.warnings + self._book.warnings
         missing = self.contract.frames_expected - self.n_frames
         if missing > 0:
             self._warnings.append(f"{missing} of {self.contract.frames_expected} frames are missing")

@@ -13,5 +13,19 @@ class FrameError(CallbackError):
     """A frame that cannot be used: another shape, no flat field, a file that never came."""
 
 
+class MissingFrameError(FrameError):
+    """A frame whose file does not come, or does not hold it, within the time allowed."""
+
+    OUTLOOK = "; the analysis goes on without it and looks once more when the run ends"
+
+
 class ReadingError(CallbackError):
     """Maps that cannot be found or read back from Tiled."""
+
+
+class SpoolError(CallbackError):
+    """Documents that cannot be kept on disk."""
+
+
+class DeliveryError(CallbackError):
+    """A run or a map that could not be delivered to Tiled (yet)."""

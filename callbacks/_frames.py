@@ -1,19 +1,25 @@
 """Documents of one run in, frames out: the only module that knows how a camera's image travels."""
 
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from event_model import unpack_event_page
 
+from callbacks._assets import AssetBook, Reference
 from callbacks._contract import ScanContract
-from callbacks._errors import DocumentError, FrameError
+from callbacks._errors import CallbackError, DocumentError, FrameError, MissingFrameError
+from callbacks._frame_files import FrameFiles, FramePlace, mean_exposure
 
 STREAMS = ("dark", "flat", "primary")
 
+FILE_TIMEOUT_S = 20.0
+
 Image = npt.NDArray[Any]
+Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,67 +78,156 @@ class _Keys:
     shape: tuple[int, ...]
     dtype: str | None
 
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return tuple(size for size in self.shape if size != 1)[-2:]
+
+    @property
+    def per_event(self) -> int:
+        """Exposures of one event."""
+        return max(int(np.prod(self.shape[:-2])), 1)
+
 
 class RunFrames:
     """Frames of one run from its documents.
 
-    Feed it every document of the run after the start document; `add` returns the frames that have become
-    complete. An event seen twice gives one frame.
+    Feed it every document of the run after the start document; `add` returns the frames that have become complete.
+    An event seen twice gives one frame. Frames travel in the events, or in files that the documents name: those are
+    read while they are being written, and waited for within bounds.
 
     Parameters
     ----------
     contract : ScanContract
         What the start document said.
+    file_timeout_s : float
+        How long to wait for a frame that should be in a file.
     """
 
-    def __init__(self, contract: ScanContract) -> None:
+    def __init__(self, contract: ScanContract, *, file_timeout_s: float = FILE_TIMEOUT_S) -> None:
         self._contract = contract
         self._keys: dict[str, _Keys] = {}
         self._seen: set[str] = set()
+        self._assets = AssetBook()
+        self._files = FrameFiles(file_timeout_s)
+        self._waiting: dict[Reference, deque[Event]] = defaultdict(deque)
+        self._late: list[tuple[_Keys, Event, FramePlace]] = []
+        self.warnings: list[str] = []
 
-    def add(self, name: str, doc: Any) -> list[FrameRecord]:
+    def add(self, name: str, doc: Mapping[str, Any]) -> list[FrameRecord]:
         """Take one document and return the frames it completes, in order.
+
+        After the stop document, what is left is looked for once more; what is lost then is in `warnings`.
 
         Raises
         ------
         DocumentError
             A stream of frames without an image or without energy.
         FrameError
-            An image that is not what the descriptor promised.
+            An image that is not what the descriptor promised, or a file that has not come in time. Where one document
+            completes several frames and some of them are good, those are returned and the others told in `warnings`.
         """
         if name == "descriptor":
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
                 self._keys[doc["uid"]] = _resolve_keys(self._contract, doc)
-        elif name == "event":
-            return self._event(doc)
-        elif name == "event_page":
-            return [frame for event in unpack_event_page(doc) for frame in self._event(event)]
-        return []
-
-    def _event(self, doc: Mapping[str, Any]) -> list[FrameRecord]:
-        keys = self._keys.get(doc["descriptor"])
-        if keys is None or doc["uid"] in self._seen:
             return []
-        data = doc["data"]
-        image = _as_image(data[keys.image], keys, doc)
-        self._seen.add(doc["uid"])
-        setpoint = float(data.get("xanes_energy_setpoint_ev", np.nan))
-        return [
-            FrameRecord(
-                stream=keys.stream,
-                energy_index=int(data["xanes_energy_index"]),
-                repeat=int(data.get("xanes_repeat", 0)),
-                attempt=int(data.get("xanes_attempt", 0)),
-                energy_ev=setpoint if keys.energy is None else float(data[keys.energy]),
-                energy_setpoint_ev=setpoint,
-                exposure_s=float(data["xanes_exposure_s"]),
-                i0=1.0 if keys.i0 is None else float(data[keys.i0]),
-                image=image,
-                seq_num=int(doc["seq_num"]),
-                uid=str(doc["uid"]),
-                time_s=float(doc["time"]),
+        if name == "stop":
+            return self._finish()
+        if name == "event":
+            return self._each([doc])
+        if name == "event_page":
+            return self._each(unpack_event_page(cast(Any, doc)))
+        references = self._assets.add(name, doc)
+        return self._each(
+            [event for found in references for event in self._waiting.pop(found, ())], waited=True
+        )
+
+    def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[FrameRecord]:
+        frames, errors = [], []
+        for event in events:
+            keys = self._keys.get(event["descriptor"])
+            if keys is None or (event["uid"] in self._seen and not waited):
+                continue
+            try:
+                image = self._image(keys, event)
+            except CallbackError as error:
+                errors.append(error)
+                continue
+            self._seen.add(event["uid"])
+            if image is not None:
+                frames.append(_record(keys, event, image))
+        if errors and not frames:
+            raise errors[0]
+        self.warnings += [str(error) for error in errors]
+        return frames
+
+    def _image(self, keys: _Keys, event: Event) -> Image | None:
+        """Return the image of an event; None while nothing says where it is."""
+        value = event["data"].get(keys.image)
+        if value is not None and not isinstance(value, str):
+            return _as_image(value, keys, event)
+        self._seen.add(event["uid"])
+        reference = self._assets.reference(keys.image, event)
+        place = self._assets.take(reference, keys.per_event)
+        if place is None:
+            self._waiting[reference].append(event)
+            return None
+        try:
+            return self._from_file(keys, event, place)
+        except MissingFrameError:
+            self._late.append((keys, event, place))
+            raise
+
+    def _from_file(self, keys: _Keys, event: Event, place: FramePlace) -> Image:
+        block = self._files.read(place)
+        if block.shape[1:] != keys.frame_shape:
+            raise FrameError(
+                f"event {event['seq_num']} of stream {keys.stream!r} has an image of shape {block.shape[1:]} in "
+                f"{place.path} where {keys.frame_shape} was announced; it is left out"
             )
-        ]
+        return mean_exposure(block)
+
+    def _finish(self) -> list[FrameRecord]:
+        frames = []
+        self._files.be_patient()
+        for keys, event, place in self._late:
+            try:
+                frames.append(_record(keys, event, self._from_file(keys, event, place)))
+            except FrameError as error:
+                reason = str(error).removesuffix(MissingFrameError.OUTLOOK)
+                self.warnings.append(f"the frame at {_energy_ev(keys, event):.1f} eV is lost: {reason}")
+        self._late.clear()
+        unplaced = sum(len(events) for events in self._waiting.values())
+        if unplaced:
+            self.warnings.append(
+                f"{unplaced} events came without a document that says where their frames are"
+            )
+        self._waiting.clear()
+        self._files.close()
+        return frames
+
+
+def _record(keys: _Keys, event: Event, image: Image) -> FrameRecord:
+    data = event["data"]
+    return FrameRecord(
+        stream=keys.stream,
+        energy_index=int(data["xanes_energy_index"]),
+        repeat=int(data.get("xanes_repeat", 0)),
+        attempt=int(data.get("xanes_attempt", 0)),
+        energy_ev=_energy_ev(keys, event),
+        energy_setpoint_ev=float(data.get("xanes_energy_setpoint_ev", np.nan)),
+        exposure_s=float(data["xanes_exposure_s"]),
+        i0=1.0 if keys.i0 is None else float(data[keys.i0]),
+        image=image,
+        seq_num=int(event["seq_num"]),
+        uid=str(event["uid"]),
+        time_s=float(event["time"]),
+    )
+
+
+def _energy_ev(keys: _Keys, event: Event) -> float:
+    key = "xanes_energy_setpoint_ev" if keys.energy is None else keys.energy
+    return float(event["data"].get(key, np.nan))
 
 
 def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Keys:
@@ -196,7 +291,4 @@ def _as_image(value: Any, keys: _Keys, doc: Mapping[str, Any]) -> Image:
             f"event {doc['seq_num']} of stream {keys.stream!r} holds an image of shape {image.shape} where "
             f"{keys.shape} was announced; it is left out"
         )
-    if len(found) == 3:
-        # Several exposures of one point: their mean is the frame.
-        return image.reshape(found).mean(axis=0)
-    return image.reshape(found)
+    return mean_exposure(image.reshape(-1, *found[-2:]))

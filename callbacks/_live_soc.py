@@ -8,6 +8,7 @@ from typing import Any
 from callbacks._analysis import RunAnalysis
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
 from callbacks._errors import CallbackError
+from callbacks._frames import FILE_TIMEOUT_S
 from callbacks._routing import RunRouting
 from callbacks._update import SOCUpdate
 from callbacks._worker import DocumentWorker, LatestWins, Throttle
@@ -37,6 +38,9 @@ class LiveSOC(DocumentWorker):
         Called with a `SOCUpdate`.
     update_period_s : float
         Least time between two updates of one run. There is always a final one after the stop document.
+    file_timeout_s : float
+        How long to wait for a frame that the detector should have written into a file. A file that lets one frame
+        wait in vain is not waited for again before the end of the run.
     """
 
     def __init__(
@@ -46,10 +50,12 @@ class LiveSOC(DocumentWorker):
         method: str = "series",
         subscribers: Sequence[Subscriber] = (),
         update_period_s: float = 0.5,
+        file_timeout_s: float = FILE_TIMEOUT_S,
     ) -> None:
         self._references = references
         self._method = method
         self._update_period_s = update_period_s
+        self._file_timeout_s = file_timeout_s
         self._routing = RunRouting()
         self._runs: dict[str, RunAnalysis] = {}
         self._throttles: dict[str, Throttle] = {}
@@ -130,7 +136,7 @@ class LiveSOC(DocumentWorker):
             if contract.is_standard:
                 return  # its mean spectrum is what is wanted of it, see LiveSpectrum
             method = "half_jump"
-        self._runs[contract.raw_uid] = RunAnalysis(contract, references, method)
+        self._runs[contract.raw_uid] = RunAnalysis(contract, references, method, self._file_timeout_s)
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
 
     def _references_for(self, contract: ScanContract) -> ReferenceSeries | None:

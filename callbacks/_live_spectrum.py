@@ -8,7 +8,7 @@ import numpy.typing as npt
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
 from callbacks._errors import CallbackError
 from callbacks._flat_field import FlatFieldBook, ReadyFrame
-from callbacks._frames import RunFrames
+from callbacks._frames import FILE_TIMEOUT_S, RunFrames
 from callbacks._routing import RunRouting
 from callbacks._spectra import Spectrum, optical_depth
 from callbacks._worker import DocumentWorker
@@ -21,10 +21,15 @@ class LiveSpectrum(DocumentWorker):
     ----------
     mask : ndarray of bool, (rows, cols), optional
         Pixels to average; by default all.
+    file_timeout_s : float
+        How long to wait for a frame that should be in a file.
     """
 
-    def __init__(self, mask: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self, mask: npt.NDArray[np.bool_] | None = None, *, file_timeout_s: float = FILE_TIMEOUT_S
+    ) -> None:
         self._mask = None if mask is None else np.asarray(mask, bool)
+        self._file_timeout_s = file_timeout_s
         self._routing = RunRouting()
         self._runs: dict[str, _RunSpectrum] = {}
         super().__init__("live spectrum")
@@ -55,7 +60,7 @@ class LiveSpectrum(DocumentWorker):
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid is not None and uid not in self._runs:
-                self._runs[uid] = _RunSpectrum(read_contract(doc), self._mask)
+                self._runs[uid] = _RunSpectrum(read_contract(doc), self._mask, self._file_timeout_s)
         elif uid in self._runs:
             self._runs[uid].add(name, doc)
             if name == "stop":
@@ -63,20 +68,21 @@ class LiveSpectrum(DocumentWorker):
 
 
 class _RunSpectrum:
-    def __init__(self, contract: ScanContract, mask: npt.NDArray[np.bool_] | None) -> None:
-        self._reader = RunFrames(contract)
+    def __init__(
+        self, contract: ScanContract, mask: npt.NDArray[np.bool_] | None, file_timeout_s: float
+    ) -> None:
+        self._reader = RunFrames(contract, file_timeout_s=file_timeout_s)
         self._book = FlatFieldBook(contract)
         self._mask = mask
         # Per frame: attempt, energy, mean and standard error.
         self.frames: dict[tuple[str, int, int], tuple[int, float, float, float]] = {}
 
     def add(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "stop":
-            for ready in self._book.finish():
-                self._average(ready)
-            return
         for record in self._reader.add(name, doc):
             for ready in self._book.add(record):
+                self._average(ready)
+        if name == "stop":
+            for ready in self._book.finish():
                 self._average(ready)
 
     def spectrum(self) -> Spectrum:
