@@ -1,12 +1,14 @@
 """An embedded Tiled server: one directory, loopback, one API key, nothing to install or start by hand."""
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from functools import cached_property
@@ -26,6 +28,9 @@ _SHUTDOWN_TIMEOUT_S = 10.0
 _KEY_FILE = "api_key"
 _LOCK_FILE = "server.lock"
 _LOG_FILE = "server.log"
+_MOST_RESTARTS = 20
+
+logger = logging.getLogger("nimco.server")
 
 
 class ServerError(NimcoError):
@@ -85,6 +90,9 @@ class TiledServer:
         self.api_key = api_key or ""
         self._readable = tuple(str(Path(folder).resolve()) for folder in readable)
         self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._watcher: threading.Thread | None = None
+        self._closing = threading.Event()
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> "TiledServer":
@@ -111,11 +119,43 @@ class TiledServer:
     def start(self) -> "TiledServer":
         """Start the server and return it when it answers."""
         _check_writable(self.data_dir)
-        listening = _listen(self.host, self.port)
+        self._closing.clear()
+        self._socket = _listen(self.host, self.port)
         try:
             self._lock = _lock(self.data_dir)
             self.api_key = self.api_key or _kept_key(self.data_dir)
-            self.port = listening.getsockname()[1]
+            self.port = self._socket.getsockname()[1]
+            self._launch()
+            self._create_containers()
+        except BaseException:
+            self.close()
+            raise
+        self._watcher = threading.Thread(target=self._watch, name="Tiled server watch", daemon=True)
+        self._watcher.start()
+        return self
+
+    def close(self) -> None:
+        """End the server; what it holds stays in the data directory."""
+        self._closing.set()
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._watcher is not None:
+            self._watcher.join(_SHUTDOWN_TIMEOUT_S)
+            self._watcher = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        for name in ("raw", "maps"):
+            self.__dict__.pop(name, None)
+
+    def _launch(self) -> None:
+        """Start the process and wait until it answers."""
+        assert self._socket is not None
+        with (self.data_dir / _LOG_FILE).open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -123,43 +163,39 @@ class TiledServer:
                     # Run as a file: the server needs nothing of the package, whose import takes seconds.
                     str(Path(__file__).with_name("_server_process.py")),
                     str(self.data_dir),
-                    str(listening.fileno()),
+                    str(self._socket.fileno()),
                     *self._readable,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=(self.data_dir / _LOG_FILE).open("ab"),
-                pass_fds=[listening.fileno()],
+                stderr=log,
+                pass_fds=[self._socket.fileno()],
                 start_new_session=True,
             )
-            assert self._process.stdin is not None
-            self._process.stdin.write(f"{self.api_key}\n".encode())
-            self._process.stdin.flush()
-            listening.close()
-            self._wait_until_ready()
-            self._create_containers()
-        except BaseException:
-            listening.close()
-            self.close()
-            raise
-        return self
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{self.api_key}\n".encode())
+        self._process.stdin.flush()
+        self._wait_until_ready()
 
-    def close(self) -> None:
-        """End the server; what it holds stays in the data directory."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.stdin is not None:
-                process.stdin.close()
+    def _watch(self) -> None:
+        """Start the server again when its process dies: the socket stays open, so requests only wait."""
+        restarts = 0
+        while not self._closing.is_set():
+            process = self._process
+            if process is None:
+                return
+            code = process.wait()
+            if self._closing.is_set():
+                return
+            restarts += 1
+            logger.error("the Tiled server died (code %s); starting it again", code)
+            if restarts > _MOST_RESTARTS:
+                logger.error("the Tiled server died %d times and stays down; see %s", restarts, self.data_dir)
+                return
             try:
-                process.wait(_SHUTDOWN_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        for name in ("raw", "maps"):
-            self.__dict__.pop(name, None)
+                self._launch()
+            except (ServerError, OSError) as error:
+                logger.error("%s", error)
 
     def hold(self, console: Console) -> None:
         """Stay up, until Ctrl-C."""
@@ -211,6 +247,16 @@ class TiledServer:
             root.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
         if "maps" not in root:
             root.create_container("maps")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(_SHUTDOWN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _check_writable(directory: Path) -> None:

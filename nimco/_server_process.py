@@ -10,11 +10,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from bluesky_tiled_plugins.exporters import json_seq_exporter
 from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import create_async_engine
 from tiled.alembic_utils import stamp_head
@@ -55,6 +55,16 @@ class BoundedDatastore(TTLCacheDatastore):
         )
 
 
+async def export_documents(
+    mimetype: str, adapter: Any, metadata: dict[str, Any], filter_for_access: Any
+) -> AsyncIterator[str]:
+    """Export a run as its documents; the exporter is imported when first wanted, as that takes seconds."""
+    from bluesky_tiled_plugins.exporters import json_seq_exporter
+
+    async for line in json_seq_exporter(mimetype, adapter, metadata, filter_for_access):
+        yield line
+
+
 def initialise_catalog(database: str) -> None:
     """Create the tables of a new catalog (what ``tiled catalog init`` does, without a process of its own)."""
 
@@ -88,7 +98,7 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
     register_datastore(_ROUTE_STREAMS)(BoundedDatastore)
     catalog.context.streaming_cache = StreamingCache({"datastore": _ROUTE_STREAMS})
     registry = default_serialization_registry
-    registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
+    registry.register("BlueskyRun", "application/json-seq", export_documents)
     app = build_app(
         catalog,
         authentication=Authentication(single_user_api_key=api_key),
