@@ -1,20 +1,23 @@
 """Plan stubs: move the instrument, take one frame, keep the beam safe."""
 
+import logging
+from collections import deque
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky import Msg
 from bluesky.protocols import Triggerable
-from bluesky.utils import MsgGenerator
+from bluesky.utils import FailedPause, IllegalMessageSequence, MsgGenerator, RunEngineControlException
 
-from ._errors import FrameError
+from ._errors import FrameError, PlanError
 from ._instrument import Instrument
 from ._label import FrameLabel, Shot
 
-__all__ = ["FrameTaker", "left_safe"]
+__all__ = ["FrameTaker", "first_value", "left_safe", "restored"]
 
-_STALE_ATTEMPTS = 3
+_ATTEMPTS = 3
+_LOG = logging.getLogger("beamline_plans")
 
 
 class FrameTaker:
@@ -24,56 +27,119 @@ class FrameTaker:
     ----------
     instrument : Instrument
         The devices.
+    i0_min : float, optional
+        A frame during which I0 was lower is taken again.
     """
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, i0_min: Optional[float] = None) -> None:
         self._instrument = instrument
+        self._i0_min = i0_min
         self._label = FrameLabel()
         self._last_reading: Optional[dict[str, Any]] = None
 
     def visit(
-        self, stream: str, energy_index: int, energy_ev: float, exposure_s: float, n_frames: int
+        self,
+        stream: str,
+        energy_index: int,
+        energy_ev: float,
+        exposure_s: float,
+        n_frames: int,
+        *,
+        first_repeat: int = 0,
     ) -> MsgGenerator[None]:
         """Go to one energy and take the frames of one stream there.
 
         Everything the frames depend on is set after the checkpoint, so that a rewind, after which a person
-        may have moved anything, finds the instrument as the label says.
-        """
-        ins = self._instrument
-        position = {"dark": "in", "flat": "out", "primary": "in"}[stream]
-        beam = "closed" if stream == "dark" else "open"
-        yield from bps.checkpoint()
-        yield from bps.mv(ins.energy, energy_ev, ins.camera.exposure_s, exposure_s, ins.stage, position)
-        # The beam is let through only when everything stands.
-        yield from bps.mv(ins.shutter, beam)
-        for repeat in range(n_frames):
-            yield from self._frame(Shot(stream, energy_index, energy_ev, exposure_s, repeat))
+        may have moved anything, finds the instrument as the label says. What fails is tried again from
+        there, a few times.
 
-    def _frame(self, shot: Shot) -> MsgGenerator[None]:
-        for _ in range(_STALE_ATTEMPTS):
-            if (yield from self._attempt(shot)):
-                return
-        raise FrameError(
-            f"{self._instrument.camera.name} gave the same frame {_STALE_ATTEMPTS} times in a row at "
-            f"{shot.energy_setpoint_ev:g} eV; restart the camera, then take the missing energies."
+        Raises
+        ------
+        FrameError
+            If a frame could not be taken.
+        """
+        repeats = range(first_repeat, first_repeat + n_frames)
+        left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
+        failures: list[str] = []
+        while left:
+            yield from bps.checkpoint()
+            try:
+                yield from self._go_to(left[0])
+                while left:
+                    problem = yield from self._attempt(left[0])
+                    if problem is not None:
+                        break
+                    left.popleft()
+                    failures.clear()
+                else:
+                    return
+            except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
+                raise
+            except Exception as error:
+                yield from _drop_if_open()
+                problem = f"{type(error).__name__}: {error}"
+                if len(failures) + 1 >= _ATTEMPTS:
+                    raise FrameError(self._given_up(left[0], problem)) from error
+            failures.append(problem)
+            if len(failures) >= _ATTEMPTS:
+                raise FrameError(self._given_up(left[0], problem))
+            _LOG.warning(
+                "%s frame at %g eV, attempt %d of %d: %s; it is taken again",
+                stream,
+                energy_ev,
+                len(failures),
+                _ATTEMPTS,
+                problem,
+            )
+
+    def _given_up(self, shot: Shot, problem: str) -> str:
+        return (
+            f"The {shot.stream} frame at {shot.energy_setpoint_ev:g} eV failed {_ATTEMPTS} times in a row "
+            f"({problem.rstrip('.')}); find the cause, then take the missing energies with resume_scan."
         )
 
-    def _attempt(self, shot: Shot) -> MsgGenerator[bool]:
-        """Take one frame; False, and nothing saved, when the camera gave the previous one again."""
+    def _go_to(self, shot: Shot) -> MsgGenerator[None]:
+        ins = self._instrument
+        position = {"dark": "in", "flat": "out", "primary": "in"}[shot.stream]
+        beam = "closed" if shot.stream == "dark" else "open"
+        yield from bps.mv(
+            ins.energy, shot.energy_setpoint_ev, ins.camera.exposure_s, shot.exposure_s, ins.stage, position
+        )
+        # The beam is let through only when everything stands.
+        yield from bps.mv(ins.shutter, beam)
+
+    def _attempt(self, shot: Shot) -> MsgGenerator[Optional[str]]:
+        """Take one frame; returns what is wrong with it, if anything.
+
+        A frame without enough beam is kept in the data, its next attempt replaces it; one that the camera had
+        given before is not a frame of this energy and is dropped.
+        """
         ins = self._instrument
         yield from bps.abs_set(self._label, shot, wait=True)
         yield from _trigger(ins.detectors)
         yield from bps.create(name=shot.stream)
-        reading = yield from bps.read(ins.camera)
-        for device in (self._label, ins.energy, ins.i0):
-            if device is not None:
-                yield from bps.read(device)
-        if _is_same_frame(reading, self._last_reading):
+        frame = yield from bps.read(ins.camera)
+        for device in (self._label, ins.energy):
+            yield from bps.read(device)
+        i0 = None
+        if ins.i0 is not None:
+            i0 = first_value(ins.i0, (yield from bps.read(ins.i0)))
+        if _is_same_frame(frame, self._last_reading):
             yield from bps.drop()
-            return False
+            return f"{ins.camera.name} gave the frame of before"
         yield from bps.save()
-        self._last_reading = reading
-        return True
+        self._last_reading = frame
+        if self._i0_min is not None and i0 is not None and i0 < self._i0_min and shot.stream != "dark":
+            return f"I0 is {i0:g}, below {self._i0_min:g}"
+        return None
+
+
+def _drop_if_open() -> MsgGenerator[None]:
+    """Give up a half-read event; only the RunEngine knows whether there is one after a rewind."""
+    try:
+        yield from bps.drop()
+    except IllegalMessageSequence:
+        return
 
 
 def _trigger(devices: list[Any]) -> MsgGenerator[None]:
@@ -96,8 +162,6 @@ def _is_same_frame(reading: Any, last: Any) -> bool:
 
 def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
     """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest."""
-    start = yield from _position(instrument.energy)
-    filters = None if instrument.filters is None else (yield from _position(instrument.filters))
 
     def close() -> MsgGenerator[None]:
         yield from _forget_past()
@@ -106,22 +170,31 @@ def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[A
     def bring_back() -> MsgGenerator[None]:
         yield from bps.mv(instrument.stage, "in")
 
-    def restore() -> MsgGenerator[None]:
-        targets = [(instrument.energy, start), (instrument.filters, filters)]
-        known = [item for device, position in targets if position is not None for item in (device, position)]
-        if known:
-            yield from bps.mv(*known)
-
     # Nested, so that one device that fails does not keep the others from being left safe.
     safe = bpp.finalize_wrapper(plan, close)
     safe = bpp.finalize_wrapper(safe, bring_back)
-    return (yield from bpp.finalize_wrapper(safe, restore))
+    if instrument.filters is not None:
+        safe = restored(instrument.filters, safe)
+    return (yield from restored(instrument.energy, safe))
 
 
-def _position(device: Any) -> MsgGenerator[Any]:
-    """Read where a device is; None where nothing answers, as in a simulation of the plan."""
+def restored(device: Any, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+    """Run `plan`; whatever becomes of it, move `device` back to where it was."""
     # A rewind during an asynchronous read loses its answer, so ask once more.
-    reading = (yield from bps.read(device)) or (yield from bps.read(device))
+    start = first_value(device, (yield from bps.read(device)))
+    if start is None:
+        start = first_value(device, (yield from bps.read(device)))
+
+    def restore() -> MsgGenerator[None]:
+        yield from _forget_past()
+        if start is not None:
+            yield from bps.mv(device, start)
+
+    return (yield from bpp.finalize_wrapper(plan, restore))
+
+
+def first_value(device: Any, reading: Any) -> Any:
+    """Return the main value of a reading; None where nothing answered, as in a simulation of the plan."""
     if not reading:
         return None
     fields = getattr(device, "hints", {}).get("fields") or list(reading)

@@ -1,7 +1,7 @@
 """What one run of a scan is to measure, checked before anything moves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -15,7 +15,7 @@ from ._grid import EnergyGrid
 from ._instrument import Instrument
 from ._regions import edge_named
 
-__all__ = ["FlatOrder", "ScanRequest", "grid_from"]
+__all__ = ["FlatOrder", "ScanRequest", "grid_from", "requests_for_edges"]
 
 FlatOrder = Literal["per_energy", "every_n", "after_all", "none"]
 _FLAT_ORDERS = ("per_energy", "every_n", "after_all", "none")
@@ -70,6 +70,7 @@ class ScanRequest:
     references: Optional[Mapping[str, Any]] = None
     pixel_size_nm: Optional[float] = None
     filter_position: Any = None
+    i0_min: Optional[float] = None
 
     def __post_init__(self) -> None:
         if self.flat_order not in _FLAT_ORDERS:
@@ -94,6 +95,8 @@ class ScanRequest:
             raise PlanError(
                 f"pixel_size_nm must be a positive number of nanometres, not {self.pixel_size_nm}."
             )
+        if self.i0_min is not None and not math.isfinite(self.i0_min):
+            raise PlanError(f"i0_min must be a finite number, not {self.i0_min}.")
         if self.references is not None:
             self._check_references(self.references)
 
@@ -122,6 +125,62 @@ class ScanRequest:
             "n_darks": self.n_darks,
             "pixel_size_nm": self.pixel_size_nm,
             "references": None if self.references is None else dict(self.references),
+            "i0_min": self.i0_min,
             "filter_position": self.filter_position,
             "devices": instrument.names,
         }
+
+
+def requests_for_edges(
+    instrument: Instrument,
+    edges: Sequence[str],
+    *,
+    grids: Optional[Mapping[str, Any]] = None,
+    references: Optional[Mapping[str, Any]] = None,
+    filter_per_edge: Optional[Mapping[str, Any]] = None,
+    **common: Any,
+) -> list[ScanRequest]:
+    """Make and check one request per edge, before anything moves for the first.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        The devices, which are asked whether they accept every move.
+    edges : sequence of str
+        The edges in the order they are measured.
+    grids, references, filter_per_edge : mapping, optional
+        What differs between edges, by edge.
+    **common
+        What does not, see `ScanRequest`.
+
+    Raises
+    ------
+    PlanError
+        If the edges or what belongs to them make no sense, or a device would refuse a move.
+    """
+    if isinstance(edges, str):
+        edges = [edges]
+    if not edges:
+        raise PlanError("There is no edge to measure; name at least one.")
+    if len(set(edges)) != len(edges):
+        raise PlanError(f"An edge is named twice in {', '.join(edges)}; use xanes_series to repeat edges.")
+    per_edge = {"grids": grids, "references": references, "filter_per_edge": filter_per_edge}
+    for what, given in per_edge.items():
+        unknown = sorted(set(given or {}) - set(edges))
+        if unknown:
+            raise PlanError(f"{what} names {unknown[0]!r}, which is not among the edges {', '.join(edges)}.")
+    positions = filter_per_edge or {}
+    if positions and instrument.filters is None:
+        raise PlanError("filter_per_edge is given but no filters; pass the device that moves them.")
+    requests = [
+        ScanRequest(
+            edge,
+            grid_from((grids or {}).get(edge), edge),
+            references=(references or {}).get(edge),
+            filter_position=positions.get(edge),
+            **common,
+        )
+        for edge in edges
+    ]
+    instrument.check((e for request in requests for e in request.grid.energies_ev), positions.values())
+    return requests

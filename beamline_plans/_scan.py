@@ -3,15 +3,13 @@
 import uuid
 from typing import Any, Literal, Optional, Union
 
-import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
-from ._errors import PlanError
-from ._frames import FrameTaker, left_safe
+from ._frames import left_safe
 from ._instrument import Instrument
-from ._request import ScanRequest, grid_from
+from ._request import requests_for_edges
+from ._run import one_run
 
 __all__ = ["multi_edge_xanes", "xanes_scan"]
 
@@ -32,6 +30,7 @@ def xanes_scan(
     repeats: int = 1,
     references: Optional[dict] = None,
     pixel_size_nm: Optional[float] = None,
+    i0_min: Optional[float] = None,
     md: Optional[dict] = None,
 ) -> MsgGenerator[str]:
     """Take a full-field XANES stack across one edge.
@@ -72,6 +71,8 @@ def xanes_scan(
         `ReferenceSeries.to_dict()`, for the live analysis.
     pixel_size_nm : float
         Pixel size at the sample in nm.
+    i0_min : float
+        A frame during which I0 was lower is marked and taken again, a few times at most.
     md : dict
         Metadata of the run.
 
@@ -86,18 +87,19 @@ def xanes_scan(
         Before anything moves, if the request makes no sense or a device would refuse a move.
     """
     instrument = Instrument(camera, energy, shutter, stage, i0)  # type: ignore[arg-type]
-    request = ScanRequest(
-        edge,
-        grid_from(grid, edge),
-        flat_order,
-        flat_every,
-        n_flats,
-        n_darks,
-        repeats,
-        references,
-        pixel_size_nm,
+    (request,) = requests_for_edges(
+        instrument,
+        [edge],
+        grids={edge: grid},
+        references=None if references is None else {edge: references},
+        flat_order=flat_order,
+        flat_every=flat_every,
+        n_flats=n_flats,
+        n_darks=n_darks,
+        repeats=repeats,
+        pixel_size_nm=pixel_size_nm,
+        i0_min=i0_min,
     )
-    instrument.check(request.grid.energies_ev)
     run_md = {"plan_name": "xanes_scan", "scan_group": str(uuid.uuid4()), **(md or {})}
     return (yield from left_safe(instrument, one_run(instrument, request, run_md)))
 
@@ -118,6 +120,7 @@ def multi_edge_xanes(
     repeats: int = 1,
     references: Optional[dict] = None,
     pixel_size_nm: Optional[float] = None,
+    i0_min: Optional[float] = None,
     filters: Optional[Movable] = None,
     filter_per_edge: Optional[dict] = None,
     md: Optional[dict] = None,
@@ -135,7 +138,7 @@ def multi_edge_xanes(
         The edges in the order they are measured.
     grids : dict
         Grid per edge, in any form `xanes_scan` accepts; an edge without one gets its preset.
-    flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm
+    flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm, i0_min
         As for `xanes_scan`, for every edge.
     references : dict
         `ReferenceSeries.to_dict()` per edge.
@@ -157,39 +160,24 @@ def multi_edge_xanes(
         Before anything moves, if the request makes no sense or a device would refuse a move.
     """
     instrument = Instrument(camera, energy, shutter, stage, i0, filters)  # type: ignore[arg-type]
-    if not edges:
-        raise PlanError("There is no edge to measure; name at least one.")
-    if len(set(edges)) != len(edges):
-        raise PlanError(
-            f"An edge is named twice in {', '.join(edges)}; use xanes_series to repeat a measurement."
-        )
-    positions = filter_per_edge or {}
-    for what, given in (("grids", grids), ("references", references), ("filter_per_edge", positions)):
-        unknown = sorted(set(given or {}) - set(edges))
-        if unknown:
-            raise PlanError(f"{what} names {unknown[0]!r}, which is not among the edges {', '.join(edges)}.")
-    if positions and filters is None:
-        raise PlanError("filter_per_edge is given but no filters; pass the device that moves them.")
-    requests = [
-        ScanRequest(
-            edge,
-            grid_from((grids or {}).get(edge), edge),
-            flat_order,
-            flat_every,
-            n_flats,
-            n_darks,
-            repeats,
-            (references or {}).get(edge),
-            pixel_size_nm,
-            positions.get(edge),
-        )
-        for edge in edges
-    ]
-    instrument.check((e for request in requests for e in request.grid.energies_ev), positions.values())
+    requests = requests_for_edges(
+        instrument,
+        edges,
+        grids=grids,
+        references=references,
+        filter_per_edge=filter_per_edge,
+        flat_order=flat_order,
+        flat_every=flat_every,
+        n_flats=n_flats,
+        n_darks=n_darks,
+        repeats=repeats,
+        pixel_size_nm=pixel_size_nm,
+        i0_min=i0_min,
+    )
     run_md = {
         "plan_name": "multi_edge_xanes",
         "scan_group": str(uuid.uuid4()),
-        "edges": list(edges),
+        "edges": [request.edge for request in requests],
         **(md or {}),
     }
 
@@ -200,55 +188,3 @@ def multi_edge_xanes(
         return uids
 
     return (yield from left_safe(instrument, all_edges()))
-
-
-def one_run(instrument: Instrument, request: ScanRequest, md: dict[str, Any]) -> MsgGenerator[str]:
-    """Stage the detectors and take one edge as one run, leaving the instrument as it was last.
-
-    Returns
-    -------
-    str
-        The uid of the run.
-    """
-    start = {
-        "detectors": [device.name for device in instrument.detectors],
-        "motors": [instrument.energy.name],
-        "num_points": request.n_events,
-        "hints": {"dimensions": [([_energy_key(instrument)], "primary")]},
-        **md,
-        "xanes": request.metadata(instrument),
-    }
-
-    @bpp.stage_decorator(instrument.detectors)
-    @bpp.run_decorator(md=start)
-    def run() -> MsgGenerator[None]:
-        if request.filter_position is not None:
-            yield from bps.mv(instrument.filters, request.filter_position)
-        yield from take_frames(FrameTaker(instrument), request)
-
-    return (yield from run())
-
-
-def take_frames(taker: FrameTaker, request: ScanRequest) -> MsgGenerator[None]:
-    """Take the darks, flats and frames of one run in the order the request asks for."""
-    grid = request.grid
-    for exposure_s in dict.fromkeys(grid.exposure_s):
-        yield from taker.visit("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
-    block = {"per_energy": 1, "every_n": request.flat_every}.get(request.flat_order, len(grid))
-    visits = list(enumerate(grid))
-    for first in range(0, len(visits), block):
-        streams = [("primary", request.repeats), ("flat", request.n_flats)]
-        if request.flat_order == "none":
-            streams.pop()
-        elif request.flat_order == "per_energy" and first % 2 == 0:
-            # Alternating which comes first halves the number of times the sample travels.
-            streams.reverse()
-        for stream, n_frames in streams:
-            for index, (energy_ev, exposure_s) in visits[first : first + block]:
-                yield from taker.visit(stream, index, energy_ev, exposure_s, n_frames)
-    yield from bps.checkpoint()
-
-
-def _energy_key(instrument: Instrument) -> str:
-    fields = instrument.energy.hints.get("fields")
-    return fields[0] if fields else instrument.energy.name

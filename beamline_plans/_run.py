@@ -1,0 +1,110 @@
+"""One run: the frames of one edge, under one start document."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Optional
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+from ._frames import FrameTaker
+from ._instrument import Instrument
+from ._request import ScanRequest
+
+__all__ = ["one_run", "take_frames"]
+
+
+def one_run(
+    instrument: Instrument,
+    request: ScanRequest,
+    md: Mapping[str, Any],
+    *,
+    xanes: Optional[Mapping[str, Any]] = None,
+    take: Optional[Callable[[FrameTaker, str], MsgGenerator[None]]] = None,
+) -> MsgGenerator[str]:
+    """Stage the detectors and take one edge as one run, leaving the instrument as it was last.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        The devices.
+    request : ScanRequest
+        What to measure.
+    md : mapping
+        Metadata of the start document.
+    xanes : mapping, optional
+        More entries of its `xanes` block.
+    take : callable, optional
+        Plan that takes the frames, given a `FrameTaker` and the uid of the run; by default all frames of the
+        request in order.
+
+    Returns
+    -------
+    str
+        The uid of the run.
+    """
+    start = {
+        "detectors": [device.name for device in instrument.detectors],
+        "motors": [instrument.energy.name],
+        "num_points": request.n_events,
+        "hints": {"dimensions": [([_energy_key(instrument)], "primary")]},
+        **md,
+        "xanes": {**request.metadata(instrument), **(xanes or {})},
+    }
+
+    def inside() -> MsgGenerator[str]:
+        uid = yield from bps.open_run(start)
+
+        def frames() -> MsgGenerator[None]:
+            if request.filter_position is not None:
+                yield from bps.mv(instrument.filters, request.filter_position)
+            taker = FrameTaker(instrument, request.i0_min)
+            yield from (take_frames(taker, request) if take is None else take(taker, uid))
+            yield from bps.checkpoint()
+
+        def failed(error: Exception) -> MsgGenerator[None]:
+            # The exceptions by which a RunEngine ends a plan say themselves how it ended.
+            yield from bps.close_run(exit_status=getattr(error, "exit_status", "fail"), reason=str(error))
+
+        yield from bpp.contingency_wrapper(frames(), except_plan=failed, else_plan=bps.close_run)
+        return uid
+
+    return (yield from bpp.stage_wrapper(inside(), instrument.detectors))
+
+
+def take_frames(
+    taker: FrameTaker, request: ScanRequest, wanted: Optional[Mapping[str, Collection[int]]] = None
+) -> MsgGenerator[None]:
+    """Take the darks, flats and frames of one run in the order the request asks for.
+
+    Parameters
+    ----------
+    taker : FrameTaker
+        Takes them.
+    request : ScanRequest
+        What to measure.
+    wanted : mapping, optional
+        The energy indices to take per stream, "flat" and "primary"; by default all.
+    """
+    grid = request.grid
+    for exposure_s in dict.fromkeys(grid.exposure_s):
+        yield from taker.visit("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
+    block = {"per_energy": 1, "every_n": request.flat_every}.get(request.flat_order, len(grid))
+    visits = list(enumerate(grid))
+    for first in range(0, len(visits), block):
+        streams = [("primary", request.repeats), ("flat", request.n_flats)]
+        if request.flat_order == "none":
+            streams.pop()
+        elif request.flat_order == "per_energy" and first % 2 == 0:
+            # Alternating which comes first halves the number of times the sample travels.
+            streams.reverse()
+        for stream, n_frames in streams:
+            for index, (energy_ev, exposure_s) in visits[first : first + block]:
+                if wanted is not None and index not in wanted[stream]:
+                    continue
+                yield from taker.visit(stream, index, energy_ev, exposure_s, n_frames)
+
+
+def _energy_key(instrument: Instrument) -> str:
+    fields = instrument.energy.hints.get("fields")
+    return fields[0] if fields else instrument.energy.name
