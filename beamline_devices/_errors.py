@@ -1,10 +1,10 @@
-"""What can go wrong with a device: exceptions whose message is one sentence for the person at the beamline."""
+"""What can go wrong with a device, as exceptions whose message is one sentence for the person at the beamline."""
 
 __all__ = [
-    "DeviceDisconnectedError",
     "DeviceError",
     "DeviceTimeoutError",
     "NotArrivedError",
+    "NotConnectedError",
     "OutOfLimitsError",
     "UnknownPositionError",
 ]
@@ -30,5 +30,5 @@ class DeviceTimeoutError(DeviceError, TimeoutError):
     """A device did not answer in the time it was given."""
 
 
-class DeviceDisconnectedError(DeviceError):
+class NotConnectedError(DeviceError, ConnectionError):
     """A device cannot be reached."""

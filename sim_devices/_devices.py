@@ -14,10 +14,10 @@ from ophyd.status import Status
 from ophyd.utils.errors import WaitTimeoutError
 
 from beamline_devices import (
-    DeviceDisconnectedError,
     DeviceError,
     DeviceTimeoutError,
     NotArrivedError,
+    NotConnectedError,
     OutOfLimitsError,
     UnknownPositionError,
 )
@@ -54,7 +54,7 @@ class _TwinDevice(Device):
     def _reach(self) -> None:
         """Fail when the device is disconnected."""
         if self._twin.faults.strikes(Fault.DISCONNECTED, self.name):
-            raise DeviceDisconnectedError(f"{self.name} cannot be reached, check its connection")
+            raise NotConnectedError(f"{self.name} cannot be reached, check its connection")
 
     def read(self) -> dict[str, Any]:
         """Return the present reading."""

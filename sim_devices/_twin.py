@@ -185,6 +185,12 @@ class Twin:
         return self._sample
 
     @property
+    def view(self) -> tuple[slice, slice]:
+        """Rows and columns of the sample's maps that the undisturbed frame shows."""
+        m = self._margin
+        return slice(m, m + self.shape[0]), slice(m, m + self.shape[1])
+
+    @property
     def _map_shape(self) -> tuple[int, int]:
         return self.shape[0] + 2 * self._margin, self.shape[1] + 2 * self._margin
 
@@ -201,19 +207,21 @@ class Twin:
         return self._electrode
 
     def _margin_px(self) -> int:
-        """Sample beyond the field of view that drift and magnification may bring into it."""
+        """Sample beyond the field of view, for drift and magnification to bring in.
+
+        The same for all but the wildest knobs, so that turning one leaves the sample as it was.
+        """
         optics = self.settings.optics
         reach = 1.5 * (optics.drift_nm + optics.runout_nm) / self.pixel_size_nm
         reach += abs(optics.magnification_per_ev) * 800.0 * max(self.shape) / 2
-        return min(math.ceil(reach) + 4, max(self.shape) // 2) if reach > 0 else 0
+        return max(math.ceil(reach) + 4, max(self.shape) // 16, 8)
 
     def truth(self, edge: str) -> Truth:
         """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K."""
         if edge not in EDGE_ELEMENT:
             raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
         sample = self._sample
-        m = self._margin
-        window = np.s_[m : m + self.shape[0], m : m + self.shape[1]]
+        window = self.view
         per_um = sample.absorber.jump_per_um(edge).astype(np.float32)
         jump = np.tensordot(per_um, sample.areal[(slice(None), *window)], axes=1).astype(np.float32)
         mask = jump > 0.01
