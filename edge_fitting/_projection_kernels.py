@@ -9,82 +9,122 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-_BLOCK = 256
+_BLOCK = 1024
 
 
-@nb.njit(cache=True, nogil=True)
-def _take_frame(frame, values, highest, at_highest, saturated):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _take_frame(frame, weight, values, square, top, at_top, saturated):  # type: ignore[no-untyped-def]
     """Copy one frame of one block as float64, missing values as 0; return how many are missing."""
     missing = 0
     for i in range(frame.size):
         y = frame[i]
         finite = (y - y) == 0.0
+        values[i] = y if finite else 0.0
+        square[i] += weight * values[i] * values[i]
         if not finite:
             missing += 1
-        values[i] = y if finite else 0.0
-    for i in range(frame.size):
-        y = frame[i]
-        top = highest[i]
-        at_highest[i] = 1 if y > top and (y - y) == 0.0 else at_highest[i] + (1 if y == top else 0)
-        highest[i] = y if y > top and (y - y) == 0.0 else top
-    if missing:
-        for i in range(frame.size):
-            y = frame[i]
-            if y == y and (y - y) != 0.0:
-                saturated[i] += 1
+            saturated[i] += 1 if y == y else 0
+        elif y >= top[i]:
+            at_top[i] = at_top[i] + 1.0 if y == top[i] else 1.0
+            top[i] = y
     return missing
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square, top, at_top):  # type: ignore[no-untyped-def]
+    """Take four frames of one block at once, unless one has missing values; return whether it was done."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    gaps = 0
+    for i in range(a.size):
+        # Zero for finite values, NaN for NaN and infinity.
+        gap = (a[i] - a[i]) + (b[i] - b[i]) + (c[i] - c[i]) + (d[i] - d[i])
+        gaps += 0 if gap == zero else 1
+    if gaps:
+        return False
+    for i in range(a.size):
+        ya[i] = a[i]
+        yb[i] = b[i]
+        yc[i] = c[i]
+        yd[i] = d[i]
+        square[i] += wa * ya[i] * ya[i] + wb * yb[i] * yb[i] + wc * yc[i] * yc[i] + wd * yd[i] * yd[i]
+    for i in range(a.size):
+        first = a[i] if a[i] > b[i] else b[i]
+        second = c[i] if c[i] > d[i] else d[i]
+        highest = first if first > second else second
+        count = zero if highest > top[i] else at_top[i]
+        highest = highest if highest > top[i] else top[i]
+        count += one if a[i] == highest else zero
+        count += one if b[i] == highest else zero
+        count += one if c[i] == highest else zero
+        count += one if d[i] == highest else zero
+        top[i] = highest
+        at_top[i] = count
+    return True
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _add_rows(r0, r1, r2, r3, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
+    """Add four frames, each times its coefficient, to four rows of sums; c is (row, frame)."""
+    a0, b0, c0, d0 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
+    a1, b1, c1, d1 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
+    a2, b2, c2, d2 = c[2, 0], c[2, 1], c[2, 2], c[2, 3]
+    a3, b3, c3, d3 = c[3, 0], c[3, 1], c[3, 2], c[3, 3]
+    for i in range(r0.size):
+        r0[i] += a0 * ya[i] + b0 * yb[i] + c0 * yc[i] + d0 * yd[i]
+        r1[i] += a1 * ya[i] + b1 * yb[i] + c1 * yc[i] + d1 * yd[i]
+        r2[i] += a2 * ya[i] + b2 * yb[i] + c2 * yc[i] + d2 * yd[i]
+        r3[i] += a3 * ya[i] + b3 * yb[i] + c3 * yc[i] + d3 * yd[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _fold_block(  # type: ignore[no-untyped-def]
     stack, projector, weight, lo, hi, sums, highest, at_highest, saturated, missing
 ):
     n_frames, n_basis = projector.shape
     size = hi - lo
-    y0 = np.empty(size)
-    y1 = np.empty(size)
-    y2 = np.empty(size)
-    y3 = np.empty(size)
+    # The sums of one block, next to each other: in the big array, rows of an image with a power of two of
+    # pixels would all fall on the same lines of the cache. A row of padding keeps them off each other here.
+    padded = size + 24
+    n_rows = 4 * ((n_basis + 3) // 4)
+    local = np.zeros((n_rows, padded))
+    y = np.zeros((4, padded))
+    ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    for k in range(n_basis):
+        local[k, :size] = sums[k, lo:hi]
+    square = sums[n_basis, lo:hi].copy()
     top = highest[lo:hi]
-    at_top = at_highest[lo:hi]
+    at_top = at_highest[lo:hi].astype(np.float32)
     sat = saturated[lo:hi]
-    square = sums[n_basis, lo:hi]
+    c = np.zeros((4, 4))
     for f in range(0, n_frames, 4):
-        left = n_frames - f
-        # Four frames per pass over the sums, the last pass filled up with zero weights.
-        f1 = f + 1 if left > 1 else f
-        f2 = f + 2 if left > 2 else f
-        f3 = f + 3 if left > 3 else f
-        w0 = weight[f]
-        w1 = weight[f1] if left > 1 else 0.0
-        w2 = weight[f2] if left > 2 else 0.0
-        w3 = weight[f3] if left > 3 else 0.0
-        missing[f] += _take_frame(stack[f, lo:hi], y0, top, at_top, sat)
-        if left > 1:
-            missing[f1] += _take_frame(stack[f1, lo:hi], y1, top, at_top, sat)
-        else:
-            y1[:] = 0.0
-        if left > 2:
-            missing[f2] += _take_frame(stack[f2, lo:hi], y2, top, at_top, sat)
-        else:
-            y2[:] = 0.0
-        if left > 3:
-            missing[f3] += _take_frame(stack[f3, lo:hi], y3, top, at_top, sat)
-        else:
-            y3[:] = 0.0
-        for i in range(size):
-            square[i] += w0 * y0[i] * y0[i] + w1 * y1[i] * y1[i] + w2 * y2[i] * y2[i] + w3 * y3[i] * y3[i]
-        for k in range(n_basis):
-            c0 = w0 * projector[f, k]
-            c1 = w1 * projector[f1, k]
-            c2 = w2 * projector[f2, k]
-            c3 = w3 * projector[f3, k]
-            row = sums[k, lo:hi]
-            for i in range(size):
-                row[i] += c0 * y0[i] + c1 * y1[i] + c2 * y2[i] + c3 * y3[i]
+        left = min(4, n_frames - f)
+        done = False
+        if left == 4:
+            done = _take_four(
+                stack[f, lo:hi], stack[f + 1, lo:hi], stack[f + 2, lo:hi], stack[f + 3, lo:hi],
+                weight[f], weight[f + 1], weight[f + 2], weight[f + 3], ya, yb, yc, yd, square, top, at_top,
+            )  # fmt: skip
+        if not done:
+            for m in range(left):
+                missing[f + m] += _take_frame(
+                    stack[f + m, lo:hi], weight[f + m], y[m, :size], square, top, at_top, sat
+                )  # fmt: skip
+        for k in range(0, n_rows, 4):
+            for r in range(4):
+                for m in range(4):
+                    used = m < left and k + r < n_basis
+                    c[r, m] = weight[f + m] * projector[f + m, k + r] if used else 0.0
+            _add_rows(
+                local[k, :size], local[k + 1, :size], local[k + 2, :size], local[k + 3, :size], c, ya, yb, yc, yd
+            )  # fmt: skip
+    for k in range(n_basis):
+        sums[k, lo:hi] = local[k, :size]
+    sums[n_basis, lo:hi] = square
+    for i in range(size):
+        at_highest[lo + i] = np.uint16(at_top[i])
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def fold(  # type: ignore[no-untyped-def]
     stack, projector, weight, sums, highest, at_highest, saturated, missing
 ):
@@ -106,8 +146,8 @@ def fold(  # type: ignore[no-untyped-def]
         How often exactly that value was met; updated.
     saturated : uint16 (n_pixels,)
         Infinite values met; updated.
-    missing : int64 (n_threads_or_blocks, n_frames)
-        Missing values per block and frame; added to. One row per block of 256 pixels.
+    missing : int64 (n_blocks, n_frames)
+        Missing values per block and frame; added to. One row per block of pixels (see :func:`count_blocks`).
     """
     n_pixels = stack.shape[1]
     for block in nb.prange(missing.shape[0]):
@@ -121,7 +161,7 @@ def count_blocks(n_pixels: int) -> int:
     return -(-n_pixels // _BLOCK)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def correct_counts(  # type: ignore[no-untyped-def]
     counts, dark, flat, dark_flat, scale, saturation, bits, out
 ):
@@ -165,7 +205,7 @@ def correct_counts(  # type: ignore[no-untyped-def]
         )
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _correct_block(counts, dark, flat, dark_flat, scale, saturation, bits, out):  # type: ignore[no-untyped-def]
     one = np.float32(1.0)
     half = np.float32(0.5)

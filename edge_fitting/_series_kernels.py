@@ -21,7 +21,80 @@ _SATURATED = int(FitStatus.SATURATED)
 _UNCERTAIN = int(FitStatus.UNCERTAIN)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _slope(tangent, node, v, i):  # type: ignore[no-untyped-def]
+    """Derivative of the likelihood's root at a node."""
+    slope = 0.0
+    for k in range(v.shape[0]):
+        slope += v[k, i] * tangent[node, k]
+    return slope
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _bisect(tangent, v, i, node, stride):  # type: ignore[no-untyped-def]
+    """Place in the table, next to the best coarse node, where the derivative of the likelihood changes sign."""
+    last = tangent.shape[0] - 1
+    a = node
+    rising = _slope(tangent, a, v, i) > 0.0
+    step = stride if rising else -stride
+    b = a + step
+    while 0 <= b <= last and (_slope(tangent, b, v, i) > 0.0) == rising:
+        a, b = b, b + step
+    if b < 0 or b > last:
+        return -1.0 if b < 0 else last + 1.0
+    while abs(b - a) > 1:
+        middle = (a + b) // 2
+        if (_slope(tangent, middle, v, i) > 0.0) == rising:
+            a = middle
+        else:
+            b = middle
+    slope_a, slope_b = _slope(tangent, a, v, i), _slope(tangent, b, v, i)
+    return a + (b - a) * slope_a / (slope_a - slope_b)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _refine(curve, tangent, v, i, node, stride, spacing):  # type: ignore[no-untyped-def]
+    """Find the place in the table where the likelihood is highest, and its root there.
+
+    The derivative at the best coarse node and its neighbours gives a parabola; its zero is corrected once by the
+    derivative at the nearest fine node. What does not behave so is bisected. A place beyond the table means that the
+    likelihood still rises at its end.
+    """
+    last = tangent.shape[0] - 1
+    a = min(max(node, stride), last - stride)
+    below = 0.0
+    here = 0.0
+    above = 0.0
+    for k in range(v.shape[0]):
+        y = v[k, i]
+        below += y * tangent[a - stride, k]
+        here += y * tangent[a, k]
+        above += y * tangent[a + stride, k]
+    p = 0.5 * (above - below)
+    c = 0.5 * (above + below) - here
+    x = -here / (p - c * here / p)
+    x = -here / (p + c * x)
+    place = a + stride * x
+    fine = np.int64(place + 0.5) if p < 0.0 and abs(x) <= 1.0 else -1
+    if fine >= 0:
+        slope = 0.0
+        peak = 0.0
+        for k in range(v.shape[0]):
+            y = v[k, i]
+            slope += y * tangent[fine, k]
+            peak += y * curve[fine, k]
+        change = -stride * slope / (p + 2.0 * c * x)
+        if abs(fine + change - place) < 1.0:
+            return fine + change, peak + 0.5 * slope * change * spacing
+    place = _bisect(tangent, v, i, node, stride)
+    peak = 0.0
+    nearest = min(max(np.int64(place + 0.5), 0), last)
+    for k in range(v.shape[0]):
+        peak += v[k, i] * curve[nearest, k]
+    return place, peak
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _solve_block(  # type: ignore[no-untyped-def]
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
     lo, hi, out, status,
@@ -32,12 +105,15 @@ def _solve_block(  # type: ignore[no-untyped-def]
         tables[0], tables[1], tables[2], tables[3], tables[4], tables[5],
     )  # fmt: skip
     dof, detect, soc_low, soc_high, widest = limits[0], limits[1], limits[2], limits[3], limits[4]
+    spacing = soc_nodes[1] - soc_nodes[0]
     v = np.empty((n_modes, size))
     power_left = np.empty(size)
-    best = np.full(size, -np.inf)
-    worst = np.full(size, np.inf)
-    where = np.zeros(size, np.int64)
-    g = np.empty(size)
+    # The coarse scan only ranks nodes: single precision will do.
+    rough = np.empty((n_modes, size), np.float32)
+    best = np.full(size, np.float32(-np.inf))
+    worst = np.full(size, np.float32(np.inf))
+    where = np.zeros(size, np.int32)
+    g = np.empty(size, np.float32)
     s0 = sums[0, lo:hi]
     s1 = sums[1, lo:hi]
     q = sums[2 + n_modes, lo:hi]
@@ -47,6 +123,7 @@ def _solve_block(  # type: ignore[no-untyped-def]
         vk = v[k]
         for i in range(size):
             vk[i] = row[i] - a0 * s0[i] - a1 * s1[i]
+            rough[k, i] = vk[i]
     for i in range(size):
         power_left[i] = q[i] - (
             inverse[0, 0] * s0[i] * s0[i]
@@ -55,19 +132,20 @@ def _solve_block(  # type: ignore[no-untyped-def]
         )
     # Coarse scan of the likelihood, all pixels of the block abreast.
     for node in range(0, n_nodes, stride):
-        c = curve[node, 0]
-        vk = v[0]
+        number = np.int32(node)
+        c = np.float32(curve[node, 0])
+        vk = rough[0]
         for i in range(size):
             g[i] = c * vk[i]
         for k in range(1, n_modes):
-            c = curve[node, k]
-            vk = v[k]
+            c = np.float32(curve[node, k])
+            vk = rough[k]
             for i in range(size):
                 g[i] += c * vk[i]
         for i in range(size):
-            where[i] = node if g[i] > best[i] else where[i]
-            best[i] = max(best[i], g[i])
-            worst[i] = min(worst[i], g[i])
+            where[i] = number if g[i] > best[i] else where[i]
+            best[i] = g[i] if g[i] > best[i] else best[i]
+            worst[i] = g[i] if g[i] < worst[i] else worst[i]
     for i in range(size):
         pixel = lo + i
         for m in range(7):
@@ -81,39 +159,11 @@ def _solve_block(  # type: ignore[no-untyped-def]
         if at_highest[pixel] >= n_frames:
             status[pixel] = _FLAT
             continue
-        # Refine: the derivative changes sign once between the best node's neighbours.
-        a = where[i]
-        slope = 0.0
-        for k in range(n_modes):
-            slope += v[k, i] * tangent[a, k]
-        step = stride if slope > 0.0 else -stride
-        b = a + step
-        out_of_series = b < 0 or b >= n_nodes
-        t = 0.0
-        if not out_of_series:
-            slope_a = slope
-            slope_b = 0.0
-            for k in range(n_modes):
-                slope_b += v[k, i] * tangent[b, k]
-            while abs(b - a) > 1:
-                middle = (a + b) // 2
-                slope = 0.0
-                for k in range(n_modes):
-                    slope += v[k, i] * tangent[middle, k]
-                if (slope > 0.0) == (slope_a > 0.0):
-                    a = middle
-                    slope_a = slope
-                else:
-                    b = middle
-                    slope_b = slope
-            if (slope_a > 0.0) != (slope_b > 0.0):
-                t = slope_a / (slope_a - slope_b)
-        else:
-            b = a
-        peak = 0.0
-        for k in range(n_modes):
-            peak += v[k, i] * ((1.0 - t) * curve[a, k] + t * curve[b, k])
-        peak = max(peak, best[i])
+        place, peak = _refine(curve, tangent, v, i, np.int64(where[i]), stride, spacing)
+        outside = not (place >= 0.0 and place <= n_nodes - 1)
+        a = min(max(np.int64(place), 0), n_nodes - 2)
+        b = a + 1
+        t = min(max(place - a, 0.0), 1.0)
         # Rounding of float32 data and float64 sums sets the smallest residual that means anything.
         floor = 1e-14 * q[i]
         chi2 = max(power_left[i] - peak * peak, floor)
@@ -137,7 +187,7 @@ def _solve_block(  # type: ignore[no-untyped-def]
         soc = (1.0 - t) * soc_nodes[a] + t * soc_nodes[b]
         out[4, pixel] = jump
         out[5, pixel] = goodness
-        if out_of_series:
+        if outside:
             status[pixel] = _BELOW if a == 0 else _ABOVE
             continue
         if not sigma < widest:
@@ -151,7 +201,7 @@ def _solve_block(  # type: ignore[no-untyped-def]
         status[pixel] = _BELOW if soc < soc_low else (_ABOVE if soc > soc_high else _OK)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def solve_series(  # type: ignore[no-untyped-def]
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
     out, status,

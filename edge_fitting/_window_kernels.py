@@ -24,7 +24,7 @@ _UNCERTAIN = int(FitStatus.UNCERTAIN)
 _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _survey(stack, lo, hi, highest, at_highest, missing):  # type: ignore[no-untyped-def]
     """Find each pixel's highest value, how often it occurs, and how many values are missing."""
     for f in range(stack.shape[0]):
@@ -39,7 +39,7 @@ def _survey(stack, lo, hi, highest, at_highest, missing):  # type: ignore[no-unt
             highest[i] = y if above else top
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-untyped-def]
     """Coefficients of the pre-edge line, level of the post-edge line, squared residual of both windows."""
     pre, post, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
@@ -74,7 +74,7 @@ def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-u
             chi2[i] -= coefficient[i] * coefficient[i]
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out):  # type: ignore[no-untyped-def]
     """Energy of the half-jump crossing and its sigma per unit noise, into rows 2 and 3.
 
@@ -117,7 +117,7 @@ def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out)
         out[3, lo + i] = np.sqrt(variance) * step / rise
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_inflection(stack, lo, hi, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
     """Energy of the steepest rise and its sigma per unit noise, into rows 2 and 3."""
     energies = search[0]
@@ -162,7 +162,7 @@ def _find_inflection(stack, lo, hi, inside, search, local, covariance, out):  # 
         out[3, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_white_line(  # type: ignore[no-untyped-def]
     stack, lo, hi, inside, search, local, bend_rule, variances, line, slope, out
 ):
@@ -213,7 +213,7 @@ def _find_white_line(  # type: ignore[no-untyped-def]
             j = k
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _judge(  # type: ignore[no-untyped-def]
     lo, hi, n_frames, highest, at_highest, missing, step, chi2, limits, pooled, out, status
 ):
@@ -257,7 +257,7 @@ def _judge(  # type: ignore[no-untyped-def]
             status[pixel] = _OK
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _fit_block(  # type: ignore[no-untyped-def]
     stack, lo, hi, method, plan, inside, search, line, local, bend_rule, variances, covariance, limits, pooled,
     out, status,
@@ -288,7 +288,7 @@ def _fit_block(  # type: ignore[no-untyped-def]
     _judge(lo, hi, n_frames, highest, at_highest, missing, top, chi2, limits, pooled, out, status)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def fit_windows(  # type: ignore[no-untyped-def]
     stack,
     method,
