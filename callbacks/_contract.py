@@ -53,8 +53,11 @@ class ScanContract:
 
     @property
     def frames_expected(self) -> int:
-        """Number of sample frames of the whole run."""
-        return len(self.energies_ev) * self.repeats
+        """Number of sample frames of the whole run: all energies, those still missing, or at most so many."""
+        if "max_frames" in self.xanes:
+            return int(self.xanes["max_frames"])
+        taken = self.xanes.get("take", {}).get("primary", self.energies_ev)
+        return len(taken) * self.repeats
 
     @property
     def is_standard(self) -> bool:

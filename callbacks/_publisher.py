@@ -1,123 +1,242 @@
 """Maps into Tiled while the scan runs."""
 
+import logging
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
-import numpy as np
-from tiled.structures.core import Spec
-
-from callbacks._schema import ARRAYS, DIMS, SPEC_NAME, SPEC_VERSION, map_metadata, map_path, map_state
+from callbacks._errors import DeliveryError, SpoolError
+from callbacks._map_document import MapDocument, keep_on_disk, map_document, read_from_disk
+from callbacks._map_writer import MapWriter
+from callbacks._outage import is_outage
 from callbacks._update import SOCUpdate
-from callbacks._worker import LatestWins
 
-_LIVE_ARRAYS = ("soc", "soc_sigma")
-_WITHOUT_SOC = ("edge_energy_ev", "edge_energy_sigma_ev")
-_OTHERS_PERIOD_S = 2.0
-_LINK_ATTEMPTS = 40
+logger = logging.getLogger("nimco.callbacks")
+
+_SUFFIX = ".map"
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 10.0
 _LINK_PAUSE_S = 0.25
+_LINK_PATIENCE_S = 300.0
+_CLOSE_TIMEOUT_S = 60.0
+_KEPT_ERRORS = 100
 
 
 class SOCPublisher:
     """Writes each `SOCUpdate` to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
-    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
-    that skips what a newer update has overtaken. While the scan runs, the map of the state of charge and
-    its sigma go out with every update and the others now and then; the final update writes them all.
+    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own that
+    skips what a newer update has overtaken. While the scan runs, the map of the state of charge and its sigma go out
+    with every update and the others now and then; the final update writes them all. While Tiled does not answer,
+    final maps are kept on disk, and delivered once it does, by this publisher or the next on the same spool folder.
 
     Parameters
     ----------
     maps_container : tiled client of a container
         Where maps are written.
     raw_container : tiled client of a ``CatalogOfBlueskyRuns``, optional
-        Where the raw runs are: each gets ``nimco: {"maps": path}`` into its metadata.
+        Where the raw runs are: each gets ``nimco: {"maps": path}`` into its metadata once it is complete.
+    spool_dir : Path, optional
+        Folder for final maps that cannot be delivered. Without it they wait in memory only.
     """
 
-    def __init__(self, maps_container: Any, *, raw_container: Any = None) -> None:
+    def __init__(
+        self, maps_container: Any, *, raw_container: Any = None, spool_dir: Path | str | None = None
+    ) -> None:
         self._maps = maps_container
         self._raw = raw_container
-        self._open: dict[str, _MapWriter] = {}
-        self._runner: LatestWins[SOCUpdate] = LatestWins(self._publish, "SOC publisher")
+        self._spool_dir = None if spool_dir is None else Path(spool_dir)
+        self.errors: list[Exception] = []
+        self._said: set[str] = set()
+        self._changed = threading.Condition()
+        # What is to be written, newest of each run, made into a document only when its turn comes.
+        self._offers: dict[str, Callable[[], MapDocument]] = {}
+        self._links: dict[str, tuple[str, float]] = {}
+        self._busy = False
+        self._closing = False
+        self._open: dict[str, MapWriter] = {}
+        self._spooled: dict[str, Path] = {}
+        self._adopt_spooled()
+        self._thread = threading.Thread(target=self._run, name="SOC publisher", daemon=True)
+        self._thread.start()
 
     def __call__(self, update: SOCUpdate) -> None:
         """Take note of an update."""
-        self._runner.offer(update.raw_uid, update)
+        with self._changed:
+            self._offers[update.raw_uid] = lambda: map_document(update)
+            self._changed.notify_all()
 
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong."""
-        return self._runner.errors
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until what was handed over is in Tiled."""
-        self._runner.wait(timeout_s)
+        """Wait until what was handed over is in Tiled and linked to its raw run.
 
-    def close(self) -> None:
-        """Write what was handed over, then stop."""
-        self._runner.close()
-
-    def _publish(self, update: SOCUpdate) -> None:
-        if update.raw_uid not in self._open:
-            self._open[update.raw_uid] = _MapWriter(self._maps, update)
-        self._open[update.raw_uid].write(update)
-        if update.final:
-            del self._open[update.raw_uid]
-            if self._raw is not None:
-                self._link_back(update)
-
-    def _link_back(self, update: SOCUpdate) -> None:
-        """Write the path of the maps into the metadata of the raw run, once that is there."""
-        for _ in range(_LINK_ATTEMPTS):
-            if update.raw_uid in self._raw:
-                run = self._raw[update.raw_uid]
-                run.update_metadata({"nimco": {"maps": map_path(update)}}, drop_revision=True)
-                return
-            time.sleep(_LINK_PAUSE_S)
-
-
-class _MapWriter:
-    """The container of the maps of one run."""
-
-    def __init__(self, maps_container: Any, update: SOCUpdate) -> None:
-        uid, edge = update.raw_uid, update.edge
-        if uid not in maps_container:
-            maps_container.create_container(
-                uid, metadata={"raw_uid": uid, "scan_group": update.scan_group, "raw_path": f"raw/{uid}"}
-            )
-        of_run = maps_container[uid]
-        metadata = map_metadata(update)
-        if edge in of_run:
-            self._node = of_run[edge]
-            self._node.update_metadata(metadata, drop_revision=True)
-            self._arrays = {name: self._node[name] for name in ARRAYS}
-        else:
-            self._node = of_run.create_container(
-                edge, metadata=metadata, specs=[Spec(SPEC_NAME, version=SPEC_VERSION)]
-            )
-            self._arrays = {
-                name: self._node.write_array(
-                    np.ascontiguousarray(getattr(update.maps, name)),
-                    key=name,
-                    dims=DIMS,
-                    metadata={"units": unit, "long_name": meaning},
+        Raises
+        ------
+        DeliveryError
+            When that takes longer than ``timeout_s``; nothing is lost by it.
+        """
+        with self._changed:
+            if not self._changed.wait_for(self._is_done, timeout_s):
+                raise DeliveryError(
+                    f"{len(self._offers)} maps are not in Tiled after {timeout_s:g} s; "
+                    "they are delivered when Tiled answers"
                 )
-                for name, (unit, meaning) in ARRAYS.items()
-            }
-        self._others_written = time.monotonic()
 
-    def write(self, update: SOCUpdate) -> None:
-        first = _LIVE_ARRAYS if np.isfinite(update.maps.soc).any() else _WITHOUT_SOC
-        for name in first:
-            self._write_array(name, update)
-        if update.final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S:
-            for name in ARRAYS:
-                if name not in first:
-                    self._write_array(name, update)
-            self._others_written = time.monotonic()
-        self._node.update_metadata(map_state(update), drop_revision=True)
-        if update.final:
-            for array in self._arrays.values():
-                array.close_stream()
-            self._node.close_stream()
+    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
+        """Write what was handed over, then stop. What Tiled does not take stays in the spool folder."""
+        with self._changed:
+            if self._closing:
+                return
+            self._changed.wait_for(self._is_done, timeout_s)
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            left = list(self._offers.values())
+        for make in left:
+            try:
+                self._keep(make())
+            except Exception as error:
+                self._note(error)
+        if left:
+            where = "lost" if self._spool_dir is None else f"kept in {self._spool_dir}"
+            self._say(DeliveryError(f"{len(left)} map(s) could not be written to Tiled and are {where}"))
 
-    def _write_array(self, name: str, update: SOCUpdate) -> None:
-        self._arrays[name].write(np.ascontiguousarray(getattr(update.maps, name)))
+    def _is_done(self) -> bool:
+        return not self._offers and not self._links and not self._busy
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._offers or self._closing, _LINK_PAUSE_S if self._links else None
+                )
+                if self._closing:
+                    return
+                offer = next(iter(self._offers.items()), None)
+                if offer is not None:
+                    del self._offers[offer[0]]
+                self._busy = True
+            answered = True
+            try:
+                if offer is not None:
+                    answered = self._publish(*offer)
+                else:
+                    answered = self._link_back()
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+            if answered:
+                pause_s = _FIRST_PAUSE_S
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _publish(self, uid: str, make: Callable[[], MapDocument]) -> bool:
+        """Write one document; False when Tiled does not answer, and the document is on offer again."""
+        try:
+            document = make()
+        except Exception as error:
+            self._note(error)
+            return True
+        try:
+            if uid not in self._open:
+                self._open[uid] = MapWriter(self._maps, document)
+            self._open[uid].write(document)
+        except Exception as error:
+            self._open.pop(uid, None)
+            if not is_outage(error):
+                self._note(error)
+                if document.final:
+                    self._keep(document)
+                return True
+            self._say(
+                DeliveryError(
+                    f"Tiled does not answer ({type(error).__name__}); the analysis goes on and its maps are"
+                    " delivered when Tiled answers"
+                )
+            )
+            if document.final:
+                self._keep(document)
+            with self._changed:
+                self._offers.setdefault(uid, lambda: document)
+            return False
+        if document.final:
+            del self._open[uid]
+            if spooled := self._spooled.pop(uid, None):
+                spooled.unlink(missing_ok=True)
+            if self._raw is not None:
+                with self._changed:
+                    self._links[uid] = (document.path, time.monotonic() + _LINK_PATIENCE_S)
+        return True
+
+    def _link_back(self) -> bool:
+        """Write the path of the maps into the metadata of each raw run that is complete by now."""
+        for uid, (path, deadline) in list(self._links.items()):
+            try:
+                done = uid in self._raw and "stop" in self._raw[uid].metadata
+                if done:
+                    self._raw[uid].update_metadata({"nimco": {"maps": path}}, drop_revision=True)
+            except Exception as error:
+                if is_outage(error):
+                    return False
+                self._note(error)
+                done = True
+            if not done and time.monotonic() > deadline:
+                self._say(
+                    DeliveryError(f"run {uid[:8]} did not come to Tiled, so it does not name its maps {path}")
+                )
+                done = True
+            if done:
+                with self._changed:
+                    self._links.pop(uid, None)
+        return True
+
+    def _keep(self, document: MapDocument) -> None:
+        """Keep a document on disk until it is delivered."""
+        if self._spool_dir is None or document.raw_uid in self._spooled:
+            return
+        path = self._spool_dir / f"{document.raw_uid}{_SUFFIX}"
+        try:
+            keep_on_disk(document, path)
+        except SpoolError as error:
+            self._say(error)
+        else:
+            self._spooled[document.raw_uid] = path
+
+    def _adopt_spooled(self) -> None:
+        """Take over maps that an earlier publisher could not deliver."""
+        if self._spool_dir is None:
+            return
+        self._spool_dir.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._spool_dir.glob(f"*{_SUFFIX}")):
+            document = read_from_disk(path)
+            if document is not None:
+                self._spooled[document.raw_uid] = path
+                self._offers[document.raw_uid] = lambda document=document: document
+
+    def _say(self, error: Exception) -> None:
+        """Keep an error and say it once."""
+        self.errors.append(error)
+        del self.errors[:-_KEPT_ERRORS]
+        if str(error) not in self._said:
+            self._said.add(str(error))
+            logger.error("%s", error)
+
+    def _note(self, error: Exception) -> None:
+        self.errors.append(error)
+        del self.errors[:-_KEPT_ERRORS]
+        logger.error("SOC publisher: %s: %s", type(error).__name__, error, exc_info=error)

@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 from bluesky_tiled_plugins import TiledWriter
 
 from callbacks._errors import DeliveryError
+from callbacks._outage import is_outage
 from callbacks._routing import RunRouting
 from callbacks._run_log import SUFFIX, RunLog, logs_left_behind
 
@@ -351,11 +351,3 @@ class _Delivery:
 
 class _WrittenTwiceError(ConnectionError):
     """A run that has to be written anew because an answer of the server was lost."""
-
-
-def is_outage(error: Exception) -> bool:
-    """Return whether an error says that the server is away or unwell rather than that it refuses."""
-    if isinstance(error, httpx.HTTPStatusError):
-        status = error.response.status_code
-        return status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS
-    return isinstance(error, httpx.TransportError | ConnectionError)

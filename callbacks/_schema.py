@@ -24,6 +24,22 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 }
 """Arrays of a map container: name, (unit, meaning)."""
 
+STATE_KEYS = (
+    "n_frames",
+    "frames_expected",
+    "final",
+    "partial",
+    "exit_status",
+    "warnings",
+    "pixels",
+    "median_soc_sigma",
+    "time",
+    "mean_spectrum",
+    "history",
+)
+"""Keys of the metadata that change from update to update."""
+
+_MOST_HISTORY = 500
 _PACKAGES = ("nimco", "bluesky", "bluesky-tiled-plugins", "numba", "numpy", "tiled")
 
 
@@ -33,7 +49,7 @@ def map_path(update: SOCUpdate) -> str:
 
 
 def map_metadata(update: SOCUpdate) -> dict[str, Any]:
-    """Everything a reader of the maps needs to know, as plain JSON."""
+    """Return everything a reader of the maps needs to know, as plain JSON."""
     edge = EDGES[update.edge]
     maps = update.maps
     return {
@@ -65,7 +81,7 @@ def map_metadata(update: SOCUpdate) -> dict[str, Any]:
 
 
 def map_state(update: SOCUpdate) -> dict[str, Any]:
-    """The part of the metadata that changes from update to update."""
+    """Return the part of the metadata that changes from update to update."""
     return {
         "n_frames": update.frames_done,
         "frames_expected": update.frames_expected,
@@ -80,12 +96,12 @@ def map_state(update: SOCUpdate) -> dict[str, Any]:
             "energy_ev": update.mean_energy_ev.tolist(),
             "optical_depth": update.mean_od.tolist(),
         },
-        "history": update.history.tolist(),
+        "history": _thinned(update.history).tolist(),
     }
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of what made the maps."""
+    """Return the versions of what made the maps."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -93,6 +109,12 @@ def software_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _thinned(history: np.ndarray) -> np.ndarray:
+    """Return at most so many rows, the last among them, that the metadata stays small."""
+    step = -(-len(history) // _MOST_HISTORY) or 1
+    return history[::-1][::step][::-1]
 
 
 def _finite_median(values: np.ndarray) -> float | None:

@@ -42,9 +42,10 @@ class Session:
         plot_path: Path | str | None = None,
         observers: Sequence[Consumer] = (),
     ) -> None:
-        self.raw_writer = RawRunWriter(server.raw, spool_dir=server.data_dir / "spool")
+        spool = server.data_dir / "spool"
+        self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
         self.live = LiveSOC(references, method=method)
-        self.publisher = SOCPublisher(server.maps, raw_container=server.raw)
+        self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
         self._observers = tuple(observers)
         self._uids: list[str] = []

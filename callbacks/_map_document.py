@@ -1,0 +1,104 @@
+"""A state of the maps as it travels to Tiled, on disk or over the network: arrays, tables and plain metadata."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from callbacks._schema import ARRAYS, map_metadata, map_path
+from callbacks._spool import Spool
+from callbacks._update import SOCUpdate
+
+Table = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class MapDocument:
+    """What is written to ``maps/<raw uid>/<edge>``.
+
+    Attributes
+    ----------
+    raw_uid, scan_group, edge, path : str
+        The run, its measurement, its edge, and where the maps go.
+    final : bool
+        Whether the run is over.
+    metadata : dict
+        Of the container, plain JSON.
+    arrays : dict of ndarray, (rows, cols)
+        By the names of `ARRAYS`.
+    tables : dict of dict of list
+        Columns of each table.
+    """
+
+    raw_uid: str
+    scan_group: str
+    edge: str
+    path: str
+    final: bool
+    metadata: dict[str, Any] = field(repr=False)
+    arrays: dict[str, npt.NDArray[Any]] = field(repr=False)
+    tables: dict[str, Table] = field(repr=False)
+
+    def frame_of(self, table: str) -> pd.DataFrame:
+        """Return a table as a data frame."""
+        return pd.DataFrame(self.tables[table])
+
+
+def map_document(update: SOCUpdate) -> MapDocument:
+    """Make the document of an update."""
+    return MapDocument(
+        raw_uid=update.raw_uid,
+        scan_group=update.scan_group,
+        edge=update.edge,
+        path=map_path(update),
+        final=update.final,
+        metadata=map_metadata(update),
+        arrays={name: np.ascontiguousarray(getattr(update.maps, name)) for name in ARRAYS},
+        tables={},
+    )
+
+
+def keep_on_disk(document: MapDocument, path: Path) -> None:
+    """Write a document to a file of its own, replacing an older one as a whole.
+
+    Raises
+    ------
+    SpoolError
+        The file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.unlink(missing_ok=True)
+    spool = Spool(unfinished)
+    try:
+        spool.append(
+            "map",
+            {
+                "raw_uid": document.raw_uid,
+                "scan_group": document.scan_group,
+                "edge": document.edge,
+                "path": document.path,
+                "final": document.final,
+                "metadata": document.metadata,
+                "arrays": document.arrays,
+                "tables": document.tables,
+            },
+        )
+    except BaseException:
+        spool.close(delete=True)
+        raise
+    spool.close()
+    unfinished.replace(path)
+
+
+def read_from_disk(path: Path) -> MapDocument | None:
+    """Return the document in a file; None where it is not complete."""
+    spool = Spool(path)
+    try:
+        for offset in spool.offsets():
+            return MapDocument(**spool.read(offset)[1])
+    finally:
+        spool.close()
+    return None

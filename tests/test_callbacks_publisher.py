@@ -1,0 +1,128 @@
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from callbacks import DeliveryError, LiveSOC, RawRunWriter, SOCPublisher, open_soc
+from nimco._server import TiledServer
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let tiled's client give a dead server up at once, so that our own handling is what is tested."""
+    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
+
+
+def updates_of(documents, upto=None):
+    """All updates of a run, one per frame."""
+    updates = []
+    with LiveSOC(subscribers=[updates.append], update_period_s=0.0) as live:
+        for name, doc in documents[:upto]:
+            live(name, doc)
+            live.wait(60)
+    return updates
+
+
+def test_being_called_costs_next_to_nothing(tiled_server, scan_documents):
+    update = updates_of(scan_documents().run())[-1]
+    publisher = SOCPublisher(tiled_server.maps)
+    began = time.perf_counter()
+    for _ in range(1000):
+        publisher(update)
+    per_call_s = (time.perf_counter() - began) / 1000
+    publisher.close()
+    assert per_call_s < 1e-3  # a thousand calls write only a few times; each would take a hundred times that
+
+
+def test_the_map_can_be_read_while_the_scan_runs_and_is_marked_partial(tiled_server, scan_documents):
+    documents = scan_documents().run()
+    update = updates_of(documents, upto=60)[-1]
+    publisher = SOCPublisher(tiled_server.maps)
+    publisher(update)
+    publisher.wait(30)
+    maps = open_soc(tiled_server.client(), update.raw_uid)
+    assert maps.attrs["final"] is False
+    assert maps.attrs["partial"] is True
+    assert maps.attrs["n_frames"] == update.frames_done
+    assert np.array_equal(maps.soc.values, update.maps.soc, equal_nan=True)
+    publisher.close()
+
+
+def test_a_restarted_analysis_takes_up_the_maps_it_left(tiled_server, scan_documents):
+    documents = scan_documents().run()
+    updates = updates_of(documents)
+    for update in (updates[len(updates) // 2], updates[-1]):
+        with SOCPublisher(tiled_server.maps) as publisher:
+            publisher(update)
+            publisher.wait(30)
+            assert publisher.errors == []
+    maps = open_soc(tiled_server.client(), updates[-1].raw_uid)
+    assert maps.attrs["final"] is True
+    assert np.array_equal(maps.soc.values, updates[-1].maps.soc, equal_nan=True)
+
+
+def test_a_map_that_cannot_be_written_costs_only_itself(tiled_server, scan_documents, tmp_path, caplog):
+    first, second = (updates_of(scan_documents().run())[-1] for _ in range(2))
+    nonsense = replace(first, xanes={**first.xanes, "pixel_size_nm": object()})
+    with SOCPublisher(tiled_server.maps, spool_dir=tmp_path) as publisher:
+        publisher(replace(first, edge="no such edge"))
+        publisher.wait(30)
+        publisher(nonsense)
+        publisher(second)
+        publisher.wait(30)
+        assert [type(error).__name__ for error in publisher.errors][0] == "KeyError"
+        assert len(publisher.errors) >= 2
+    assert open_soc(tiled_server.client(), second.raw_uid).attrs["final"] is True
+
+
+@pytest.mark.slow
+def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
+    scan_documents, tmp_path, impatient, caplog
+):
+    runs = [scan_documents(seed=seed).run() for seed in (1, 2)]
+    with TiledServer(tmp_path / "data") as server:
+        writer = RawRunWriter(server.raw, spool_dir=tmp_path / "spool")
+        publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=tmp_path / "spool")
+        with LiveSOC(subscribers=[publisher], update_period_s=0.0) as live, caplog.at_level(logging.ERROR):
+            for number, (name, doc) in enumerate(runs[0] + runs[1]):
+                if number == 40:
+                    live.wait(60)
+                    os.kill(server.pid, signal.SIGKILL)
+                writer(name, doc)
+                live(name, doc)
+            live.wait(60)
+            writer.wait(120)
+            publisher.wait(120)
+            client = server.client()
+            for documents in runs:
+                uid = documents[0][1]["uid"]
+                maps = open_soc(client, uid)
+                assert maps.attrs["final"] is True
+                assert np.array_equal(maps.soc.values, live.latest(uid).maps.soc, equal_nan=True)
+                assert client["raw"][uid].metadata["nimco"]["maps"] == f"maps/{uid}/Ni_K"
+        publisher.close()
+        writer.close()
+    assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.slow
+def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient, caplog):
+    update = updates_of(scan_documents().run())[-1]
+    with TiledServer(tmp_path / "data") as server:
+        maps = server.maps
+    publisher = SOCPublisher(maps, spool_dir=tmp_path / "spool")
+    publisher(update)
+    with pytest.raises(DeliveryError, match="delivered when Tiled answers"):
+        publisher.wait(1)
+    publisher.close(timeout_s=1)
+    assert len(list((tmp_path / "spool").glob("*.map"))) == 1
+    with TiledServer(tmp_path / "data") as server:
+        with SOCPublisher(server.maps, spool_dir=tmp_path / "spool") as again:
+            again.wait(60)
+        found = open_soc(server.client(), update.raw_uid)
+        assert np.array_equal(found.soc.values, update.maps.soc, equal_nan=True)
+    assert not list((tmp_path / "spool").iterdir())
