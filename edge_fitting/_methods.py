@@ -157,8 +157,7 @@ class KeptStack:
     ) -> None:
         """Correct and add one frame."""
         frame = np.empty((1, counts.size), np.float32)
-        bits = frame[0].view(np.int32)
-        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), saturation, bits, frame[0])
+        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), frame[0])
         self.push(np.array([energy_ev]), frame, np.array([weight]))
 
     def fit(self) -> Values:

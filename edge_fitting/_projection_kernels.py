@@ -10,6 +10,7 @@ import numba as nb
 import numpy as np
 
 _BLOCK = 1024
+_CHUNK = 16384
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -162,9 +163,7 @@ def count_blocks(n_pixels: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def correct_counts(  # type: ignore[no-untyped-def]
-    counts, dark, flat, dark_flat, scale, saturation, bits, out
-):
+def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):  # type: ignore[no-untyped-def]
     """Turn detector counts into optical depth, ``-ln(scale * (counts - dark) / (flat - dark_flat))``.
 
     Parameters
@@ -175,49 +174,50 @@ def correct_counts(  # type: ignore[no-untyped-def]
         Mean dark of the frame's exposure, mean flat, mean dark of the flat's exposure.
     scale : float32
         Ratio of exposures and incident intensities, flat over sample.
-    saturation : int64
+    saturation : float32
         Counts from here on are saturated.
-    bits : int32 (n_pixels,)
-        The memory of ``out`` seen as integers.
     out : float32 (n_pixels,)
         Optical depth; NaN where the flat has no light, infinite where the sample frame is saturated (-inf) or
         has no light (+inf).
-
-    Notes
-    -----
-    The logarithm is written out (Cephes ``logf``: exponent split off, degree-8 polynomial, relative error below
-    1e-7) because a call per pixel would keep the loop from being vectorised.
     """
     n_pixels = counts.size
-    blocks = (n_pixels + 4095) // 4096
-    for block in nb.prange(blocks):
-        lo = block * 4096
-        hi = min(lo + 4096, n_pixels)
+    for block in nb.prange((n_pixels + _CHUNK - 1) // _CHUNK):
+        lo = block * _CHUNK
+        hi = min(lo + _CHUNK, n_pixels)
         _correct_block(
-            counts[lo:hi],
-            dark[lo:hi],
-            flat[lo:hi],
-            dark_flat[lo:hi],
-            scale,
-            saturation,
-            bits[lo:hi],
-            out[lo:hi],
-        )
+            counts[lo:hi], dark[lo:hi], flat[lo:hi], dark_flat[lo:hi], scale, saturation, out[lo:hi]
+        )  # fmt: skip
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _correct_block(counts, dark, flat, dark_flat, scale, saturation, bits, out):  # type: ignore[no-untyped-def]
-    one = np.float32(1.0)
-    half = np.float32(0.5)
+@nb.njit(cache=True, nogil=True)
+def _as_word(number):  # type: ignore[no-untyped-def]
+    """Bits of a float32."""
+    return np.float32(number).view(np.int32)
+
+
+@nb.njit(cache=True, nogil=True)
+def _as_number(word):  # type: ignore[no-untyped-def]
+    """The float32 of some bits."""
+    return np.int32(word).view(np.float32)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _correct_block(counts, dark, flat, dark_flat, scale, saturation, out):  # type: ignore[no-untyped-def]
+    """Correct one block; see :func:`correct_counts`.
+
+    The logarithm is written out (method of Cephes ``logf``: exponent split off, polynomial on [sqrt(1/2), sqrt(2)],
+    relative error below 1e-7), because a call per pixel would keep the loop from being vectorised.
+    """
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
     for i in range(counts.size):
-        light = np.float32(counts[i]) - dark[i]
+        count = np.float32(counts[i])
+        light = count - dark[i]
         beam = flat[i] - dark_flat[i]
-        out[i] = light * scale / beam if light > 0.0 and beam > 0.0 else one
-    for i in range(counts.size):
-        word = bits[i]
-        exponent = np.float32((word >> 23) - 126)
-        bits[i] = (word & 0x007FFFFF) | 0x3F000000
-        x = out[i]
+        lit = light > zero and beam > zero
+        ratio = scale * light / beam if lit else one
+        word = _as_word(np.float32(ratio))
+        exponent = np.float32(np.int32(word >> np.int32(23)) - np.int32(126))
+        x = _as_number(np.int32((word & np.int32(0x007FFFFF)) | np.int32(0x3F000000)))
         low = x < np.float32(0.707106781186547524)
         exponent = exponent - one if low else exponent
         x = x + x - one if low else x - one
@@ -231,14 +231,8 @@ def _correct_block(counts, dark, flat, dark_flat, scale, saturation, bits, out):
         y = y * x + np.float32(2.0000714765e-1)
         y = y * x - np.float32(2.4999993993e-1)
         y = y * x + np.float32(3.3333331174e-1)
-        y = y * x * z
-        y = y + np.float32(-2.12194440e-4) * exponent
-        y = y - half * z
-        out[i] = -(x + y + np.float32(0.693359375) * exponent)
-    for i in range(counts.size):
-        light = np.float32(counts[i]) - dark[i]
-        beam = flat[i] - dark_flat[i]
-        y = out[i]
-        y = y if light > 0.0 else np.float32(np.inf)
-        y = y if counts[i] < saturation else np.float32(-np.inf)
-        out[i] = y if beam > 0.0 else np.float32(np.nan)
+        y = y * x * z + np.float32(-2.12194440e-4) * exponent - half * z
+        depth = -(x + y + np.float32(0.693359375) * exponent)
+        depth = depth if light > zero else np.float32(np.inf)
+        depth = depth if count < saturation else np.float32(-np.inf)
+        out[i] = depth if beam > zero else np.float32(np.nan)

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from ._launch import launch
 from ._projection_kernels import correct_counts, count_blocks, fold
 
-# Frames collected before they are folded in: each pass over the sums then serves eight frames.
-_PENDING = 8
+# Frames collected before they are folded in: each pass over the sums then serves sixteen frames.
+_PENDING = 16
 
 
 class SufficientStatistics:
     """Weighted projections of all frames on a small basis, for every pixel.
 
     Memory is fixed at construction, whatever the number of frames: per pixel one float64 per basis function and
-    one for the squared data, and eight frames waiting to be folded in. Pixels with missing values belong to a
+    one for the squared data, and sixteen frames waiting to be folded in. Pixels with missing values belong to a
     *history*, the set of frames they missed; each history has a Gram matrix of its own, so that missing values
     are treated exactly. Frames may come in any order.
 
@@ -72,8 +72,7 @@ class SufficientStatistics:
     ) -> None:
         """Correct one frame of detector counts, shape (n_pixels,), and add it."""
         slot = self._slot()
-        bits = slot.view(np.int32)
-        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), saturation, bits, slot)
+        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), slot)
         self._commit(projector, weight)
 
     def push_stack(
