@@ -9,10 +9,12 @@ from bluesky.utils import RunEngineInterrupted
 from rich.console import Console
 
 from beamline_plans import EnergyGrid, multi_edge_xanes
-from edge_fitting import EDGES, ReferenceSeries
+from callbacks import SOCUpdate
+from edge_fitting import EDGES
+from nimco._compiling import compiling
 from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
-from nimco._report import summary_table, truth_error
+from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._standards import measure_standards
@@ -39,44 +41,29 @@ def demo(
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     console = Console()
     names = [edge_name(text) for text in edges.split(",")]
-    with TiledServer(data_dir, port=port) as server:
+    picture = data_dir / "live.png"
+    with (
+        compiling(),
+        TiledServer(data_dir, port=port) as server,
+        ScanProgress(console) as progress,
+        Session(server, plot_path=picture, observers=[progress]) as session,
+    ):
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
         beamline = SimBeamline((size, size), seed=seed)
-        picture = data_dir / "live.png"
         run_engine = RunEngine()
-        with ScanProgress(console) as progress:
-            try:
-                references = _references(run_engine, beamline, names, progress)
-            except RunEngineInterrupted:
-                run_engine.abort("interrupted by the user")
-                raise NimcoError(
-                    "Stopped while the standards were measured: no map yet; run the demo again."
-                ) from None
-            with Session(server, references=references, plot_path=picture, observers=[progress]) as session:
-                run_engine.subscribe(session)
-                interrupted = _scan(run_engine, beamline, names)
-                session.wait()
-                updates = session.updates()
-        errors = {}
-        for update in updates:
-            truth = beamline.truth(update.edge)
-            inside = truth.mask & (truth.jump > _TRUTH_JUMP)
-            errors[update.raw_uid] = [
-                (
-                    f"SOC error against the truth, jump > {_TRUTH_JUMP:g}",
-                    truth_error(update.maps.soc, truth.soc, inside),
-                ),
-                (
-                    f"edge energy error (eV), jump > {_TRUTH_JUMP:g}",
-                    truth_error(update.maps.edge_energy_ev, truth.edge_energy_ev, inside),
-                ),
-            ]
-        console.print(summary_table(updates, errors))
-        print_where(console, server, updates, picture)
+        run_engine.subscribe(session)
+        interrupted = _measure(run_engine, beamline, names)
+        session.wait()
+        updates = session.updates()
+        progress.stop()
+        if updates:
+            console.print(summary_table(updates, _errors(beamline, updates)))
+            print_where(console, server, updates, picture)
         if interrupted:
             raise NimcoError(
-                "Stopped by Ctrl-C before the scan was complete: what was measured is stored and its map is "
-                "marked partial; shutter closed, sample in."
+                "Stopped by Ctrl-C: what was measured is stored, its map marked partial; shutter closed, sample in."
+                if updates
+                else "Stopped by Ctrl-C before the first map: the scans of the standards so far are stored."
             )
         if hold:
             server.hold(console)
@@ -92,25 +79,15 @@ def edge_name(text: str) -> str:
     raise NimcoError(f"'{name}' is not an edge known here; choose from Ni, Mn, Co or {', '.join(EDGES)}.")
 
 
-def _references(
-    run_engine: RunEngine, beamline: SimBeamline, names: list[str], progress: ScanProgress
-) -> dict[str, ReferenceSeries]:
-    return {
-        name: measure_standards(
-            run_engine,
-            beamline,
-            name,
-            socs=_STANDARD_SOCS,
-            grid=EnergyGrid.preset("default", name),
-            observers=[progress],
-        )
-        for name in names
-    }
-
-
-def _scan(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:
-    """Scan; True if the user stopped it."""
+def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:
+    """Measure the standards, then the electrode. True if the user stopped it."""
     try:
+        references = {
+            name: measure_standards(
+                run_engine, beamline, name, socs=_STANDARD_SOCS, grid=EnergyGrid.preset("default", name)
+            )
+            for name in names
+        }
         run_engine(
             multi_edge_xanes(
                 beamline.camera,
@@ -119,6 +96,7 @@ def _scan(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> boo
                 beamline.stage,
                 edges=names,
                 i0=beamline.i0,
+                references={name: series.to_dict() for name, series in references.items()},
                 pixel_size_nm=beamline.pixel_size_nm,
                 md={"sample": {"name": "simulated NMC622 electrode"}},
             )
@@ -127,3 +105,18 @@ def _scan(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> boo
         run_engine.abort("interrupted by the user")
         return True
     return False
+
+
+def _errors(beamline: SimBeamline, updates: list[SOCUpdate]) -> dict[str, list[tuple[str, TruthError]]]:
+    errors = {}
+    for update in updates:
+        truth = beamline.truth(update.edge)
+        inside = truth.mask & (truth.jump > _TRUTH_JUMP)
+        errors[update.raw_uid] = [
+            (f"SOC error, jump > {_TRUTH_JUMP:g}", truth_error(update.maps.soc, truth.soc, inside)),
+            (
+                f"edge energy error (eV), jump > {_TRUTH_JUMP:g}",
+                truth_error(update.maps.edge_energy_ev, truth.edge_energy_ev, inside),
+            ),
+        ]
+    return errors

@@ -40,6 +40,10 @@ class ScanProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bars as they are and give the console back."""
         self._progress.stop()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from bluesky import RunEngine
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import LiveSpectrum
 from edge_fitting import ReferenceSeries
-from nimco._session import Consumer
 from sim_devices import SimBeamline
 
 
@@ -20,7 +19,6 @@ def measure_standards(
     *,
     socs: Sequence[float],
     grid: EnergyGrid,
-    observers: Sequence[Consumer] = (),
 ) -> ReferenceSeries:
     """Measure pellets of known state of charge as a user would, and make a reference series of them.
 
@@ -36,8 +34,6 @@ def measure_standards(
         State of charge of each standard, two or more.
     grid : EnergyGrid
         Energies of the scans.
-    observers : sequence of callables
-        Further consumers of the documents.
 
     Returns
     -------
@@ -49,8 +45,7 @@ def measure_standards(
         If a scan of a standard gave no spectrum.
     """
     spectra = LiveSpectrum()
-    consumers = [spectra, *observers]
-    tokens = [run_engine.subscribe(consumer) for consumer in consumers]
+    token = run_engine.subscribe(spectra)
     measured = []
     try:
         for soc in socs:
@@ -73,8 +68,7 @@ def measure_standards(
             measured.append((energy_ev, optical_depth))
     finally:
         beamline.load_electrode()
-        for token in tokens:
-            run_engine.unsubscribe(token)
+        run_engine.unsubscribe(token)
         spectra.close()
     axis = measured[0][0]
     # Readbacks of repeated moves differ by the encoder's noise: one axis for all.
