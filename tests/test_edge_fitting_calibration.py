@@ -1,0 +1,271 @@
+"""Foil calibration against known inflections; anchor curves against Monte Carlo."""
+
+import dataclasses
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import PchipInterpolator
+
+from edge_fitting import EDGES, AnchorCalibration, EdgeFittingError, EdgeMaps, calibrate_foil
+
+
+def foil(energy: np.ndarray, inflection: float) -> np.ndarray:
+    """A metal edge: first rise of 3.5 eV width with its inflection at a known place, then the main step."""
+    first = 0.35 * (0.5 + np.arctan((energy - inflection) / 1.4) / np.pi)
+    second = 0.65 / (1.0 + np.exp(-(energy - inflection - 12.0) / 1.8))
+    return first + second
+
+
+def true_inflection(inflection: float) -> float:
+    """First zero of the second derivative of :func:`foil`, by brute force."""
+    fine = np.arange(inflection - 3, inflection + 3, 1e-3)
+    slope = np.gradient(foil(fine, inflection), fine)
+    return float(fine[np.argmax(slope)])
+
+
+@pytest.mark.parametrize("edge", ["Ni_K", "Co_K", "Mn_K"])
+@pytest.mark.parametrize("step", [0.25, 0.5])
+def test_finds_the_first_inflection(edge: str, step: float) -> None:
+    nominal = EDGES[edge].foil_inflection_ev
+    energy = np.arange(nominal - 80, nominal + 100, step)
+    calibration = calibrate_foil(energy, 0.4 + 1.7 * foil(energy, nominal - 1.45), edge=edge)
+    assert calibration.measured_ev == pytest.approx(true_inflection(nominal - 1.45), abs=0.02)
+    assert calibration.offset_ev == pytest.approx(1.45, abs=0.02)
+    assert calibration.edge == edge
+    assert "first inflection" in calibration.definition
+    assert calibration.apply([nominal - 1.45])[0] == pytest.approx(nominal, abs=0.02)
+
+
+def test_sloping_background_and_order_do_not_matter() -> None:
+    energy = np.arange(8283.0, 8400.0, 0.5)
+    plain = calibrate_foil(energy, foil(energy, 8332.0), edge="Ni_K")
+    shuffled = np.random.default_rng(0).permutation(energy.size)
+    tilted = foil(energy, 8332.0) - 1.3 - 2e-4 * (energy - 8333.0)
+    other = calibrate_foil(energy[shuffled], tilted[shuffled], edge="Ni_K")
+    assert other.measured_ev == pytest.approx(plain.measured_ev, abs=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-8.0, 8.0), st.floats(0.2, 5.0))
+def test_follows_a_shift_of_the_axis(shift: float, scale: float) -> None:
+    energy = np.arange(8283.0, 8400.0, 0.5)
+    here = calibrate_foil(energy, foil(energy, 8333.0), edge="Ni_K")
+    there = calibrate_foil(energy + shift, scale * foil(energy, 8333.0), edge="Ni_K")
+    assert there.measured_ev - here.measured_ev == pytest.approx(shift, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "noise"), [(0.5, 0.002), (0.5, 0.006), (1.0, 0.004)])
+def test_sigma_is_the_scatter(step: float, noise: float) -> None:
+    rng = np.random.default_rng(7)
+    energy = np.arange(8283.0, 8400.0, step)
+    found = []
+    for _ in range(60):
+        offset = rng.uniform(0, step)
+        od = foil(energy + offset, 8333.0) + noise * rng.standard_normal(energy.size)
+        found.append(calibrate_foil(energy + offset, od, edge="Ni_K"))
+    scatter = np.std([c.measured_ev for c in found])
+    # 60 trials know a scatter to 9 %; the window is chosen from the data, which costs a little more.
+    assert np.median([c.sigma_ev for c in found]) == pytest.approx(scatter, rel=0.35)
+    assert abs(np.mean([c.measured_ev for c in found]) - true_inflection(8333.0)) < 0.1
+
+
+def test_says_what_is_wrong() -> None:
+    energy = np.arange(8283.0, 8400.0, 0.5)
+    od = foil(energy, 8333.0)
+    rng = np.random.default_rng(0)
+    with pytest.raises(EdgeFittingError, match="keV"):
+        calibrate_foil(energy / 1000, od, edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="has 0 energies within"):
+        calibrate_foil(energy, od, edge="Mn_K")
+    with pytest.raises(EdgeFittingError, match="stands out of the noise"):
+        calibrate_foil(energy, rng.standard_normal(energy.size), edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="stands out of the noise"):
+        calibrate_foil(energy, -od, edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="stands out of the noise"):
+        calibrate_foil(energy, np.ones(energy.size), edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="shape"):
+        calibrate_foil(energy, od[:-1], edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="not finite"):
+        calibrate_foil(energy, np.where(energy == 8333.0, np.nan, od), edge="Ni_K")
+    with pytest.raises(EdgeFittingError, match="at least"):
+        calibrate_foil(energy[::40], od[::40], edge="Ni_K")
+
+
+def xdi(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    data = np.loadtxt(path)
+    return data[:, 0], np.log(data[:, 1] / data[:, 2]) if data.shape[1] > 2 else data[:, 1]
+
+
+def athena(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    text = gzip.decompress(path.read_bytes()).decode(errors="replace")
+
+    def column(name: str) -> np.ndarray:
+        found = re.search(rf"@{name} = \((.*?)\);", text, re.DOTALL)
+        assert found is not None
+        return np.array([float(v) for v in found.group(1).replace("'", "").split(",")])
+
+    return column("x"), column("y")
+
+
+@pytest.mark.parametrize(
+    ("file", "edge", "inflection"),
+    [
+        ("Ni/xaslib_Ni_metal_rt_01.xdi", "Ni_K", 8331.55),
+        ("Ni/xaslib_Ni_metal_rt_02.xdi", "Ni_K", 8331.55),
+        ("Co/xaslib_co_metal_rt.xdi", "Co_K", 7708.95),
+        ("Mn/ceric_Mn_foil_111.xdi", "Mn_K", 6538.3),
+    ],
+)
+def test_real_foils(shared_data: Path, file: str, edge: str, inflection: float) -> None:
+    energy, mu = xdi(shared_data / "spectra" / file)
+    calibration = calibrate_foil(energy, mu, edge=edge)
+    # Steps of 0.5 eV: another smoothing moves the place by a tenth or two.
+    assert calibration.measured_ev == pytest.approx(inflection, abs=0.12)
+    assert calibration.sigma_ev < 0.06
+    # Every second point of the scan.
+    sparse = calibrate_foil(energy[::2], mu[::2], edge=edge)
+    assert 0 <= sparse.measured_ev - calibration.measured_ev < 0.4
+
+
+@pytest.mark.parametrize("element", ["Ni", "Co", "Mn"])
+def test_real_foils_of_another_beamline(shared_data: Path, element: str) -> None:
+    energy, mu = athena(shared_data / "spectra" / element / f"xasref_{element}foil.prj")
+    calibration = calibrate_foil(energy, mu, edge=f"{element}_K")
+    near = np.abs(energy - calibration.nominal_ev) < 8
+    steepest = energy[near][np.argmax(np.gradient(mu, energy)[near])]
+    assert calibration.measured_ev == pytest.approx(steepest, abs=0.5)
+
+
+# Half-jump energies and valences of manganese oxides.
+MN = ([6544.9, 6549.4, 6552.3], [2.0, 3.0, 4.0])
+
+
+def test_a_line_through_two_anchors() -> None:
+    curve = AnchorCalibration([8342.4, 8345.6], [2.0, 3.0], kind="linear")
+    value, sigma = curve([8344.0, 8342.4, np.nan], 0.16)
+    assert value[:2] == pytest.approx([2.5, 2.0])
+    assert sigma[:2] == pytest.approx([0.05, 0.05])
+    assert np.isnan(value[2])
+    assert np.isnan(sigma[2])
+
+
+def test_a_line_through_many_is_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    x, truth = np.linspace(0, 10, 12), 0.3 * np.linspace(0, 10, 12) + 1
+    y = truth + 0.05 * rng.standard_normal(12)
+    coefficients, covariance = np.polyfit(x, y, 1, cov=True)
+    at = np.array([-1.0, 4.0, 11.0])
+    value, sigma = AnchorCalibration(x, y, kind="linear")(at)
+    assert value == pytest.approx(np.polyval(coefficients, at))
+    design = np.stack([at, np.ones(3)])
+    assert sigma == pytest.approx(np.sqrt(np.einsum("in,ij,jn->n", design, covariance, design)), rel=1e-6)
+
+
+def test_a_monotone_curve_passes_every_anchor() -> None:
+    curve = AnchorCalibration(*MN)
+    assert curve(MN[0])[0] == pytest.approx(MN[1])
+    fine = np.linspace(6540, 6556, 400)
+    assert (np.diff(curve(fine)[0]) > 0).all()
+    # Not the same rule as pchip, but it must stay near it.
+    inside = np.linspace(*MN[0][::2], 50)
+    assert curve(inside)[0] == pytest.approx(PchipInterpolator(*MN)(inside), abs=0.05)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(0.05, 5.0), min_size=1, max_size=6),
+    st.lists(st.floats(0.05, 5.0), min_size=6, max_size=6),
+    st.booleans(),
+)
+def test_monotone_anchors_give_a_monotone_curve(dx: list[float], dy: list[float], down: bool) -> None:
+    x = 8340 + np.cumsum([0.0, *dx])
+    y = np.cumsum([0.0, *dy[: len(dx)]]) * (-1 if down else 1)
+    value, _ = AnchorCalibration(x, y)(np.linspace(x[0] - 1, x[-1] + 1, 300))
+    steps = np.diff(value) * (-1 if down else 1)
+    assert (steps >= -1e-9).all()
+
+
+@pytest.mark.parametrize("kind", ["linear", "monotone"])
+def test_uncertainty_of_the_anchors_by_monte_carlo(kind: str) -> None:
+    x, y = np.array([6544.9, 6547.5, 6549.6, 6552.3]), np.array([2.0, 2.6, 3.2, 4.0])
+    at = np.array([6545.5, 6548.0, 6551.0, 6553.0])
+    calibrated = AnchorCalibration(x, y, kind=kind, measured_sigma=0.08, known_sigma=0.02).convert(at, 0.05)
+    rng = np.random.default_rng(5)
+    drawn = np.array(
+        [
+            AnchorCalibration(
+                x + 0.08 * rng.standard_normal(4), y + 0.02 * rng.standard_normal(4), kind=kind
+            )(at)[0]
+            for _ in range(3000)
+        ]
+    )
+    assert calibrated.anchor_sigma == pytest.approx(drawn.std(axis=0), rel=0.1)
+    pixels = AnchorCalibration(x, y, kind=kind)(at + 0.05 * rng.standard_normal((3000, 4)))[0]
+    assert calibrated.sigma == pytest.approx(pixels.std(axis=0), rel=0.1)
+    assert calibrated.total_sigma == pytest.approx(np.hypot(calibrated.sigma, calibrated.anchor_sigma))
+
+
+def test_outside_of_the_anchors_is_flagged() -> None:
+    calibrated = AnchorCalibration(*MN).convert([6544.0, 6548.0, 6553.0, 6560.0, 6500.0, np.nan])
+    assert calibrated.outside.tolist() == [True, False, True, True, True, False]
+    assert np.isfinite(calibrated.value).tolist() == [True, True, True, False, False, False]
+    assert calibrated.value[0] < 2.0
+    assert calibrated.value[2] > 4.0
+
+
+def maps_of(energy: np.ndarray, sigma: float) -> EdgeMaps:
+    fields = {
+        f.name: np.zeros(energy.shape, np.float32)
+        for f in dataclasses.fields(EdgeMaps)
+        if f.name not in ("edge", "method", "definition", "n_frames", "status")
+    }
+    fields["edge_energy_ev"] = energy.astype(np.float32)
+    fields["edge_energy_sigma_ev"] = np.full(energy.shape, sigma, np.float32)
+    return EdgeMaps(
+        **fields, status=np.zeros(energy.shape, np.uint8), edge="Mn_K", method="half_jump",
+        definition="half_jump", n_frames=3,
+    )  # fmt: skip
+
+
+def test_maps_chain_to_valence_and_lithium_content() -> None:
+    energy = np.array([[6549.4, 6551.0, np.nan], [6548.0, 6552.3, 6560.0]])
+    valence = AnchorCalibration(*MN, measured_sigma=0.1).convert(maps_of(energy, 0.2))
+    assert valence.value.shape == (2, 3)
+    assert valence.value[0, 0] == pytest.approx(3.0, abs=1e-4)
+    lithium = AnchorCalibration([3.0, 4.0], [1.0, 0.0], kind="linear")
+    content = lithium.convert(valence.value, valence.total_sigma)
+    assert content.value[0, 0] == pytest.approx(1.0, abs=1e-4)
+    assert content.sigma[0, 1] == pytest.approx(valence.total_sigma[0, 1])
+    assert content.outside.tolist() == [[bool(valence.value[0, 0] < 3), False, False], [True, False, False]]
+    assert np.isnan(content.value[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("measured", "known", "options", "message"),
+    [
+        ([1.0], [1.0], {}, "two anchors"),
+        ([1.0, 2.0], [1.0], {}, "as many"),
+        ([1.0, np.inf], [1.0, 2.0], {}, "finite"),
+        ([1.0, 1.0], [1.0, 2.0], {}, "same measured"),
+        ([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], {}, "monotone"),
+        ([1.0, 2.0], [1.0, 3.0], {"kind": "cubic"}, "kind"),
+        ([1.0, 2.0], [1.0, 3.0], {"measured_sigma": [0.1, -0.1]}, "measured_sigma"),
+        ([1.0, 2.0], [1.0, 3.0], {"known_sigma": [0.1, 0.1, 0.1]}, "known_sigma"),
+    ],
+)
+def test_bad_anchors_are_named(
+    measured: list[float], known: list[float], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(EdgeFittingError, match=message):
+        AnchorCalibration(measured, known, **options)  # type: ignore[arg-type]
+
+
+def test_sigma_of_another_shape_is_named() -> None:
+    with pytest.raises(EdgeFittingError, match="sigma has shape"):
+        AnchorCalibration(*MN).convert([6548.0, 6549.0], [0.1, 0.2, 0.3])
