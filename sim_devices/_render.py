@@ -2,8 +2,8 @@
 
 Each works on a block of rows, holds no lock, and is run over the blocks by a few threads (see `RowBlocks`):
 Numba's own parallel loops may not be entered from two threads at once, and the twin renders beside a running
-analysis. Random numbers come from a counter (splitmix64 of seed, frame and pixel), so that a frame is the same
-whatever the number of blocks.
+analysis. Random numbers come from a counter (a hash of seed, frame and pixel), so that a frame is the same whatever
+the number of blocks.
 """
 
 import math
@@ -14,23 +14,33 @@ from itertools import pairwise
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
 
-__all__ = ["RowBlocks", "expose", "resample_columns", "resample_rows", "transmit"]
+__all__ = ["RowBlocks", "expose", "normal_thirds", "resample_columns", "resample_rows", "transmit"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _S27 = np.uint64(27)
 _S30 = np.uint64(30)
-_S24 = np.uint64(24)
 _S31 = np.uint64(31)
-_S48 = np.uint64(48)
+_S32 = np.uint64(32)
 _S40 = np.uint64(40)
 _MASK_24 = np.uint64(0xFFFFFF)
-_MASK_16 = np.uint64(0xFFFF)
 _UNIT_24 = 1.0 / 16777216.0
-_HALF_ROOT = math.sqrt(0.5)
-_MANY = 1000.0
+_GOLDEN_32 = np.uint32(0x9E3779B9)
+_MIX_32A = np.uint32(0x7FEB352D)
+_MIX_32B = np.uint32(0x846CA68B)
+_MIX_32C = np.uint32(0x85EBCA6B)
+_T12 = np.uint32(12)
+_T15 = np.uint32(15)
+_T16 = np.uint32(16)
+_MASK_12 = np.uint32(0xFFF)
+_UNITY = np.float32(1.0)
+_HALF = np.float32(0.5)
+_SIXTH = np.float32(1.0 / 6.0)
+_MANY = np.float32(1000.0)
 
 
 @numba.njit(inline="always")
@@ -41,18 +51,20 @@ def _mix(z):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _poisson(mean, state, normal):  # type: ignore[no-untyped-def]
-    """One Poisson variate and the advanced counter.
+def _mix32(h):  # type: ignore[no-untyped-def]
+    h = (h ^ (h >> _T16)) * _MIX_32A
+    h = (h ^ (h >> _T15)) * _MIX_32B
+    return h ^ (h >> _T16)
 
-    From 1000 on: a normal deviate with the skewness of the Poisson law (Cornish-Fisher), good to a part in `mean`.
-    Below: transformed rejection with squeeze (W. Hoermann, Insurance: Mathematics and Economics 12, 39 (1993)),
-    and below 10 products of uniforms, both exact.
+
+@numba.njit(inline="always")
+def _poisson(mean, state):  # type: ignore[no-untyped-def]
+    """One Poisson variate, exact.
+
+    From 10 on: transformed rejection with squeeze (W. Hoermann, Insurance: Mathematics and Economics 12, 39
+    (1993)); below: products of uniforms.
     """
     state = state + _GOLDEN
-    if mean >= _MANY:
-        bits = _mix(state)
-        z = (normal[bits & _MASK_16] + normal[bits >> _S48]) * _HALF_ROOT
-        return math.floor(mean + math.sqrt(mean) * z + (z * z - 1.0) / 6.0 + 0.5), state
     if mean < 10.0:
         limit = math.exp(-mean)
         product = 1.0
@@ -61,7 +73,7 @@ def _poisson(mean, state, normal):  # type: ignore[no-untyped-def]
             count += 1.0
             product *= (float(_mix(state) >> _S40) + 0.5) * _UNIT_24
             if product <= limit:
-                return count, state
+                return count
             state = state + _GOLDEN
     root = math.sqrt(mean)
     b = 0.931 + 2.53 * root
@@ -72,13 +84,13 @@ def _poisson(mean, state, normal):  # type: ignore[no-untyped-def]
         u = (float(bits >> _S40) + 0.5) * _UNIT_24 - 0.5
         v = (float(bits & _MASK_24) + 0.5) * _UNIT_24
         us = 0.5 - abs(u)
-        k = math.floor((2.0 * a / us + b) * u + mean + 0.43)
+        k = float(math.floor((2.0 * a / us + b) * u + mean + 0.43))
         if us >= 0.07 and v <= squeeze:
-            return k, state
+            return k
         if k >= 0.0 and not (us < 0.013 and v > us):
             accept = math.log(v * (1.1239 + 1.1328 / (b - 3.4)) / (a / (us * us) + b))
             if accept <= k * math.log(mean) - mean - math.lgamma(k + 1.0):
-                return k, state
+                return k
         state = state + _GOLDEN
 
 
@@ -199,8 +211,8 @@ def expose(  # type: ignore[no-untyped-def]
         Counts per photon and largest count.
     noise : tuple of (bool, float)
         Whether photons arrive at random, and the standard deviation of the read-out in counts.
-    normal : float32 (65536,)
-        Quantiles of the standard normal distribution.
+    normal : float32 (4096,)
+        Quantiles of a normal distribution of variance 1/3, from `normal_thirds`.
     seed : uint64
         Different for each frame.
     out : uint16 (rows, cols)
@@ -208,24 +220,48 @@ def expose(  # type: ignore[no-untyped-def]
     """
     rows, cols = sensitivity.shape
     offset, charge, exposure_s = dark
-    gain, full = well
+    gain, full = np.float32(well[0]), np.float32(well[1])
     random, read_noise = noise
     has_sample = transmission.shape[0] > 0
+    past, through = np.float32(stray), np.float32(1.0 - stray)
+    exposure_s = np.float32(exposure_s)
+    read_noise = np.float32(read_noise * math.sqrt(3.0))
     start = _mix(seed)
+    mean = np.empty(cols, dtype=np.float32)
     for i in range(first, stop):
-        across = 1.0 + tilt[0] * (2.0 * i / rows - 1.0)
+        left = np.float32(photons * (1.0 + tilt[0] * (2.0 * i / rows - 1.0) - tilt[1]))
+        slope = np.float32(photons * 2.0 * tilt[1] / cols)
         for j in range(cols):
-            state = start + np.uint64(i * cols + j) * _MIX_1
-            light = photons * sensitivity[i, j] * (across + tilt[1] * (2.0 * j / cols - 1.0))
+            light = (left + slope * np.float32(j)) * sensitivity[i, j]
             if has_sample:
-                light *= transmission[i, j] * (1.0 - stray) + stray
-            mean = light + charge[i, j] * exposure_s
-            if random and mean > 0.0:
-                mean, state = _poisson(mean, state, normal)
-            value = offset[i, j] + gain * mean
-            if read_noise > 0.0:
-                value += read_noise * normal[(_mix(state) >> _S24) & _MASK_16]
-            out[i, j] = np.uint16(min(max(math.floor(value + 0.5), 0.0), full))
+                light *= transmission[i, j] * through + past
+            mean[j] = light + charge[i, j] * exposure_s
+        base = np.uint32(_mix(start + np.uint64(i) * _MIX_1) >> _S32)
+        for j in range(cols):
+            # Three normal deviates add up to one; a fourth is the read-out. The quadratic term gives the photons
+            # the skewness of the Poisson law (Cornish-Fisher), which makes them good to a part in the mean.
+            bits = _mix32(base + np.uint32(j) * _GOLDEN_32)
+            more = _mix32(bits + _MIX_32C)
+            z = normal[bits & _MASK_12] + normal[(bits >> _T12) & _MASK_12] + normal[more & _MASK_12]
+            photon = mean[j]
+            if random:
+                photon = np.floor(photon + np.sqrt(photon) * z + (z * z - _UNITY) * _SIXTH + _HALF)
+            value = offset[i, j] + gain * photon + read_noise * normal[(more >> _T12) & _MASK_12]
+            out[i, j] = np.uint16(np.int32(min(max(value + _HALF, np.float32(0.0)), full)))
+        if not random:
+            continue
+        for j in range(cols):
+            if mean[j] < _MANY:
+                count = np.float32(_poisson(mean[j], start + np.uint64(i * cols + j) * _MIX_2))
+                more = _mix32(_mix32(base + np.uint32(j) * _GOLDEN_32) + _MIX_32C)
+                value = offset[i, j] + gain * count + read_noise * normal[(more >> _T12) & _MASK_12]
+                out[i, j] = np.uint16(np.int32(min(max(value + _HALF, np.float32(0.0)), full)))
+
+
+def normal_thirds() -> NDArray[np.float32]:
+    """Return 4096 quantiles of a normal distribution, scaled so that three independent ones have variance 1."""
+    quantiles = ndtri((np.arange(4096) + 0.5) / 4096)
+    return np.asarray(quantiles / np.sqrt(3.0 * np.mean(quantiles**2)), dtype=np.float32)
 
 
 class RowBlocks:

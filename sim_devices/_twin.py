@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import xraydb
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.special import ndtri
+from scipy.ndimage import gaussian_filter, zoom
 
 from beamline_devices import DeviceError
 from sim_devices._absorption import NMC622, OxideAbsorption, PureAbsorption, broadened, edge_truth
 from sim_devices._compounds import COMPOUNDS, EDGE_ELEMENT
 from sim_devices._faults import Fault, Faults
-from sim_devices._render import RowBlocks, expose, resample_columns, resample_rows, transmit
+from sim_devices._render import RowBlocks, expose, normal_thirds, resample_columns, resample_rows, transmit
 from sim_devices._sample import SampleMaps, electrode, uniform
 from sim_devices._settings import CameraSettings, TwinSettings
 
@@ -146,7 +145,7 @@ class Twin:
         self._sensitivity, self._tilt = _flat_field(self.shape, settings.camera, rng)
         self._offset, self._dark_per_s = _dark_field(self.shape, settings.camera, rng)
         self._glitches = _glitches(settings.mono.glitch_depth, np.random.default_rng([seed, 5]))
-        self._normal = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
+        self._normal = normal_thirds()
         self._begun = 0
         self._i0_readings = 0
         self._unread: Exposure | None = None
@@ -452,7 +451,11 @@ def _flat_field(
     """Open beam relative to its mean, and the size of its tilt with energy along rows and columns."""
     rows, cols = shape
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, cols), indexing="ij")
-    blotches = gaussian_filter(rng.standard_normal(shape), max(min(shape) / 40.0, 1.0), mode="wrap")
+    # Broad blotches, drawn coarsely: smoothing a full frame over their width would take seconds.
+    coarse = max(min(shape) // 256, 1)
+    blotches = rng.standard_normal((-(-rows // coarse), -(-cols // coarse)))
+    blotches = gaussian_filter(blotches, max(min(blotches.shape) / 40.0, 1.0), mode="wrap")
+    blotches = zoom(blotches, (rows / blotches.shape[0], cols / blotches.shape[1]), order=1)
     blotches /= max(float(blotches.std()), 1e-9)
     fine = rng.standard_normal(shape)
     shade = 1.0 - 1.5 * camera.structure * (x * x + y * y)

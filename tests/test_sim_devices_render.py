@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.ndimage import shift as spline_shift
-from scipy.special import ndtri
 
 from sim_devices import CameraSettings, OpticsSettings, SourceSettings, Twin, TwinSettings
-from sim_devices._render import RowBlocks, expose
+from sim_devices._render import RowBlocks, expose, normal_thirds
 from sim_devices._twin import _neighbours
 
-NORMAL = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
+NORMAL = normal_thirds()
 
 
 def draw(mean, *, shape=(400, 500), seed=7, gain=1.0, read_noise=0.0, offset=0.0, full=65535.0, blocks=None):

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from sim_devices import SampleSettings
 from sim_devices._absorption import NMC622, OxideAbsorption
-from sim_devices._sample import electrode, uniform
+from sim_devices._sample import _nearest_seed, electrode, uniform
 
 PLAIN = SampleSettings(
     grain_roughness=0.0, cracks=0.0, particle_spread=0.0, grain_spread=0.0, shell_excess=0.0, density=1.0
@@ -100,6 +101,17 @@ def test_blur_softens_edges_and_keeps_the_amount():
     steep = lambda m: np.abs(np.diff(thickness(m), axis=0)).max()  # noqa: E731
     assert steep(soft) < 0.8 * steep(sharp)
     assert thickness(soft).sum() == pytest.approx(thickness(sharp).sum(), rel=0.01)
+
+
+def test_grains_are_the_voronoi_cells_of_their_seeds():
+    rng = np.random.default_rng(3)
+    seeds = rng.random((9, 11, 2))
+    index = np.empty((40, 50), dtype=np.int32)
+    _nearest_seed(seeds, 4.6, index)
+    places = (np.indices((9, 11)).transpose(1, 2, 0) + seeds).reshape(-1, 2) * 4.6
+    pixels = np.indices((40, 50)).reshape(2, -1).T + 0.5
+    _, expected = cKDTree(places).query(pixels)
+    np.testing.assert_array_equal(index.ravel(), expected)
 
 
 def test_uniform_has_no_structure():
