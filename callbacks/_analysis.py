@@ -10,9 +10,12 @@ from callbacks._contract import ScanContract
 from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
+from callbacks._image_store import HeldFrame, ImageStore
 from callbacks._spectra import SampledSpectra, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, ReferenceSeries
+
+_FEW_PIXELS = 4096
 
 
 class RunAnalysis:
@@ -43,11 +46,13 @@ class RunAnalysis:
         self.exit_status: str | None = None
         self.final = False
         self._frames = RunFrames(contract, file_timeout_s=file_timeout_s)
-        self._book = FlatFieldBook(contract)
+        self._store = ImageStore()
+        self._book = FlatFieldBook(contract, self._store)
         self._fitter: EdgeFitter | None = None
         self._spectra: SampledSpectra | None = None
         self._shape: tuple[int, ...] | None = None
-        self._kept: dict[tuple[str, int, int], FrameRecord] = {}
+        self._kept: dict[tuple[str, int, int], HeldFrame] = {}
+        self._last_sample: FrameRecord | None = None
         self._summaries: dict[tuple[str, int, int], FrameSummary] = {}
         self._history: list[tuple[float, float]] = []
         self._warnings: list[str] = []
@@ -76,6 +81,7 @@ class RunAnalysis:
                 self._push(ready)
             self._warnings += [str(error) for error in errors]
             self._collect_warnings()
+            self._last_sample = None
             return True
         changed, errors = self._take(self._frames.add(name, doc))
         if errors and not changed:
@@ -116,31 +122,48 @@ class RunAnalysis:
         """Take frames; return whether the maps have changed, and what cannot be used."""
         changed, errors = False, []
         for record in records:
-            if self._shape is None:
-                self._shape = record.image.shape
-            elif record.image.shape != self._shape:
-                errors.append(
-                    FrameError(
-                        f"a frame of shape {record.image.shape} came in a run of frames {self._shape}; it is left out"
-                    )
-                )
+            if problem := self._problem(record):
+                errors.append(FrameError(f"{problem}; it is left out"))
                 continue
             for ready in self._book.add(record):
                 changed |= self._push(ready)
             revised = self._book.take_revised()
-            if revised and any(revised & {kept.energy_index, ALL_ENERGIES} for kept in self._kept.values()):
+            if revised and any(revised & {index, ALL_ENERGIES} for _, index, _ in self._kept):
                 self._fit_again()
                 changed = True
         return changed, errors
 
+    def _problem(self, record: FrameRecord) -> str | None:
+        """Say why a frame cannot be used; None where it can."""
+        if self._shape is None:
+            self._shape = record.image.shape
+        if record.image.shape != self._shape:
+            return f"a frame of shape {record.image.shape} came in a run of frames {self._shape}"
+        if record.stream == "dark":
+            return None
+        dose = record.exposure_s * record.i0
+        if not (np.isfinite(dose) and dose > 0 and np.isfinite(record.energy_ev)):
+            return (
+                f"the {record.stream} frame at {record.energy_ev:.1f} eV was recorded with exposure "
+                f"{record.exposure_s:g} s and incident intensity {record.i0:g}"
+            )
+        if record.stream == "primary":
+            last, self._last_sample = self._last_sample, record
+            if last is not None and _is_stale(record, last):
+                return (
+                    f"the frame at {record.energy_ev:.1f} eV is the one of {last.energy_ev:.1f} eV again, "
+                    "count for count: the camera did not take a new one"
+                )
+        return None
+
     def _push(self, ready: ReadyFrame) -> bool:
         record = ready.record
         before = self._kept.get(record.slot)
-        if before is not None and record.attempt <= before.attempt:
+        if before is not None and record.attempt <= before.record.attempt:
             return False
         if before is None:
             self._fit(ready)
-        self._kept[record.slot] = record
+        self._kept[record.slot] = self._store.hold(record)
         if before is not None:
             self._fit_again()
         self._last_time_s = max(self._last_time_s, record.time_s)
@@ -187,11 +210,26 @@ class RunAnalysis:
         """Fit all frames from the beginning: a sum cannot forget the frame that has been taken again."""
         self._fitter = self._spectra = None
         self._summaries.clear()
-        for record in self._kept.values():
-            self._fit(self._book.join(record))
+        for held in self._kept.values():
+            self._fit(self._book.join(held.load()))
 
     def _collect_warnings(self) -> None:
         self._warnings += self._frames.warnings + self._book.warnings
         missing = self.contract.frames_expected - self.n_frames
         if missing > 0:
             self._warnings.append(f"{missing} of {self.contract.frames_expected} frames are missing")
+
+    def close(self) -> None:
+        """Let go of everything but the last maps."""
+        self._book.close()
+
+
+def _is_stale(record: FrameRecord, last: FrameRecord) -> bool:
+    """Return whether two frames of different energies are equal, which counting noise never lets happen."""
+    if record.energy_index == last.energy_index:
+        return False
+    step = max(1, record.image.size // _FEW_PIXELS)
+    few, same = record.image.reshape(-1)[::step], last.image.reshape(-1)[::step]
+    if few.min() == few.max() or not np.array_equal(few, same):
+        return False  # a frame without light or all saturated says nothing
+    return np.array_equal(record.image, last.image)

@@ -1,7 +1,7 @@
 """Darks, flats and the frames that wait for them: what is needed to turn counts into optical depth."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 from callbacks._contract import ScanContract
 from callbacks._frames import FrameRecord
+from callbacks._image_store import HeldFrame, ImageStore
 
 ALL_ENERGIES = -1
+
+_KEPT_FLAT_MEANS = 4
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -50,17 +53,20 @@ class FlatFieldBook:
     ----------
     contract : ScanContract
         What the start document announced.
+    store : ImageStore, optional
+        What holds the frames; by default one of its own.
     """
 
-    def __init__(self, contract: ScanContract) -> None:
+    def __init__(self, contract: ScanContract, store: ImageStore | None = None) -> None:
+        self._store = ImageStore() if store is None else store
         self._n_flats = max(contract.n_flats, 1)
         self._n_darks = int(contract.xanes.get("n_darks", 1))
         self._planned_exposures = set(contract.exposure_s)
         self._darks: dict[float, _Frames] = defaultdict(_Frames)
         self._flats: dict[int, _Frames] = defaultdict(_Frames)
-        self._waiting: dict[int, list[FrameRecord]] = defaultdict(list)
+        self._waiting: dict[int, list[HeldFrame]] = defaultdict(list)
         self._dark_means: dict[float, FloatImage] = {}
-        self._flat_means: dict[int, tuple[FloatImage, float]] = {}
+        self._flat_means: OrderedDict[int, tuple[FloatImage, float]] = OrderedDict()
         self._revised: set[int] = set()
         self.warnings: list[str] = []
 
@@ -69,42 +75,48 @@ class FlatFieldBook:
         """Number of sample frames that wait for a dark or a flat."""
         return sum(len(frames) for frames in self._waiting.values())
 
-    def add(self, record: FrameRecord) -> list[ReadyFrame]:
+    def add(self, record: FrameRecord) -> Iterator[ReadyFrame]:
         """Take one frame and return the sample frames that are now complete."""
         index = record.energy_index
+        held = self._store.hold(record)
         if record.stream == "dark":
-            if self._darks[record.exposure_s].add(record):
+            if self._darks[record.exposure_s].add(held):
                 self._dark_means.pop(record.exposure_s, None)
                 self._flat_means.clear()
             return self._release(list(self._waiting))
         if record.stream == "flat":
-            if self._flats[index].add(record):
+            if self._flats[index].add(held):
                 self._flat_means.pop(index, None)
                 if record.attempt:
                     self._revised.add(index)
             return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
-        self._waiting[index].append(record)
+        self._waiting[index].append(held)
         return self._release([index])
 
-    def finish(self) -> list[ReadyFrame]:
-        """Return the frames that still wait, with the nearest dark and flat there are; what has none is lost."""
-        ready = []
+    def finish(self) -> Iterator[ReadyFrame]:
+        """Yield the frames that still wait, with the nearest dark and flat there are; what has none is lost."""
         for index in sorted(self._waiting):
             nearest = self._nearest_flat(index)
-            for record in self._waiting[index]:
+            for held in self._waiting[index]:
+                energy_ev = held.record.energy_ev
                 if nearest is None:
                     self.warnings.append(
-                        f"no flat field was recorded, so the frame at {record.energy_ev:.1f} eV is not in the map"
+                        f"no flat field was recorded, so the frame at {energy_ev:.1f} eV is not in the map"
                     )
                     continue
                 if nearest not in (index, ALL_ENERGIES):
                     self.warnings.append(
-                        f"the frame at {record.energy_ev:.1f} eV has no flat field of its own;"
+                        f"the frame at {energy_ev:.1f} eV has no flat field of its own;"
                         " that of the nearest energy is used"
                     )
-                ready.append(self._join(record, nearest))
+                yield self._join(held.load(), nearest)
         self._waiting.clear()
-        return ready
+
+    def close(self) -> None:
+        """Let go of all frames."""
+        for frames in (self._darks, self._flats, self._waiting, self._dark_means, self._flat_means):
+            frames.clear()
+        self._store.close()
 
     def join(self, record: FrameRecord) -> ReadyFrame:
         """Join a frame that was complete before with its dark and flat as they are now."""
@@ -117,21 +129,17 @@ class FlatFieldBook:
         revised, self._revised = self._revised, set()
         return revised
 
-    def _release(self, indices: Iterable[int]) -> list[ReadyFrame]:
-        ready = []
+    def _release(self, indices: Iterable[int]) -> Iterator[ReadyFrame]:
         for index in indices:
             flat = self._complete_flat(index)
             if flat is None:
                 continue
-            still_waiting = []
-            for record in self._waiting.pop(index, ()):
-                if self._has_dark(record.exposure_s) and self._has_dark(self._flats[flat].exposure_s):
-                    ready.append(self._join(record, flat))
+            waiting = self._waiting.pop(index, [])
+            for held in waiting:
+                if self._has_dark(held.record.exposure_s) and self._has_dark(self._flats[flat].exposure_s):
+                    yield self._join(held.load(), flat)
                 else:
-                    still_waiting.append(record)
-            if still_waiting:
-                self._waiting[index] = still_waiting
-        return ready
+                    self._waiting[index].append(held)
 
     def _complete_flat(self, index: int) -> int | None:
         for candidate in (index, ALL_ENERGIES):
@@ -166,14 +174,18 @@ class FlatFieldBook:
     def _flat_mean(self, index: int) -> tuple[FloatImage, float]:
         """Return the mean open beam without dark, and its mean exposure times I0."""
         if index not in self._flat_means:
-            records = self._flats[index].records
-            total = np.zeros(records[0].image.shape, np.float32)
-            for record in records:
+            flats = self._flats[index].held
+            total = np.zeros(flats[0].shape, np.float32)
+            dose = 0.0
+            for held in flats:
+                record = held.load()
                 total += record.image
                 total -= self._dark_mean(record.exposure_s, record.image.shape)
-            total /= len(records)
-            dose = float(np.mean([record.exposure_s * record.i0 for record in records]))
-            self._flat_means[index] = (total, dose)
+                dose += record.exposure_s * record.i0
+            total /= len(flats)
+            self._flat_means[index] = (total, dose / len(flats))
+            while len(self._flat_means) > _KEPT_FLAT_MEANS:
+                self._flat_means.popitem(last=False)
         return self._flat_means[index]
 
     def _dark_mean(self, exposure_s: float, shape: tuple[int, ...]) -> FloatImage:
@@ -188,8 +200,11 @@ class FlatFieldBook:
                 f"no dark of {exposure_s:g} s was recorded; that of {nearest:g} s is used instead"
             )
         if nearest not in self._dark_means:
-            images = [record.image for record in self._darks[nearest].records]
-            self._dark_means[nearest] = np.mean(images, axis=0, dtype=np.float32)
+            total = np.zeros(shape, np.float32)
+            darks = self._darks[nearest].held
+            for held in darks:
+                total += held.load().image
+            self._dark_means[nearest] = total / np.float32(len(darks))
         return self._dark_means[nearest]
 
 
@@ -197,27 +212,28 @@ class _Frames:
     """Frames that are averaged, each slot with its latest attempt."""
 
     def __init__(self) -> None:
-        self._by_slot: dict[tuple[str, int, int], list[FrameRecord]] = {}
+        self._by_slot: dict[tuple[str, int, int], list[HeldFrame]] = {}
 
     def __len__(self) -> int:
-        return sum(len(records) for records in self._by_slot.values())
+        return sum(len(frames) for frames in self._by_slot.values())
 
     @property
-    def records(self) -> list[FrameRecord]:
-        return [record for records in self._by_slot.values() for record in records]
+    def held(self) -> list[HeldFrame]:
+        return [held for frames in self._by_slot.values() for held in frames]
 
     @property
     def exposure_s(self) -> float:
-        return self.records[0].exposure_s
+        return self.held[0].record.exposure_s
 
-    def add(self, record: FrameRecord) -> bool:
+    def add(self, held: HeldFrame) -> bool:
         """Keep a frame; False where a later attempt at the same slot is here already."""
-        kept = self._by_slot.get(record.slot)
-        if kept is None or record.attempt > kept[0].attempt:
-            self._by_slot[record.slot] = [record]
-        elif record.attempt == kept[0].attempt:
+        slot, attempt = held.record.slot, held.record.attempt
+        kept = self._by_slot.get(slot)
+        if kept is None or attempt > kept[0].record.attempt:
+            self._by_slot[slot] = [held]
+        elif attempt == kept[0].record.attempt:
             # A recorder that does not number its frames: each is one more.
-            kept.append(record)
+            kept.append(held)
         else:
             return False
         return True

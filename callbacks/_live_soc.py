@@ -126,6 +126,7 @@ class LiveSOC(DocumentWorker):
             if name == "stop":
                 self._tell(run)
                 self._runs.pop(run.contract.raw_uid, None)
+                run.close()
                 self._throttles.pop(run.contract.raw_uid, None)
                 self._routing.forget(run.contract.raw_uid)
 

@@ -84,6 +84,7 @@ class _RunSpectrum:
         if name == "stop":
             for ready in self._book.finish():
                 self._average(ready)
+            self._book.close()
 
     def spectrum(self) -> Spectrum:
         by_energy: dict[int, list[tuple[float, float, float]]] = {}

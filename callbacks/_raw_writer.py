@@ -16,6 +16,7 @@ from callbacks._errors import DeliveryError
 from callbacks._outage import is_outage
 from callbacks._routing import RunRouting
 from callbacks._run_log import SUFFIX, RunLog, logs_left_behind
+from callbacks._stored_assets import FrameAssets
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -23,6 +24,7 @@ _LONGEST_PAUSE_S = 10.0
 _FIRST_PAUSE_S = 0.25
 _MEMORY_BYTES = 512 * 2**20
 _CLOSE_TIMEOUT_S = 60.0
+_MOST_REFUSALS = 3
 
 
 class RawRunWriter:
@@ -161,7 +163,9 @@ class RawRunWriter:
             problem = run_or_none.log.append(name, doc, keep=in_memory < _MEMORY_BYTES)
         if problem is not None:
             self._say(
-                DeliveryError(f"{problem}; documents are kept in memory until Tiled has them, make room on the disk")
+                DeliveryError(
+                    f"{problem}; documents are kept in memory until Tiled has them, make room on the disk"
+                )
             )
         if name == "stop":
             self._routing.forget(uid)
@@ -237,10 +241,12 @@ class RawRunWriter:
             if run.needs_clearing and not self._make_room(run):
                 self._finish(run)
                 return
-            run.writer = TiledWriter(self._container, batch_size=self._batch_size)
+            run.writer = TiledWriter(self._container, normalizer=FrameAssets, batch_size=self._batch_size)
         while run.n_pending and not self._closing:
             name, doc = run.log.read(run.n_delivered)
             run.writer(name, doc)
+            if name == "start":
+                self._check_opened(run)
             if name == "stop":
                 self._check(run)
                 self._finish(run)
@@ -249,6 +255,15 @@ class RawRunWriter:
                 run.log.let_go(run.n_delivered)
                 run.n_delivered += 1
                 self._changed.notify_all()
+
+    def _check_opened(self, run: "_Delivery") -> None:
+        """See that the run is there: event_model turns what goes wrong at a start document into a warning."""
+        if run.uid in self._container:
+            return
+        run.refusals += 1
+        if run.refusals > _MOST_REFUSALS:
+            raise DeliveryError(f"the container of run {run.uid[:8]} cannot be created in Tiled")
+        raise _LostAnswerError("the run was not opened")
 
     def _check(self, run: "_Delivery") -> None:
         """See that every event is in Tiled once: a request repeated after a lost answer adds its rows twice."""
@@ -266,7 +281,7 @@ class RawRunWriter:
                 run.checked = True
                 run.begin_anew()
                 self._container.delete_contents(run.uid, recursive=True, external_only=False)
-                raise _WrittenTwiceError(f"{found} events in stream {stream!r} instead of {expected}")
+                raise _LostAnswerError(f"{found} events in stream {stream!r} instead of {expected}")
 
     def _make_room(self, run: "_Delivery") -> bool:
         """Remove what an earlier attempt left of a run; False when the run is in Tiled already, complete."""
@@ -321,6 +336,7 @@ class _Delivery:
         self.needs_clearing = True
         self.given_up = False
         self.checked = False
+        self.refusals = 0
         self.n_events: Counter[str] = Counter()
         self._streams: dict[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
@@ -349,5 +365,5 @@ class _Delivery:
         self.n_delivered = 0
 
 
-class _WrittenTwiceError(ConnectionError):
+class _LostAnswerError(ConnectionError):
     """A run that has to be written anew because an answer of the server was lost."""

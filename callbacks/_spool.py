@@ -45,7 +45,9 @@ class Spool:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise SpoolError(f"cannot write the spool {path} ({error.strerror}); choose another folder") from error
+            raise SpoolError(
+                f"cannot write the spool {path} ({error.strerror}); choose another folder"
+            ) from error
         self._end = self._find_end()
 
     @property
@@ -66,11 +68,17 @@ class Spool:
             head = msgpack.packb([name, doc], default=lambda value: _encode(value, arrays))
         except (TypeError, ValueError, OverflowError) as error:
             raise SpoolError(f"a document {name!r} cannot be written to the spool: {error}") from error
-        parts = [_PREFIX.pack(_MAGIC, len(head), sum(array.nbytes for array in arrays), zlib.crc32(head)), head]
+        parts = [
+            _PREFIX.pack(_MAGIC, len(head), sum(array.nbytes for array in arrays), zlib.crc32(head)),
+            head,
+        ]
         with self._lock:
             start = at = self._end
             try:
-                for part in (*parts, *(memoryview(array.reshape(-1)).cast("B") for array in arrays if array.nbytes)):
+                for part in (
+                    *parts,
+                    *(memoryview(array.reshape(-1)).cast("B") for array in arrays if array.nbytes),
+                ):
                     at = _write_all(self._file, part, at)
             except OSError as error:
                 os.ftruncate(self._file, start)
@@ -95,6 +103,12 @@ class Spool:
             yield offset
             _, n_head, n_arrays, _ = _PREFIX.unpack(os.pread(self._file, _PREFIX.size, offset))
             offset += _PREFIX.size + n_head + n_arrays
+
+    def clear(self) -> None:
+        """Forget everything that was written."""
+        with self._lock:
+            os.ftruncate(self._file, 0)
+            self._end = 0
 
     def close(self, *, delete: bool = False) -> None:
         """Close the file; with ``delete``, remove it."""
@@ -124,7 +138,7 @@ def document_nbytes(doc: dict[str, Any]) -> int:
         if isinstance(value, np.ndarray):
             total += value.nbytes
         elif isinstance(value, list):
-            total += 32 * len(value)
+            total += sum(item.nbytes if isinstance(item, np.ndarray) else 32 for item in value)
     return total
 
 

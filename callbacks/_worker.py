@@ -5,10 +5,10 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from callbacks._document_queue import MEMORY_BYTES, DocumentQueue
 from callbacks._errors import CallbackError
 
 logger = logging.getLogger("nimco.callbacks")
@@ -26,20 +26,22 @@ class DocumentWorker(ABC):
     ----------
     name : str
         Name of the thread.
+    memory_bytes : int
+        How much of the documents that wait may be in memory; the rest waits on disk.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, memory_bytes: int = MEMORY_BYTES) -> None:
         self.errors: list[Exception] = []
         self._name = name
         self._said: set[str] = set()
-        self._queue: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._queue = DocumentQueue(memory_bytes)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take note of one document."""
-        self._queue.put((str(name), doc))
+        self._queue.put(name, doc)
 
     def __enter__(self) -> Self:
         return self
@@ -60,10 +62,10 @@ class DocumentWorker(ABC):
         if not self._thread.is_alive():
             return
         done = threading.Event()
-        self._queue.put((_BARRIER, done))
+        self._queue.put(_BARRIER, done, document=False)
         if not done.wait(timeout_s):
             raise CallbackError(
-                f"{self._name} is still {self._queue.qsize()} documents behind after {timeout_s:g} s; wait longer"
+                f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait longer"
             )
 
     def close(self) -> None:
@@ -71,13 +73,14 @@ class DocumentWorker(ABC):
         if self._closed:
             return
         self._closed = True
-        self._queue.put((_END, None))
+        self._queue.put(_END, None, document=False)
         self._thread.join()
+        self._queue.close()
 
     @property
     def backlog(self) -> int:
         """Number of documents that wait."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     @abstractmethod
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
@@ -94,10 +97,10 @@ class DocumentWorker(ABC):
         self._guarded(self._started)
         while True:
             delay = self._guarded(self._idle)
-            try:
-                name, doc = self._queue.get(timeout=delay)
-            except Empty:
+            item = self._queue.get(delay)
+            if item is None:
                 continue
+            name, doc = item
             if name is _END:
                 return
             if name is _BARRIER:

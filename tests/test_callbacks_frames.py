@@ -91,7 +91,7 @@ class TestFlatField:
         ready = [
             done for name, doc in documents[1:] for frame in reader.add(name, doc) for done in book.add(frame)
         ]
-        return (ready + book.finish(), book) if finish else (ready, book)
+        return ([*ready, *book.finish()], book) if finish else (ready, book)
 
     @staticmethod
     def depth(ready):

@@ -146,6 +146,27 @@ def test_a_frame_that_cannot_be_used_costs_only_itself(scan_documents, caplog):
     assert sum("shape (3, 3)" in record.message for record in caplog.records) == 1
 
 
+def test_a_frame_the_camera_gave_twice_is_left_out(scan_documents, caplog):
+    scan = scan_documents()
+    steps = scan.steps()
+    place = next(place for place, step in enumerate(steps) if step[:2] == ("primary", 20))
+    steps[place] = ("primary", 20, scan.frame(19))
+    update, live = analyse(scan.run(steps))
+    assert update.frames_done == scan.energies_ev.size - 1
+    assert error_of(update, scan) < 0.01
+    assert ["count for count" in str(error) for error in live.errors] == [True]
+
+
+@pytest.mark.parametrize("spoiled", [{"i0": 0.0}, {"i0": float("nan")}, {"energy": float("nan")}])
+def test_a_frame_without_beam_or_energy_is_left_out(scan_documents, spoiled, caplog):
+    scan = scan_documents()
+    steps = [(*step, spoiled) if step[:2] == ("primary", 7) else step for step in scan.steps()]
+    update, live = analyse(scan.run(steps))
+    assert update.frames_done == scan.energies_ev.size - 1
+    assert error_of(update, scan) < 0.01
+    assert len(live.errors) == 1
+
+
 def test_dead_and_saturated_pixels_cost_only_themselves(scan_documents):
     scan = scan_documents()
 

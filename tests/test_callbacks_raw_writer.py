@@ -85,7 +85,10 @@ def test_a_document_tiled_refuses_costs_only_its_run(tiled_server, scan_document
 @pytest.mark.slow
 def test_tiled_dies_and_returns_mid_scan(scan_documents, tmp_path, impatient, caplog):
     documents = scan_documents().run()
-    with TiledServer(tmp_path / "data") as server, RawRunWriter(server.raw, spool_dir=tmp_path / "spool") as writer:
+    with (
+        TiledServer(tmp_path / "data") as server,
+        RawRunWriter(server.raw, spool_dir=tmp_path / "spool") as writer,
+    ):
         for name, doc in documents[:40]:
             writer(name, doc)
         writer.wait(60)

@@ -1,0 +1,112 @@
+import threading
+
+import numpy as np
+import pytest
+
+from callbacks import LiveSOC
+from callbacks._document_queue import DocumentQueue
+from callbacks._frames import FrameRecord
+from callbacks._image_store import ImageStore
+
+
+def event(number, size=10_000):
+    return {"uid": str(number), "data": {"image": np.full(size, number, np.uint16)}}
+
+
+def record(number, shape=(50, 40)):
+    image = np.full(shape, number, np.uint16)
+    return FrameRecord("primary", number, 0, 0, 8333.0, 8333.0, 1.0, 1.0, image, number, str(number), 0.0)
+
+
+@pytest.fixture
+def until():
+    """Wait for something another thread does."""
+
+    def wait(condition, timeout_s=10.0):
+        pause = threading.Event()
+        for _ in range(int(timeout_s / 0.01)):
+            if condition():
+                return
+            pause.wait(0.01)
+        raise AssertionError("it did not happen")
+
+    return wait
+
+
+def test_what_is_too_much_for_the_memory_waits_on_disk_and_comes_back_in_order(until):
+    queue = DocumentQueue(memory_bytes=200_000)
+    for number in range(100):
+        queue.put("event", event(number))
+    until(lambda: queue.memory_nbytes <= 200_000)
+    assert len(queue) == 100
+    got = [queue.get() for _ in range(100)]
+    assert [doc["uid"] for _, doc in got] == [str(number) for number in range(100)]
+    assert all(doc["data"]["image"][-1] == number for number, (_, doc) in enumerate(got))
+    assert queue.get(0.0) is None
+    queue.close()
+
+
+def test_a_queue_that_is_emptied_while_it_moves_documents_loses_none():
+    queue = DocumentQueue(memory_bytes=100_000)
+    got = []
+
+    def take():
+        while len(got) < 2000:
+            got.append(queue.get()[1]["uid"])
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    for number in range(2000):
+        queue.put("event", event(number, size=2000))
+    taker.join(60)
+    assert got == [str(number) for number in range(2000)]
+    queue.close()
+
+
+def test_a_full_disk_leaves_documents_in_memory(until, monkeypatch, caplog):
+    monkeypatch.setattr(
+        "os.pwrite", lambda *arguments: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    queue = DocumentQueue(memory_bytes=50_000)
+    for number in range(20):
+        queue.put("event", event(number))
+    until(lambda: any("No space left" in record.message for record in caplog.records))
+    assert [queue.get()[1]["uid"] for _ in range(20)] == [str(number) for number in range(20)]
+    queue.close()
+
+
+def test_frames_that_may_be_needed_again_are_held_in_bounded_memory():
+    store = ImageStore(memory_bytes=20_000)
+    held = [store.hold(record(number)) for number in range(50)]
+    assert store.memory_nbytes <= 20_000
+    for number, frame in enumerate(held):
+        assert frame.load().energy_index == number
+        assert np.array_equal(frame.load().image, np.full((50, 40), number, np.uint16))
+    store.close()
+
+
+def test_frames_stay_in_memory_where_the_disk_is_full(monkeypatch, caplog):
+    monkeypatch.setattr(
+        "os.pwrite", lambda *arguments: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    store = ImageStore(memory_bytes=10_000)
+    held = [store.hold(record(number)) for number in range(5)]
+    assert [int(frame.load().image[0, 0]) for frame in held] == list(range(5))
+    assert sum("No space left" in entry.message for entry in caplog.records) == 1
+
+
+def test_an_analysis_that_is_behind_loses_no_frame(scan_documents, monkeypatch):
+    """Everything goes through the disk on its way to the fit, and the map is the same."""
+    scan = scan_documents()
+    documents = scan.run()
+    maps = []
+    for memory_bytes in (2**30, 1):
+        monkeypatch.setattr("callbacks._image_store.ImageStore.__init__.__defaults__", (memory_bytes,))
+        with LiveSOC() as live:
+            live._queue._limit = memory_bytes
+            for name, doc in documents:
+                live(name, doc)
+            live.wait(60)
+            assert live.errors == []
+            maps.append(live.latest().maps)
+    assert np.array_equal(maps[0].soc, maps[1].soc, equal_nan=True)
