@@ -64,6 +64,7 @@ def measure_standards(
                     md={"standard": standard},
                 )
             )
+            spectra.wait()
             energy_ev, optical_depth, _ = spectra.spectrum(uids[-1])
             measured.append((energy_ev, optical_depth))
     finally:
