@@ -304,7 +304,7 @@ def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
     slope = (mean[2:] - mean[:-2]) / (energies[2:] - energies[:-2])
     edge_ev = float(energies[1 + int(np.argmax(slope))])
     below = energies <= edge_ev - min(20.0, 0.5 * (edge_ev - energies[0]))
-    above = energies >= edge_ev + min(60.0, 0.5 * (energies[-1] - edge_ev))
+    above = energies >= edge_ev + min(100.0, 0.5 * (energies[-1] - edge_ev))
     pre = _fit_line(energies, spectra, below, edge_ev)
     post = _fit_line(energies, spectra, above, edge_ev)
     step = (post[:, 0] - pre[:, 0])[:, None]
