@@ -1,10 +1,17 @@
 """Energy grids and bluesky plans for scans across absorption edges."""
 
+from ._calibrate import calibrate_energy
 from ._documents import SCHEMA_VERSION, validate_run_documents
 from ._errors import DocumentError, FrameError, GridError, PlanError
 from ._grid import EnergyGrid
+from ._jump import edge_jump_map
+from ._presets import preset_names
 from ._regions import EnergyRegion, KRegion
+from ._resume import RunArchive, RunLedger, TakenFrames, resume_scan
 from ._scan import multi_edge_xanes, xanes_scan
+from ._series import xanes_series
+from ._suspend import beam_suspenders
+from ._xas import xas_scan
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -15,7 +22,17 @@ __all__ = [
     "GridError",
     "KRegion",
     "PlanError",
+    "RunArchive",
+    "RunLedger",
+    "TakenFrames",
+    "beam_suspenders",
+    "calibrate_energy",
+    "edge_jump_map",
     "multi_edge_xanes",
+    "preset_names",
+    "resume_scan",
     "validate_run_documents",
     "xanes_scan",
+    "xanes_series",
+    "xas_scan",
 ]

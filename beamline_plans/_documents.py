@@ -137,10 +137,16 @@ class _Run:
             raise DocumentError("There is no stop document; the run is not finished.")
         if self._exit_status != "success":
             return
-        indices = range(len(self._xanes["energies_ev"]))
-        expected = {"primary": {(i, r) for i in indices for r in range(self._xanes["repeats"])}}
-        if self._xanes["flat_order"] != "none":
-            expected["flat"] = {(i, r) for i in indices for r in range(self._xanes["n_flats"])}
+        if "adaptive" in self._xanes:
+            self._check_adaptive()
+            return
+        # A run that resumes another one takes what that one lacks.
+        take = self._xanes.get("take", {})
+        every = range(len(self._xanes["energies_ev"]))
+        expected = {
+            stream: {(i, r) for i in take.get(stream, every) for r in range(self._xanes[count])}
+            for stream, count in (("primary", "repeats"), ("flat", "n_flats"))
+        }
         for stream, frames in expected.items():
             missing = sorted(frames - {(index, repeat) for index, _, repeat, _ in self._seen[stream]})
             if missing:
@@ -158,6 +164,16 @@ class _Run:
                     f"The run ended in success with {count} darks of {exposure:g} s where "
                     f"{self._xanes['n_darks']} were announced."
                 )
+
+    def _check_adaptive(self) -> None:
+        """Check what a scan that chooses its energies promises: a flat for each, no gap in the repeats."""
+        flats = {index for index, *_ in self._seen["flat"]}
+        frames = {(index, repeat) for index, _, repeat, _ in self._seen["primary"]}
+        for index, repeat in sorted(frames):
+            if index not in flats:
+                raise DocumentError(f"The run ended in success without a flat of energy index {index}.")
+            if repeat and (index, repeat - 1) not in frames:
+                raise DocumentError(f"Energy index {index} has a repeat {repeat} but no repeat {repeat - 1}.")
 
 
 def _checked_start(doc: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from ._errors import FrameError, PlanError
 from ._instrument import Instrument
 from ._label import FrameLabel, Shot
 
-__all__ = ["FrameTaker", "first_value", "left_safe", "restored"]
+__all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
 
 _ATTEMPTS = 3
 _LOG = logging.getLogger("beamline_plans")
@@ -116,7 +116,7 @@ class FrameTaker:
         """
         ins = self._instrument
         yield from bps.abs_set(self._label, shot, wait=True)
-        yield from _trigger(ins.detectors)
+        yield from trigger(ins.detectors)
         yield from bps.create(name=shot.stream)
         frame = yield from bps.read(ins.camera)
         for device in (self._label, ins.energy):
@@ -142,7 +142,7 @@ def _drop_if_open() -> MsgGenerator[None]:
         return
 
 
-def _trigger(devices: list[Any]) -> MsgGenerator[None]:
+def trigger(devices: list[Any]) -> MsgGenerator[None]:
     group = "frame"
     for device in devices:
         if isinstance(device, Triggerable):
