@@ -9,10 +9,30 @@ from ._choose_energies import (
     expected_sigma,
     optical_depth_sigma,
 )
+from ._clusters import (
+    Clusters,
+    GroupSpectra,
+    cluster_maps,
+    cluster_spectra,
+    group_spectra,
+)
 from ._edges import EDGES, Edge
 from ._errors import EdgeFittingError
 from ._fitter import EdgeFitter, fit_stack
 from ._foil import FoilCalibration, calibrate_foil
+from ._map_statistics import (
+    MapHistogram,
+    ParticleStatistics,
+    RadialProfile,
+    RecentredMap,
+    edge_distance,
+    label_particles,
+    map_histogram,
+    particle_statistics,
+    radial_profile,
+    recentre_map,
+    relative_depth,
+)
 from ._maps import EdgeMaps, FitStatus
 from ._reference_series import ReferenceSeries
 
@@ -21,6 +41,7 @@ __all__ = [
     "AnchorCalibration",
     "CalibratedMap",
     "ChosenEnergies",
+    "Clusters",
     "Edge",
     "EdgeFitter",
     "EdgeFittingError",
@@ -28,11 +49,26 @@ __all__ = [
     "EnergyChooser",
     "FitStatus",
     "FoilCalibration",
+    "GroupSpectra",
+    "MapHistogram",
+    "ParticleStatistics",
+    "RadialProfile",
+    "RecentredMap",
     "ReferenceSeries",
     "calibrate_foil",
     "calibration_bias",
     "choose_energies",
+    "cluster_maps",
+    "cluster_spectra",
+    "edge_distance",
     "expected_sigma",
     "fit_stack",
+    "group_spectra",
+    "label_particles",
+    "map_histogram",
     "optical_depth_sigma",
+    "particle_statistics",
+    "radial_profile",
+    "recentre_map",
+    "relative_depth",
 ]
