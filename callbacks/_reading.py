@@ -32,18 +32,7 @@ def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
     ReadingError
         There are no such maps, or several that fit.
     """
-    maps = client["maps"] if "maps" in client else client
-    full = _full_uid(maps, uid)
-    of_run = maps[full]
-    edges = list(of_run)
-    if edge is None and len(edges) != 1:
-        raise ReadingError(f"run {uid} has maps of {', '.join(edges) or 'no edge yet'}; name the edge")
-    name = edge or edges[0]
-    if name not in edges:
-        raise ReadingError(f"run {uid} has no maps of {name}, only of {', '.join(edges) or 'no edge yet'}")
-    node = of_run[name]
-    if SPEC_NAME not in {spec.name for spec in node.specs}:
-        raise ReadingError(f"{full}/{name} was not written by this software (no spec {SPEC_NAME})")
+    node = maps_of_run(client, uid, edge)
     metadata = dict(node.metadata)
     units = metadata.get("units", {})
     variables = {
@@ -57,6 +46,29 @@ def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
             position = np.arange(dataset.sizes[dim]) * pixel_size_nm / 1000
             dataset = dataset.assign_coords({dim: (dim, position, {"units": "um"})})
     return dataset
+
+
+def maps_of_run(client: Any, uid: str, edge: str | None = None) -> Any:
+    """Return the container of the maps of a run.
+
+    Raises
+    ------
+    ReadingError
+        There are no such maps, or several that fit.
+    """
+    maps = client.get("maps", client)
+    full = _full_uid(maps, uid)
+    of_run = maps[full]
+    edges = list(of_run)
+    if edge is None and len(edges) != 1:
+        raise ReadingError(f"run {uid} has maps of {', '.join(edges) or 'no edge yet'}; name the edge")
+    name = edge or edges[0]
+    if name not in edges:
+        raise ReadingError(f"run {uid} has no maps of {name}, only of {', '.join(edges) or 'no edge yet'}")
+    node = of_run[name]
+    if SPEC_NAME not in {spec.name for spec in node.specs}:
+        raise ReadingError(f"{full}/{name} was not written by this software (no spec {SPEC_NAME})")
+    return node
 
 
 def _full_uid(maps: Any, uid: str) -> str:

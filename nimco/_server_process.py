@@ -24,7 +24,7 @@ from tiled.catalog.core import initialize_database
 from tiled.config import Authentication
 from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
-from tiled.server.streaming import StreamingCache, TTLCacheDatastore, register_datastore
+from tiled.server.streaming import TTLCacheDatastore, register_datastore
 from tiled.utils import ensure_specified_sql_driver
 
 CATALOG_FILE = "catalog.db"
@@ -35,7 +35,7 @@ LOG_FILE = "server.log"
 _STREAM_CACHE_BYTES = 256 * 2**20
 _STREAM_CACHE_NODES = 4096
 _STREAM_TTL_S = 3600
-_ROUTE_STREAMS = "nimco-memory"
+_DATASTORE = "nimco-memory"
 
 
 class BoundedDatastore(TTLCacheDatastore):
@@ -93,10 +93,9 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
         ensure_specified_sql_driver(str(catalog_path)),
         writable_storage=[str(directory / ARRAYS_FOLDER), f"sqlite:///{directory / TABLES_FILE}"],
         readable_storage=readable,
-        adapters_by_mimetype=None,
+        cache_config={"datastore": _DATASTORE},
     )
-    register_datastore(_ROUTE_STREAMS)(BoundedDatastore)
-    catalog.context.streaming_cache = StreamingCache({"datastore": _ROUTE_STREAMS})
+    register_datastore(_DATASTORE)(BoundedDatastore)
     registry = default_serialization_registry
     registry.register("BlueskyRun", "application/json-seq", export_documents)
     app = build_app(
