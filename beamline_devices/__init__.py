@@ -1,4 +1,4 @@
-"""What plans may ask of a device, and the device classes that drive real hardware."""
+"""What plans may ask of a device (`protocols`), and the device classes that drive real hardware (`epics`)."""
 
 from beamline_devices._errors import (
     DeviceError,

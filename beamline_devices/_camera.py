@@ -1,0 +1,514 @@
+"""Area-detector camera that writes HDF5: one trigger, one file, named in the event it belongs to."""
+
+import itertools
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from bluesky.protocols import Asset
+from ophyd import Component, Device, DeviceStatus, EpicsSignal, EpicsSignalRO, Kind, Staged
+from ophyd.areadetector.base import EpicsSignalWithRBV
+from ophyd.status import Status
+
+from beamline_devices._checks import check_range
+from beamline_devices._described import CompleteDescriptions
+from beamline_devices._errors import DeviceError
+from beamline_devices._parameters import Parameter
+from beamline_devices._tasks import Task, await_put, put_complete, wait_for_value
+
+__all__ = ["DATASET", "EpicsCamera", "check_file_name", "check_write"]
+
+DATASET = "/entry/data/data"
+"""Where areaDetector keeps the frames in an HDF5 file."""
+
+_NUMPY_TYPES = {
+    "Int8": "|i1",
+    "UInt8": "|u1",
+    "Int16": "<i2",
+    "UInt16": "<u2",
+    "Int32": "<i4",
+    "UInt32": "<u4",
+    "Float32": "<f4",
+    "Float64": "<f8",
+}
+_TEMPLATE = "%s%s_%6.6d.h5"
+_ANSWER_S = 5.0
+_EXPOSURE_ROUNDING = 0.01
+_CREATE_LEVELS = -8
+
+
+class ExposureSignal(EpicsSignalWithRBV):
+    """Exposure of the next frame in seconds, done when the camera has taken it over."""
+
+    limits_s = (1e-4, 600.0)
+
+    def check_value(self, value: Any) -> None:
+        """Refuse an exposure outside the limits.
+
+        Raises
+        ------
+        OutOfLimitsError
+            When it is outside, or no finite number.
+        """
+        check_range(self.name, value, self.limits_s, "s")
+
+    def set(self, value: float, **_: Any) -> Status:
+        """Set a new exposure in seconds."""
+        self.check_value(value)
+        wanted = float(value)
+        status = Status(self)
+
+        def take_over() -> None:
+            await_put(
+                put_complete(self, wanted),
+                _ANSWER_S,
+                lambda: f"{self.name} does not answer within {_ANSWER_S:g} s",
+            )
+            taken = float(self.get(use_monitor=False))
+            if abs(taken - wanted) > _EXPOSURE_ROUNDING * wanted:
+                raise DeviceError(
+                    f"{self.name} was set to {wanted:g} s and the camera made {taken:g} s of it"
+                )
+
+        def run() -> None:
+            try:
+                take_over()
+            except Exception as error:
+                status.set_exception(error)
+            else:
+                status.set_finished()
+
+        self.cl.thread_class(target=run, daemon=True, name=f"{self.name} set").start()
+        return status
+
+    def describe(self) -> dict[str, Any]:
+        """Return the data key with the limits that are kept."""
+        described = super().describe()
+        low, high = self.limits_s
+        described[self.name].update(lower_ctrl_limit=low, upper_ctrl_limit=high, units="s", precision=4)
+        return described
+
+
+class CameraDriver(Device):
+    """Records of the camera driver (ADCore 3 or later)."""
+
+    acquire = Component(EpicsSignal, "Acquire", kind=Kind.omitted)
+    image_mode = Component(EpicsSignalWithRBV, "ImageMode", string=True, kind=Kind.config)
+    num_images = Component(EpicsSignalWithRBV, "NumImages", kind=Kind.config)
+    acquire_period = Component(EpicsSignalWithRBV, "AcquirePeriod", kind=Kind.config)
+    wait_for_plugins = Component(EpicsSignal, "WaitForPlugins", string=True, kind=Kind.omitted)
+    array_callbacks = Component(EpicsSignalWithRBV, "ArrayCallbacks", string=True, kind=Kind.omitted)
+    columns = Component(EpicsSignalRO, "ArraySizeX_RBV", kind=Kind.omitted)
+    rows = Component(EpicsSignalRO, "ArraySizeY_RBV", kind=Kind.omitted)
+    data_type = Component(EpicsSignalRO, "DataType_RBV", string=True, kind=Kind.config)
+    manufacturer = Component(EpicsSignalRO, "Manufacturer_RBV", string=True, kind=Kind.config)
+    model = Component(EpicsSignalRO, "Model_RBV", string=True, kind=Kind.config)
+
+
+class HDF5Writer(Device):
+    """Records of the HDF5 file plugin (ADCore 3 or later)."""
+
+    enable = Component(EpicsSignalWithRBV, "EnableCallbacks", string=True, kind=Kind.omitted)
+    create_directory = Component(EpicsSignal, "CreateDirectory", kind=Kind.omitted)
+    file_path = Component(EpicsSignalWithRBV, "FilePath", string=True, kind=Kind.omitted)
+    file_path_exists = Component(EpicsSignalRO, "FilePathExists_RBV", kind=Kind.omitted)
+    file_name = Component(EpicsSignalWithRBV, "FileName", string=True, kind=Kind.omitted)
+    file_number = Component(EpicsSignalWithRBV, "FileNumber", kind=Kind.omitted)
+    auto_increment = Component(EpicsSignalWithRBV, "AutoIncrement", string=True, kind=Kind.omitted)
+    file_template = Component(EpicsSignalWithRBV, "FileTemplate", string=True, kind=Kind.omitted)
+    full_file_name = Component(EpicsSignalRO, "FullFileName_RBV", string=True, kind=Kind.omitted)
+    write_mode = Component(EpicsSignalWithRBV, "FileWriteMode", string=True, kind=Kind.omitted)
+    lazy_open = Component(EpicsSignalWithRBV, "LazyOpen", string=True, kind=Kind.omitted)
+    swmr_mode = Component(EpicsSignalWithRBV, "SWMRMode", string=True, kind=Kind.omitted)
+    num_capture = Component(EpicsSignalWithRBV, "NumCapture", kind=Kind.omitted)
+    num_captured = Component(EpicsSignalRO, "NumCaptured_RBV", kind=Kind.omitted, auto_monitor=True)
+    capture = Component(EpicsSignal, "Capture", kind=Kind.omitted)
+    capturing = Component(EpicsSignalRO, "Capture_RBV", kind=Kind.omitted, auto_monitor=True)
+    write_status = Component(EpicsSignalRO, "WriteStatus", kind=Kind.omitted)
+    write_message = Component(EpicsSignalRO, "WriteMessage", string=True, kind=Kind.omitted)
+    unique_id = Component(EpicsSignalRO, "UniqueId_RBV", kind=Kind.omitted)
+
+
+class EpicsCamera(CompleteDescriptions, Device):
+    """areaDetector camera whose HDF5 plugin writes one file per trigger.
+
+    A file of its own per trigger means that each event names exactly its frame: an event that is taken
+    again after a pause, a frame that nobody asked for, darks and flats between the images, nothing can
+    shift the frames against the events. The event holds the id of a datum; the resource it belongs to (spec
+    AD_HDF5) is the file. The trigger is done when the file is closed, so whoever sees the event can read
+    the frame.
+
+    Parameters
+    ----------
+    prefix : str
+        In front of ``cam1:``, ``HDF1:`` and ``Stats1:``.
+    name : str
+        Name of the device; the frame is ``<name>_image``.
+    write_path : str
+        Folder for the files as the IOC sees it; ``%Y``, ``%m``, ``%d`` become the date of the run.
+    read_path : str, optional
+        The same folder as the readers see it, where that differs. Tiled has to be told that it may read it.
+    pixel_size_nm : float, optional
+        Pixel size at the sample, for the record.
+    frames_per_trigger : int
+        1 takes single frames; more takes so many per trigger ("multiple"), which become one image of shape
+        (n, rows, columns).
+    exposure_limits_s : tuple of float
+        Shortest and longest exposure.
+    overhead_s : float
+        How much longer than its exposures a trigger may take.
+    """
+
+    driver = Component(CameraDriver, "cam1:", kind=Kind.config)
+    writer = Component(HDF5Writer, "HDF1:", kind=Kind.omitted)
+    mean = Component(EpicsSignalRO, "Stats1:MeanValue_RBV", kind=Kind.hinted)
+    exposure_s = Component(ExposureSignal, "cam1:AcquireTime", kind=Kind.config)
+    pixel_size_nm = Component(Parameter, value=0.0, units="nm", precision=2, kind=Kind.config)
+
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        name: str,
+        write_path: str,
+        read_path: str | None = None,
+        pixel_size_nm: float = 0.0,
+        frames_per_trigger: int = 1,
+        exposure_limits_s: tuple[float, float] = (1e-4, 600.0),
+        overhead_s: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        if frames_per_trigger < 1:
+            raise DeviceError(f"{name} takes at least one frame per trigger, not {frames_per_trigger}")
+        super().__init__(prefix, name=name, **kwargs)
+        self.exposure_s.limits_s = exposure_limits_s
+        self.pixel_size_nm.put(float(pixel_size_nm))
+        self.frames_per_trigger = frames_per_trigger
+        self._write_path = write_path
+        self._read_path = write_path if read_path is None else read_path
+        self._overhead_s = overhead_s
+        self._task = Task(self)
+        self._assets: deque[Asset] = deque()
+        self._assets_lock = threading.Lock()
+        self._folders = ("", "")
+        self._frame: dict[str, dict[str, Any]] = {}
+        self._unique_id: int | None = None
+        several = frames_per_trigger > 1
+        self.stage_sigs.update(
+            [
+                (self.driver.acquire, 0),
+                (self.driver.image_mode, "Multiple" if several else "Single"),
+                (self.driver.num_images, frames_per_trigger),
+                (self.driver.array_callbacks, "Enable"),
+                (self.driver.wait_for_plugins, "Yes"),
+                (self.writer.enable, "Enable"),
+                (self.writer.auto_increment, "Yes"),
+                (self.writer.file_template, _TEMPLATE),
+                (self.writer.write_mode, "Stream"),
+                (self.writer.lazy_open, "Yes"),
+                (self.writer.swmr_mode, "Off"),
+                (self.writer.num_capture, frames_per_trigger),
+            ]
+        )
+
+    # -- what readers need to know ---------------------------------------------------------------------
+
+    @property
+    def image_key(self) -> str:
+        """Key of the frame."""
+        return f"{self.name}_image"
+
+    @property
+    def read_path(self) -> str:
+        """Folder of the files as the readers see it, dates still open; a Tiled server has to be allowed to read it."""
+        return self._read_path
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame as the driver has them now."""
+        return int(self.driver.rows.get()), int(self.driver.columns.get())
+
+    @property
+    def frame_dtype(self) -> str:
+        """NumPy type of a frame, such as "<u2".
+
+        Raises
+        ------
+        DeviceError
+            When the driver has a type that is none.
+        """
+        named = str(self.driver.data_type.get())
+        if named not in _NUMPY_TYPES:
+            raise DeviceError(
+                f"{self.name} gives frames of the type {named!r}; choose one of {', '.join(_NUMPY_TYPES)}"
+            )
+        return _NUMPY_TYPES[named]
+
+    def describe_image(self) -> dict[str, Any]:
+        """Return the data key of one event's frame, whatever way it travels."""
+        shape: list[int] = list(self.frame_shape)
+        dims = ["row", "column"]
+        if self.frames_per_trigger > 1:
+            shape.insert(0, self.frames_per_trigger)
+            dims.insert(0, "exposure")
+        return {
+            "source": f"PV:{self.prefix}",
+            "dtype": "array",
+            "dtype_numpy": self.frame_dtype,
+            "shape": shape,
+            "dims": dims,
+            "units": "counts",
+        }
+
+    # -- staging ---------------------------------------------------------------------------------------
+
+    def stage(self) -> list[object]:
+        """Prepare the driver and the writer, with a file name of its own for this run.
+
+        Raises
+        ------
+        DeviceError
+            When the IOC cannot write where it is to write.
+        """
+        self.prepare_folder()
+        staged: list[object] = super().stage()
+        return staged
+
+    def prepare_folder(self) -> str:
+        """Set folder and file name on the writer; return the stem of the name."""
+        if self._staged == Staged.yes:
+            raise DeviceError(f"{self.name} is staged already; unstage it first")
+        now = datetime.now()
+        self._folders = (_folder(now, self._write_path), _folder(now, self._read_path))
+        stem = f"{self.name}_{uuid.uuid4().hex[:12]}"
+        writer = self.writer
+        for signal, value in (
+            (self.driver.acquire, 0),
+            (writer.capture, 0),
+            (writer.create_directory, _CREATE_LEVELS),
+            (writer.file_path, self._folders[0]),
+            (writer.file_name, stem),
+            (writer.file_number, 0),
+        ):
+            self._write(signal, value)
+        if not int(writer.file_path_exists.get()):
+            raise DeviceError(
+                f"{self.name} cannot write to {self._folders[0]}: the IOC has no such folder and cannot "
+                "make it; check path and rights"
+            )
+        self._unique_id = None
+        self._frame = {}
+        return stem
+
+    def _write(self, signal: EpicsSignal, value: Any) -> None:
+        done = put_complete(signal, value)
+        await_put(done, _ANSWER_S, lambda: f"{signal.name} does not answer within {_ANSWER_S:g} s")
+
+    def unstage(self) -> list[object]:
+        """Stop what is under way and give back the settings of before."""
+        self._task.stop()
+        unstaged: list[object] = super().unstage()
+        return unstaged
+
+    # -- taking frames ---------------------------------------------------------------------------------
+
+    def trigger(self) -> DeviceStatus:
+        """Take the frames of one event; the status is done when their file is closed.
+
+        Raises
+        ------
+        DeviceError
+            When the camera is not staged.
+        """
+        if self._staged != Staged.yes:
+            raise DeviceError(f"{self.name} is not staged; a plan stages it, by hand call stage() first")
+        return self._task.start(self._take)
+
+    def stop(self, *, success: bool = False) -> None:
+        """End an acquisition under way."""
+        self._task.stop()
+        self.end_acquisition()
+        super().stop(success=success)
+
+    def pause(self) -> None:
+        """End an acquisition under way; the RunEngine will ask for its frame again."""
+        self.stop()
+
+    def resume(self) -> None:
+        """Carry on after a pause; nothing to do."""
+
+    def end_acquisition(self) -> None:
+        """Stop driver and writer."""
+        self.driver.acquire.put(0)
+        self.writer.capture.put(0)
+
+    def _take(self) -> None:
+        frames = self.frames_per_trigger
+        exposure_s = float(self.exposure_s.get())
+        allowed_s = frames * max(exposure_s, float(self.driver.acquire_period.get())) + self._overhead_s
+        task = self._task
+        writer = self.writer
+        try:
+            written = self.begin_capture(frames)
+            acquired = put_complete(self.driver.acquire, 1)
+            await_put(
+                acquired,
+                allowed_s,
+                lambda: (
+                    f"{self.name} has not finished {frames} x {exposure_s:g} s within {allowed_s:g} s; "
+                    "look at the camera and restart its IOC if it hangs"
+                ),
+                task,
+            )
+            await_put(
+                written,
+                self._overhead_s,
+                lambda: (
+                    f"{self.name} took {frames} frames and its file writer got "
+                    f"{int(writer.num_captured.get())}: "
+                    "frames were dropped on the way; look at the queue of the HDF5 plugin"
+                ),
+                task,
+            )
+        except DeviceError:
+            self.end_acquisition()
+            raise
+        check_write(self.name, writer)
+        unique_id = int(writer.unique_id.get())
+        is_new = unique_id != self._unique_id
+        # A frame that the driver hands out once more keeps the time of the first: whoever compares times
+        # sees it.
+        taken = time.time() if is_new or not self._frame else self._frame[self.image_key]["timestamp"]
+        self._unique_id = unique_id
+        reading = {
+            self.image_key: self._register_file(str(writer.full_file_name.get())),
+            f"{self.name}_mean": float(self.mean.get()),
+            f"{self.name}_frame_number": unique_id,
+        }
+        self._frame = {key: {"value": value, "timestamp": taken} for key, value in reading.items()}
+
+    def begin_capture(self, frames: int) -> threading.Event:
+        """Open the writer for so many frames (0: until it is closed); the event is set when their file is closed."""
+        writer = self.writer
+        await_put(
+            put_complete(writer.num_capture, frames),
+            _ANSWER_S,
+            lambda: f"{self.name}: the file writer does not answer",
+        )
+        written = put_complete(writer.capture, 1)
+        wait_for_value(
+            writer.capturing,
+            lambda value: int(value) == 1,
+            _ANSWER_S,
+            lambda: (
+                f"{self.name}: the file writer does not begin to capture; it says "
+                f"{writer.write_message.get()!r}"
+            ),
+            self._task,
+        )
+        return written
+
+    def readers_path(self, full_name: str) -> PurePosixPath:
+        """Path of a file as the readers see it, from its path as the IOC wrote it."""
+        return PurePosixPath(self._folders[1]) / check_file_name(full_name, self._folders[0])
+
+    def _register_file(self, full_name: str) -> str:
+        """Announce the file of one trigger; return the id of its datum."""
+        path = self.readers_path(full_name)
+        resource_uid = str(uuid.uuid4())
+        datum_id = f"{resource_uid}/0"
+        resource = {
+            "uid": resource_uid,
+            "spec": "AD_HDF5",
+            "root": str(path.parent),
+            "resource_path": path.name,
+            "resource_kwargs": {"frame_per_point": self.frames_per_trigger},
+            "path_semantics": "posix",
+        }
+        if self.frames_per_trigger == 1:
+            # One frame is an image, not a stack of one; readers that are told "1 per point" make a stack.
+            resource["resource_kwargs"] = {}
+        datum = {"datum_id": datum_id, "resource": resource_uid, "datum_kwargs": {"point_number": 0}}
+        with self._assets_lock:
+            self._assets.extend([("resource", resource), ("datum", datum)])  # type: ignore[list-item]
+        return datum_id
+
+    # -- documents -------------------------------------------------------------------------------------
+
+    def collect_asset_docs(self) -> Iterator[Asset]:
+        """Give the documents of the files taken since the last time."""
+        with self._assets_lock:
+            assets = list(self._assets)
+            self._assets.clear()
+        return itertools.chain(assets)
+
+    def read(self) -> dict[str, Any]:
+        """Frame (the id of its datum), its mean and its number, all with the time of the frame.
+
+        Raises
+        ------
+        DeviceError
+            Before the first trigger of a run.
+        """
+        if not self._frame:
+            raise DeviceError(f"{self.name} has no frame yet; trigger it first")
+        return {key: dict(entry) for key, entry in self._frame.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the data keys of the frame, its mean and its number."""
+        source = f"PV:{self.prefix}"
+        return {
+            self.image_key: {**self.describe_image(), "external": "FILESTORE:"},
+            f"{self.name}_mean": {
+                "source": f"{source}Stats1:MeanValue_RBV",
+                "dtype": "number",
+                "dtype_numpy": "<f8",
+                "shape": [],
+                "units": "counts",
+                "precision": 1,
+            },
+            f"{self.name}_frame_number": {
+                "source": f"{source}HDF1:UniqueId_RBV",
+                "dtype": "integer",
+                "dtype_numpy": "<i8",
+                "shape": [],
+                "units": "",
+            },
+        }
+
+
+def _folder(now: datetime, template: str) -> str:
+    return now.strftime(template).rstrip("/") + "/"
+
+
+def check_file_name(full_name: str, folder: str) -> str:
+    """Return the name of a file in the folder it was to be written to.
+
+    Raises
+    ------
+    DeviceError
+        When it lies elsewhere: somebody changed the path while the camera was in use.
+    """
+    if not full_name.startswith(folder) or len(full_name) <= len(folder):
+        raise DeviceError(
+            f"the camera wrote {full_name!r}, not into {folder}; its path was changed behind this "
+            "session's back"
+        )
+    return full_name[len(folder) :]
+
+
+def check_write(name: str, writer: HDF5Writer) -> None:
+    """Raise what the file writer has to complain of.
+
+    Raises
+    ------
+    DeviceError
+        When it could not write.
+    """
+    if int(writer.write_status.get()) != 0:
+        raise DeviceError(f"{name} could not write its file: {writer.write_message.get()}")

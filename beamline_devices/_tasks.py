@@ -1,0 +1,188 @@
+"""Work of several steps that a device does in the background, and waiting for process variables."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ophyd import Device, DeviceStatus, get_cl
+from ophyd.signal import EpicsSignalBase
+from ophyd.utils import DisconnectedError
+
+from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotConnectedError
+
+__all__ = ["Task", "await_put", "connect_devices", "put_complete", "wait_for_value"]
+
+
+class Task:
+    """One piece of work of a device at a time, on a thread of its own.
+
+    Parameters
+    ----------
+    device : ophyd.Device
+        Whose work it is.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._status: DeviceStatus | None = None
+        self._begin = threading.Lock()
+        self.stopped = threading.Event()
+
+    def start(self, work: Callable[[], None]) -> DeviceStatus:
+        """Begin work; the status is done when it returns, and fails with what it raises.
+
+        Raises
+        ------
+        DeviceError
+            When the device is still at work.
+        """
+        with self._begin:
+            if self._status is not None and not self._status.done:
+                raise DeviceError(f"{self._device.name} is still busy, wait for it or stop it")
+            status = self._status = DeviceStatus(self._device)
+            self.stopped = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            except DeviceError as error:
+                status.set_exception(error)
+            except Exception as error:
+                status.set_exception(_as_device_error(self._device.name, error))
+            else:
+                status.set_finished()
+
+        # A thread of the control layer: its Channel Access context is that of the signals.
+        get_cl().thread_class(target=run, daemon=True, name=f"{self._device.name} at work").start()
+        return status
+
+    def stop(self) -> None:
+        """Ask the work to end; it raises DeviceError where it looks."""
+        self.stopped.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless stopped.
+
+        Raises
+        ------
+        DeviceError
+            When stopped.
+        """
+        if self.stopped.wait(max(seconds, 0.0)):
+            raise DeviceError(f"{self._device.name} was stopped before it was done")
+
+
+def _as_device_error(name: str, error: Exception) -> DeviceError:
+    told = f"{name}: {str(error) or type(error).__name__}"
+    if isinstance(error, (DisconnectedError, ConnectionError)):
+        made: DeviceError = NotConnectedError(told)
+    elif isinstance(error, TimeoutError):
+        made = DeviceTimeoutError(told)
+    else:
+        made = DeviceError(told)
+    made.__cause__ = error
+    return made
+
+
+def wait_for_value(
+    signal: Any,
+    wanted: Callable[[Any], bool],
+    timeout_s: float,
+    sentence: Callable[[], str],
+    task: Task | None = None,
+) -> Any:
+    """Wait until a monitored signal has a value, and return it.
+
+    Parameters
+    ----------
+    signal : ophyd.Signal
+        Signal with a monitor.
+    wanted : callable
+        Whether a value is the one.
+    timeout_s : float
+        How long to wait.
+    sentence : callable
+        What to say when it does not come.
+    task : Task, optional
+        Ends the wait when stopped.
+
+    Raises
+    ------
+    DeviceTimeoutError
+        When it does not come.
+    DeviceError
+        When the task is stopped.
+    """
+    changed = threading.Event()
+    seen: list[Any] = []
+
+    def take(*, value: Any, **_: Any) -> None:
+        if wanted(value):
+            seen.append(value)
+            changed.set()
+
+    signal.subscribe(take, event_type=signal.SUB_VALUE, run=True)
+    try:
+        _await(changed, timeout_s, sentence, task)
+    finally:
+        signal.clear_sub(take)
+    return seen[-1]
+
+
+def put_complete(signal: Any, value: Any) -> threading.Event:
+    """Write with completion: the event is set when the record says that what the write began has ended."""
+    done = threading.Event()
+    signal.put(value, use_complete=True, callback=lambda **_: done.set())
+    return done
+
+
+def await_put(
+    done: threading.Event, timeout_s: float, sentence: Callable[[], str], task: Task | None = None
+) -> None:
+    """Wait for a write of `put_complete` to end.
+
+    Raises
+    ------
+    DeviceTimeoutError
+        When it does not end in time.
+    DeviceError
+        When the task is stopped.
+    """
+    _await(done, timeout_s, sentence, task)
+
+
+def _await(event: threading.Event, timeout_s: float, sentence: Callable[[], str], task: Task | None) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not event.wait(min(max(deadline - time.monotonic(), 0.0), 0.1)):
+        if task is not None:
+            task.pause(0.0)
+        if time.monotonic() >= deadline:
+            raise DeviceTimeoutError(sentence())
+
+
+def connect_devices(*devices: Device, timeout_s: float = 5.0) -> None:
+    """Wait until every process variable of the devices answers.
+
+    Raises
+    ------
+    NotConnectedError
+        Naming the process variables that do not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    missing: list[str] = []
+    for device in devices:
+        try:
+            device.wait_for_connection(all_signals=True, timeout=max(deadline - time.monotonic(), 0.01))
+        except TimeoutError:
+            missing.extend(
+                walk.item.pvname
+                for walk in device.walk_signals(include_lazy=True)
+                if isinstance(walk.item, EpicsSignalBase) and not walk.item.connected
+            )
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise NotConnectedError(
+            f"{len(missing)} process variables do not answer within {timeout_s:g} s: {shown}; "
+            "check the prefix and that the IOC runs"
+        )
