@@ -231,14 +231,14 @@ def test_cluster_kernel_and_its_numpy_twin(n_pixels: int) -> None:
 
 def three_phases(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
-    energy = np.linspace(-20, 40, 40)
+    energy = np.linspace(-10, 15, 16)
     shapes = np.stack([0.5 + np.arctan((energy - e) / 2) / np.pi for e in (0.0, 2.0, 5.0)])
-    truth = np.ones((60, 60), int)
-    truth[:, 30:] = 2
-    truth[40:, :40] = 3
+    truth = np.ones((30, 30), int)
+    truth[:, 15:] = 2
+    truth[20:, :20] = 3
     jump = rng.uniform(0.3, 1.0, truth.shape)
     offset = rng.uniform(0, 0.5, truth.shape)
-    stack = offset + jump * shapes[truth - 1].transpose(2, 0, 1) + noise * rng.standard_normal((40, 60, 60))
+    stack = offset + jump * shapes[truth - 1].transpose(2, 0, 1) + noise * rng.standard_normal((16, 30, 30))
     return truth, jump, stack.astype(np.float32)
 
 
@@ -252,7 +252,7 @@ def test_like_spectra_are_found_whatever_their_thickness(know_jump: bool) -> Non
     assert clusters.labels[0, 0] == 0
     assert (clusters.labels[-1] == 0).all()
     assert (np.diff(clusters.n_pixels) <= 0).all()
-    assert clusters.n_pixels.sum() == np.count_nonzero(clusters.labels) == 59 * 60 - 1
+    assert clusters.n_pixels.sum() == np.count_nonzero(clusters.labels) == 29 * 30 - 1
     assert (clusters.rms > 0).all()
     used = clusters.labels > 0
     for label in (1, 2, 3):
