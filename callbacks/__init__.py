@@ -11,6 +11,7 @@ from callbacks._errors import (
     SpoolError,
 )
 from callbacks._flat_field import FlatFieldBook, ReadyFrame
+from callbacks._following import FollowedMap, follow_soc
 from callbacks._frames import FrameRecord, RunFrames
 from callbacks._live_plot import LiveSOCPlot
 from callbacks._live_soc import LiveSOC
@@ -18,6 +19,7 @@ from callbacks._live_spectrum import LiveSpectrum
 from callbacks._publisher import SOCPublisher
 from callbacks._raw_writer import RawRunWriter
 from callbacks._reading import open_soc
+from callbacks._stored_run import documents_of
 from callbacks._update import FrameSummary, SOCUpdate
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "DeliveryError",
     "DocumentError",
     "FlatFieldBook",
+    "FollowedMap",
     "FrameError",
     "FrameRecord",
     "FrameSummary",
@@ -40,6 +43,8 @@ __all__ = [
     "SOCUpdate",
     "ScanContract",
     "SpoolError",
+    "documents_of",
+    "follow_soc",
     "is_energy_scan",
     "open_soc",
     "read_contract",

@@ -46,7 +46,7 @@ class AssetBook:
         self._datums: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._stream_indices: dict[Reference, deque[tuple[str, int]]] = defaultdict(deque)
         self._early: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        self._seen: set[str] = set()
+        self._seen: set[tuple[Reference, int]] = set()
 
     @staticmethod
     def reference(data_key: str, event: Mapping[str, Any]) -> Reference:
@@ -59,7 +59,9 @@ class AssetBook:
     def add(self, name: str, doc: Mapping[str, Any]) -> list[Reference]:
         """Take a document and return the references that it may have resolved."""
         if name == "datum_page":
-            return [found for datum in unpack_datum_page(cast(Any, doc)) for found in self.add("datum", datum)]
+            return [
+                found for datum in unpack_datum_page(cast(Any, doc)) for found in self.add("datum", datum)
+            ]
         if name == "datum":
             self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"])
             return [("datum", doc["datum_id"])]
@@ -105,9 +107,6 @@ class AssetBook:
         if source is None:
             self._early[doc["stream_resource"]].append(doc)
             return []
-        if doc["uid"] in self._seen:
-            return []
-        self._seen.add(doc["uid"])
         numbers = range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
         indices = range(doc["indices"]["start"], doc["indices"]["stop"])
         if len(numbers) != len(indices):
@@ -115,6 +114,10 @@ class AssetBook:
         found: list[Reference] = []
         for number, index in zip(numbers, indices, strict=True):
             reference = ("stream", str(doc["descriptor"]), str(source.data_key), str(number))
+            # Not by the uid of the document: a run read back from its store has others.
+            if (reference, index) in self._seen:
+                continue
+            self._seen.add((reference, index))
             self._stream_indices[reference].append((doc["stream_resource"], index))
             found.append(reference)
         return found

@@ -20,6 +20,12 @@ FILE_TIMEOUT_S = 20.0
 
 Image = npt.NDArray[Any]
 Event = Mapping[str, Any]
+EventIdentity = tuple[str, int, float]
+
+
+def event_identity(event: Event) -> EventIdentity:
+    """Return what makes an event the same one live and read back from Tiled, which does not keep its uid."""
+    return str(event["descriptor"]), int(event["seq_num"]), float(event["time"])
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class RunFrames:
     def __init__(self, contract: ScanContract, *, file_timeout_s: float = FILE_TIMEOUT_S) -> None:
         self._contract = contract
         self._keys: dict[str, _Keys] = {}
-        self._seen: set[str] = set()
+        self._seen: set[EventIdentity] = set()
         self._assets = AssetBook()
         self._files = FrameFiles(file_timeout_s)
         self._waiting: dict[Reference, deque[Event]] = defaultdict(deque)
@@ -146,14 +152,14 @@ class RunFrames:
         frames, errors = [], []
         for event in events:
             keys = self._keys.get(event["descriptor"])
-            if keys is None or (event["uid"] in self._seen and not waited):
+            if keys is None or (event_identity(event) in self._seen and not waited):
                 continue
             try:
                 image = self._image(keys, event)
             except CallbackError as error:
                 errors.append(error)
                 continue
-            self._seen.add(event["uid"])
+            self._seen.add(event_identity(event))
             if image is not None:
                 frames.append(_record(keys, event, image))
         if errors and not frames:
@@ -166,7 +172,7 @@ class RunFrames:
         value = event["data"].get(keys.image)
         if value is not None and not isinstance(value, str):
             return _as_image(value, keys, event)
-        self._seen.add(event["uid"])
+        self._seen.add(event_identity(event))
         reference = self._assets.reference(keys.image, event)
         place = self._assets.take(reference, keys.per_event)
         if place is None:
