@@ -25,27 +25,31 @@ _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _survey(stack, lo, hi, highest, at_highest, missing):  # type: ignore[no-untyped-def]
-    """Find each pixel's highest value, how often it occurs, and how many values are missing."""
+def _survey(stack, lo, hi, spectra, highest, at_highest, missing):  # type: ignore[no-untyped-def]
+    """Copy a block; find each pixel's highest value, how often it occurs, and how many values are missing."""
+    one, zero = np.float32(1.0), np.float32(0.0)
     for f in range(stack.shape[0]):
-        row = stack[f, lo:hi]
+        frame = stack[f, lo:hi]
+        row = spectra[f, : hi - lo]
         for i in range(row.size):
-            y = row[i]
+            y = frame[i]
+            finite = (y - y) == zero
             top = highest[i]
-            gap = 0 if (y - y) == 0.0 else 1
-            missing[i] += gap
-            above = y > top and gap == 0
-            at_highest[i] = 1 if above else at_highest[i] + (1 if y == top else 0)
-            highest[i] = y if above else top
+            above = y > top and finite
+            count = zero if above else at_highest[i]
+            top = y if above else top
+            at_highest[i] = count + (one if y == top else zero)
+            missing[i] += zero if finite else one
+            highest[i] = top
+            row[i] = y
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-untyped-def]
+def _normalise(spectra, size, plan, pre0, pre1, top, chi2):  # type: ignore[no-untyped-def]
     """Coefficients of the pre-edge line, level of the post-edge line, squared residual of both windows."""
     pre, post, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
-    size = hi - lo
     for j in range(pre.size):
-        row = stack[pre[j], lo:hi]
+        row = spectra[pre[j], :size]
         a, b, w = pre_rule[0, j], pre_rule[1, j], pre_weight[j]
         for i in range(size):
             v = np.float64(row[i])
@@ -55,7 +59,7 @@ def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-u
     for i in range(size):
         chi2[i] -= pre0[i] * pre0[i] + pre1[i] * pre1[i]
     for j in range(post.size):
-        row = stack[post[j], lo:hi]
+        row = spectra[post[j], :size]
         w = post_weight[j]
         for i in range(size):
             v = np.float64(row[i])
@@ -64,7 +68,7 @@ def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-u
     for k in range(post_rule.shape[0]):
         coefficient[:] = 0.0
         for j in range(post.size):
-            row = stack[post[j], lo:hi]
+            row = spectra[post[j], :size]
             c = post_rule[k, j]
             for i in range(size):
                 coefficient[i] += c * row[i]
@@ -75,14 +79,13 @@ def _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2):  # type: ignore[no-u
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out):  # type: ignore[no-untyped-def]
-    """Energy of the half-jump crossing and its sigma per unit noise, into rows 2 and 3.
+def _find_half_jump(spectra, size, lo, inside, search, line, base, slope, out):  # type: ignore[no-untyped-def]
+    """Energy of the half-jump crossing and its sigma per unit noise, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
     one half: where the running sum of the differences is smallest.
     """
     energies, weights, widths = search[0], search[1], search[2]
-    size = hi - lo
     n = inside.size
     running = np.zeros(size)
     lowest = np.zeros(size)
@@ -90,10 +93,10 @@ def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out)
     below = np.zeros(size)
     above = np.zeros(size)
     for j in range(n):
-        row = stack[inside[j], lo:hi]
+        row = spectra[inside[j], :size]
         e, width = energies[j] - line[0], widths[j]
         for i in range(size):
-            d = row[i] - (base[i] + e * slope[i] + half[i])
+            d = row[i] - (base[i] + e * slope[i] + 0.5 * out[2, lo + i])
             above[i] = d if at[i] == j - 1 else above[i]
             running[i] += d * width
             new = running[i] < lowest[i]
@@ -104,8 +107,8 @@ def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out)
         j = at[i]
         rise = above[i] - below[i]
         if j < 0 or j == n - 1 or not rise > 0.0:
-            out[2, lo + i] = np.nan
-            out[3, lo + i] = np.nan
+            out[0, lo + i] = np.nan
+            out[1, lo + i] = np.nan
             continue
         t = -below[i] / rise
         step = energies[j + 1] - energies[j]
@@ -113,22 +116,21 @@ def _find_half_jump(stack, lo, hi, inside, search, line, base, slope, half, out)
         lever = line[1] * (e - line[0]) - 0.5 * line[1] * (line[3] - line[0])
         variance = (1.0 - t) ** 2 / weights[j] + t**2 / weights[j + 1]
         variance += 0.25 * line[2] ** 2 + lever**2 + 0.25 * line[4]
-        out[2, lo + i] = e
-        out[3, lo + i] = np.sqrt(variance) * step / rise
+        out[0, lo + i] = e
+        out[1, lo + i] = np.sqrt(variance) * step / rise
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_inflection(stack, lo, hi, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
-    """Energy of the steepest rise and its sigma per unit noise, into rows 2 and 3."""
+def _find_inflection(spectra, size, lo, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
+    """Energy of the steepest rise and its sigma per unit noise, into rows 0 and 1."""
     energies = search[0]
     start, count, slope_rule = local
-    size = hi - lo
     n = inside.size
     slopes = np.zeros((n, size))
     for j in range(n):
         target = slopes[j]
         for m in range(count[j]):
-            row = stack[inside[start[j] + m], lo:hi]
+            row = spectra[inside[start[j] + m], :size]
             c = slope_rule[j, m]
             for i in range(size):
                 target[i] += c * row[i]
@@ -138,8 +140,8 @@ def _find_inflection(stack, lo, hi, inside, search, local, covariance, out):  # 
         for k in range(1, n - 1):
             if slopes[k, i] > slopes[j, i]:
                 j = k
-        out[2, lo + i] = np.nan
-        out[3, lo + i] = np.nan
+        out[0, lo + i] = np.nan
+        out[1, lo + i] = np.nan
         d0, d1, d2 = slopes[j - 1, i], slopes[j, i], slopes[j + 1, i]
         if not (d1 >= d0 and d1 >= d2 and d1 > 0.0):
             continue
@@ -158,38 +160,37 @@ def _find_inflection(stack, lo, hi, inside, search, local, covariance, out):  # 
         for a in range(3):
             for b in range(3):
                 variance += f[a] * f[b] * covariance[j - 1 + a, j - 1 + b]
-        out[2, lo + i] = energies[j] + x
-        out[3, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
+        out[0, lo + i] = energies[j] + x
+        out[1, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_white_line(  # type: ignore[no-untyped-def]
-    stack, lo, hi, inside, search, local, bend_rule, variances, line, slope, out
+    spectra, size, lo, inside, search, local, bend_rule, variances, line, slope, out
 ):
-    """Vertex of the parabola around the highest frame and its sigma per unit noise, into rows 2 and 3."""
+    """Vertex of the parabola around the highest frame and its sigma per unit noise, into rows 0 and 1."""
     energies = search[0]
     start, count, slope_rule = local
-    size = hi - lo
     n = inside.size
     highest = np.full(size, -np.inf)
     at = np.zeros(size, np.int32)
     for j in range(1, n - 1):
-        row = stack[inside[j], lo:hi]
+        row = spectra[inside[j], :size]
         e = energies[j] - line[0]
         for i in range(size):
             y = row[i] - e * slope[i]
             at[i] = j if y > highest[i] else at[i]
             highest[i] = max(y, highest[i])
     for i in range(size):
-        out[2, lo + i] = np.nan
-        out[3, lo + i] = np.nan
+        out[0, lo + i] = np.nan
+        out[1, lo + i] = np.nan
         j = at[i]
         # Centre on the frame nearest to the vertex, so that one noisy frame does not choose the support.
-        for attempt in range(3):
+        for _ in range(3):
             p = -slope[i]
             c = 0.0
             for m in range(count[j]):
-                y = np.float64(stack[inside[start[j] + m], lo + i])
+                y = np.float64(spectra[inside[start[j] + m], i])
                 p += slope_rule[j, m] * y
                 c += bend_rule[j, m] * y
             if not c < 0.0:
@@ -206,45 +207,59 @@ def _find_white_line(  # type: ignore[no-untyped-def]
             variance = (
                 variances[0, j] + line[1] ** 2 + 4.0 * x * variances[1, j] + 4.0 * x * x * variances[2, j]
             )
-            out[2, lo + i] = energies[j] + x
-            out[3, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
+            out[0, lo + i] = energies[j] + x
+            out[1, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
             if k == j:
                 break
             j = k
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _judge(  # type: ignore[no-untyped-def]
-    lo, hi, n_frames, highest, at_highest, missing, step, chi2, limits, pooled, out, status
-):
-    """Turn sigma per unit noise into sigma, fill jump, R-factor, noise and the highest value, set the status."""
-    dof, detect, step_variance, weight_above, first, last = limits
-    for i in range(hi - lo):
-        pixel = lo + i
-        energy, factor = out[2, pixel], out[3, pixel]
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def judge_windows(raw, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+    """Give every pixel its status, and values to those that deserve them.
+
+    Parameters
+    ----------
+    raw : float32 (7, n_pixels)
+        As filled by :func:`fit_half_jump` and its fellows.
+    limits : float64 (7,)
+        Degrees of freedom, detection threshold, variance of the step for unit noise, weight above the edge, ends of
+        the search window, number of frames.
+    pooled : float64 (n_pixels,) or (1,)
+        Noise variance at weight 1; with one element each pixel's own.
+    out : float32 (8, n_pixels)
+        soc and its sigma (left NaN), edge energy, its sigma, jump, R-factor, noise, highest optical depth.
+    status : uint8 (n_pixels,)
+        Status codes; ``INCOMPLETE`` where frames are missing.
+    """
+    dof, detect, step_variance, weight_above = limits[0], limits[1], limits[2], limits[3]
+    first, last, n_frames = limits[4], limits[5], limits[6]
+    for pixel in nb.prange(raw.shape[1]):
+        energy, factor, step, chi2 = raw[0, pixel], raw[1, pixel], raw[2, pixel], raw[3, pixel]
+        highest, at_highest, missing = raw[4, pixel], raw[5, pixel], raw[6, pixel]
         for m in range(7):
             out[m, pixel] = np.nan
-        out[7, pixel] = highest[i] if missing[i] < n_frames else np.nan
-        if missing[i] > 0:
+        out[7, pixel] = highest if missing < n_frames else np.nan
+        if missing > 0:
             status[pixel] = INCOMPLETE
             continue
-        if at_highest[i] >= n_frames:
+        if at_highest >= n_frames:
             status[pixel] = _FLAT
             continue
-        residual = max(chi2[i], 1e-14 * weight_above * highest[i] * highest[i])
+        residual = max(chi2, 1e-14 * weight_above * highest * highest)
         noise2 = pooled[pixel] if pooled.size > 1 else residual / dof
         out[6, pixel] = np.sqrt(residual / dof)
-        if not step[i] * step[i] > detect * step_variance * noise2:
+        if not step * step > detect * step_variance * noise2:
             status[pixel] = _NO_EDGE
             continue
-        if step[i] < 0.0:
+        if step < 0.0:
             status[pixel] = _INVERTED
             continue
-        goodness = residual / (weight_above * step[i] * step[i] + residual)
-        if at_highest[i] >= 4 and at_highest[i] >= 0.1 * n_frames and goodness > 1e-6:
+        goodness = residual / (weight_above * step * step + residual)
+        if at_highest >= 4 and at_highest >= 0.1 * n_frames and goodness > 1e-6:
             status[pixel] = _SATURATED
             continue
-        out[4, pixel] = step[i]
+        out[4, pixel] = step
         out[5, pixel] = goodness
         sigma = factor * np.sqrt(noise2)
         if not (energy >= first and energy <= last):
@@ -258,93 +273,105 @@ def _judge(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fit_block(  # type: ignore[no-untyped-def]
-    stack, lo, hi, method, plan, inside, search, line, local, bend_rule, variances, covariance, limits, pooled,
-    out, status,
-):  # fmt: skip
+def _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out):  # type: ignore[no-untyped-def]
+    """Copy a block and normalise it: rows 2 to 6 of ``out``; the pre-edge line at its centre and its slope.
+
+    Several passes follow over these spectra. They are put next to each other, with padding, because rows of an image
+    with a power of two of pixels would push each other out of the cache.
+    """
     size = hi - lo
-    n_frames = stack.shape[0]
     highest = np.full(size, np.float32(-np.inf))
-    at_highest = np.zeros(size, np.int32)
-    missing = np.zeros(size, np.int32)
-    _survey(stack, lo, hi, highest, at_highest, missing)
-    pre0 = np.zeros(size)
-    pre1 = np.zeros(size)
+    at_highest = np.zeros(size, np.float32)
+    missing = np.zeros(size, np.float32)
+    _survey(stack, lo, hi, spectra, highest, at_highest, missing)
     top = np.zeros(size)
     chi2 = np.zeros(size)
-    _normalise(stack, lo, hi, plan, pre0, pre1, top, chi2)
-    # Line: value at its centre, slope per eV; the step is taken at the reference energy line[3].
+    _normalise(spectra, size, plan, pre0, pre1, top, chi2)
     for i in range(size):
         pre0[i] *= line[2]
         pre1[i] *= line[1]
-        top[i] -= pre0[i] + (line[3] - line[0]) * pre1[i]
-    if method == 0:
-        half = 0.5 * top
-        _find_half_jump(stack, lo, hi, inside, search, line, pre0, pre1, half, out)
-    elif method == 1:
-        _find_inflection(stack, lo, hi, inside, search, local, covariance, out)
-    else:
-        _find_white_line(stack, lo, hi, inside, search, local, bend_rule, variances, line, pre1, out)
-    _judge(lo, hi, n_frames, highest, at_highest, missing, top, chi2, limits, pooled, out, status)
+        out[2, lo + i] = top[i] - pre0[i] - (line[3] - line[0]) * pre1[i]
+        out[3, lo + i] = max(chi2[i], 0.0)
+        out[4, lo + i] = highest[i]
+        out[5, lo + i] = at_highest[i]
+        out[6, lo + i] = missing[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_windows(  # type: ignore[no-untyped-def]
-    stack,
-    method,
-    plan,
-    inside,
-    search,
-    line,
-    local,
-    bend_rule,
-    variances,
-    covariance,
-    limits,
-    pooled,
-    out,
-    status,
-):
-    """Estimate the edge energy of every pixel.
+def fit_half_jump(stack, plan, line, inside, search, out):  # type: ignore[no-untyped-def]
+    """Find the half-jump crossing of every pixel.
 
     Parameters
     ----------
     stack : float32 (n_frames, n_pixels)
         Optical depth, frames of different energies in any order.
-    method : int
-        0 half-jump, 1 inflection, 2 white line.
     plan : tuple
         Frames of the two windows, their rules and weights, post-edge levels (see ``WindowPlan``).
+    line : float64 (5,)
+        Centre of the pre-edge line, its slope per eV and its level per unit coefficient, reference energy, variance of
+        the post-edge level.
     inside : int64 (n_inside,)
         Frames of the search window by energy.
     search : float64 (3, n_inside)
         Their energies, weights and widths.
-    line : float64 (5,)
-        Centre of the pre-edge line, its slope per eV and its level per unit coefficient, reference energy, variance of
-        the post-edge level.
-    local : tuple
-        Start and length of the supports, slope rules (see ``LocalRules``).
-    bend_rule : float64 (n_inside, most)
-        Half-curvature rules.
-    variances : float64 (3, n_inside)
-        Of slope, slope and bend, bend.
-    covariance : float64 (n_inside, n_inside)
-        Of the slopes.
-    limits : tuple of float
-        Degrees of freedom, detection threshold, variance of the step for unit noise, weight above the edge, ends of
-        the search window.
-    pooled : float64 (n_pixels,) or (1,)
-        Noise variance at weight 1; with one element each pixel's own.
-    out : float32 (8, n_pixels)
-        soc and its sigma (left NaN), edge energy, its sigma, jump, R-factor, noise, highest optical depth.
-    status : uint8 (n_pixels,)
-        Status codes; ``INCOMPLETE`` where frames are missing.
+    out : float32 (7, n_pixels)
+        Edge energy, its sigma for unit noise, step, squared residual of the windows, highest value, how often it
+        occurs, missing values.
     """
     n_pixels = stack.shape[1]
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        _fit_block(
-            stack, lo, hi, method, plan, inside, search, line, local, bend_rule, variances, covariance, limits,
-            pooled, out, status,
-        )  # fmt: skip
+        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
+        pre0 = np.zeros(hi - lo)
+        pre1 = np.zeros(hi - lo)
+        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
+        _find_half_jump(spectra, hi - lo, lo, inside, search, line, pre0, pre1, out)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def fit_inflection(stack, plan, line, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
+    """Find the steepest rise of every pixel.
+
+    Parameters
+    ----------
+    stack, plan, line, inside, search, out
+        As in :func:`fit_half_jump`.
+    local : tuple
+        Start and length of the supports, slope rules (see ``LocalRules``).
+    covariance : float64 (n_inside, n_inside)
+        Of the slopes.
+    """
+    n_pixels = stack.shape[1]
+    for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
+        lo = block * _BLOCK
+        hi = min(lo + _BLOCK, n_pixels)
+        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
+        pre0 = np.zeros(hi - lo)
+        pre1 = np.zeros(hi - lo)
+        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
+        _find_inflection(spectra, hi - lo, lo, inside, search, local, covariance, out)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def fit_white_line(stack, plan, line, inside, search, local, bend_rule, variances, out):  # type: ignore[no-untyped-def]
+    """Find the top of the white line of every pixel.
+
+    Parameters
+    ----------
+    stack, plan, line, inside, search, local, out
+        As in :func:`fit_inflection`.
+    bend_rule : float64 (n_inside, most)
+        Half-curvature rules.
+    variances : float64 (3, n_inside)
+        Of slope, slope and bend, bend.
+    """
+    n_pixels = stack.shape[1]
+    for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
+        lo = block * _BLOCK
+        hi = min(lo + _BLOCK, n_pixels)
+        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
+        pre0 = np.zeros(hi - lo)
+        pre1 = np.zeros(hi - lo)
+        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
+        _find_white_line(spectra, hi - lo, lo, inside, search, local, bend_rule, variances, line, pre1, out)

@@ -13,8 +13,8 @@ from ._edges import Edge
 from ._launch import launch
 from ._maps import FitStatus
 from ._noise import detection_threshold, pool_variance
-from ._window_kernels import INCOMPLETE, fit_windows
-from ._windows import WindowPlan, plan_local, plan_windows
+from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line, judge_windows
+from ._windows import plan_local, plan_windows
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -22,13 +22,12 @@ Frame = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class WindowEstimator:
-    """Name, number in the kernel, meaning and support of an estimator.
+    """Name, meaning and support of an estimator.
 
     ``reach_widths`` is the half-width of the local parabola in core-hole widths, below which no feature is narrower.
     """
 
     name: str
-    number: int
     definition: str
     reach_widths: float
 
@@ -37,21 +36,18 @@ WINDOW_METHODS: Mapping[str, WindowEstimator] = MappingProxyType(
     {
         "half_jump": WindowEstimator(
             "half_jump",
-            0,
             "half_jump: absorption, normalised by pre-edge and post-edge line, crosses 0.5 on the main rise "
             "(linear interpolation).",
             1.5,
         ),
         "inflection": WindowEstimator(
             "inflection",
-            1,
             "inflection: maximum of the derivative of the absorption on the main rise (local parabolas, vertex of the "
             "three highest slopes).",
             1.5,
         ),
         "white_line": WindowEstimator(
             "white_line",
-            2,
             "white_line: vertex of the parabola through the top of the white line, pre-edge line subtracted.",
             2.1,
         ),
@@ -100,49 +96,37 @@ class WindowMethod:
                 values[7] = np.where(complete, stack.max(axis=0), np.nan)
             status[:] = np.where(complete, FitStatus.TOO_FEW_FRAMES, INCOMPLETE)
             return values, status
-        self._run(plan, stack, plan.dof, np.zeros(1), values, status)
-        if shape is not None:
-            pooled, dof = pool_variance(values[6], plan.dof, shape)
-            if pooled is not None:
-                self._run(plan, stack, dof, pooled, values, status)
-        return values, status
-
-    def _run(
-        self,
-        plan: WindowPlan,
-        stack: Frame,
-        noise_dof: float,
-        pooled: Array,
-        values: Frame,
-        status: NDArray[np.uint8],
-    ) -> None:
-        local = plan_local(plan, self._estimator.reach_widths * self._edge.core_width_ev)
+        raw = np.empty((7, n_pixels), np.float32)
         lever = plan.reference_ev - plan.pre_centre_ev
         post_variance = float((plan.post_level**2).sum())
-        step_variance = plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance
-        launch(
-            fit_windows,
-            stack,
-            self._estimator.number,
-            (
-                plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
-            ),
-            plan.inside,
-            np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)]),
-            np.array([plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance]),
-            (local.start, local.count, local.slope),
-            local.bend,
-            np.stack([local.slope_variance, local.mixed_variance, local.bend_variance]),
-            local.slope_covariance,
-            (
-                float(plan.dof),
-                detection_threshold(noise_dof),
-                step_variance,
-                float(plan.post_weight.sum()),
-                float(self.search_ev[0]),
-                float(self.search_ev[1]),
-            ),
-            pooled,
-            values,
-            status,
+        line = np.array([plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance])
+        windows = (
+            plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
         )  # fmt: skip
+        search = np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)])
+        local = plan_local(plan, self._estimator.reach_widths * self._edge.core_width_ev)
+        supports = (local.start, local.count, local.slope)
+        if self.name == "half_jump":
+            launch(fit_half_jump, stack, windows, line, plan.inside, search, raw)
+        elif self.name == "inflection":
+            covariance = local.slope_covariance
+            launch(fit_inflection, stack, windows, line, plan.inside, search, supports, covariance, raw)
+        else:
+            variances = np.stack([local.slope_variance, local.mixed_variance, local.bend_variance])
+            launch(fit_white_line, stack, windows, line, plan.inside, search, supports, local.bend, variances, raw)
+        pooled, dof = None, float(plan.dof)
+        if shape is not None and (raw[6] == 0).any():
+            noise = np.sqrt(np.where(raw[6] == 0, raw[3], np.float32(np.nan)) / np.float32(plan.dof))
+            pooled, dof = pool_variance(noise, plan.dof, shape)
+        limits = np.array(
+            [
+                plan.dof,
+                detection_threshold(dof),
+                plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance,
+                plan.post_weight.sum(),
+                *self.search_ev,
+                energy_ev.size,
+            ]
+        )
+        launch(judge_windows, raw, limits, np.zeros(1) if pooled is None else pooled, values, status)
+        return values, status
