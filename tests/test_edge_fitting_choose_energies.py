@@ -367,7 +367,22 @@ def test_mistakes_in_grids_are_named(series: ReferenceSeries) -> None:
         optical_depth_sigma(0.0)
 
 
-@pytest.mark.parametrize(("n_frames", "excess"), [(8, 1.3), (5, 1.9)])
+@pytest.mark.parametrize(("low", "high", "step"), [(844.0, 862.0, 0.25), (6520.0, 6630.0, 1.0)])
+def test_short_scans_have_a_choice_too(low: float, high: float, step: float) -> None:
+    energy = np.arange(low, high + step / 2, step)
+    edge, width = low + 0.45 * (high - low), 0.06 * (high - low)
+
+    def line(soc: float) -> np.ndarray:
+        rise = 0.5 + np.arctan((energy - edge - 0.4 * width * soc) / width) / np.pi
+        return rise + 2 * np.exp(-0.5 * ((energy - edge - width * (1 + 0.5 * soc)) / width) ** 2)
+
+    series = ReferenceSeries(energy, [line(s) for s in (0.0, 0.5, 1.0)], (0.0, 0.5, 1.0))
+    chosen = choose_energies(series, 16, 1.0, 0.03, calibration_error_ev=0.1)
+    assert chosen.energies_ev[1] < edge < chosen.energies_ev[-2]
+    assert chosen.efficiency > 1.5
+
+
+@pytest.mark.parametrize(("n_frames", "excess"), [(16, 1.15), (8, 1.3), (5, 1.9)])
 def test_few_frames_of_real_spectra(shared_data: Path, n_frames: int, excess: float) -> None:
     with h5py.File(shared_data / "stacks" / "semireal_ni_k_particle.h5") as file:
         energy = file["energy_ev"][:]
