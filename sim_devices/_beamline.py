@@ -1,9 +1,12 @@
 """The whole simulated beamline in one object."""
 
 from beamline_devices import DeviceError
+from sim_devices._camera import SimCamera
 from sim_devices._compounds import EDGE_ELEMENT
-from sim_devices._devices import SimCamera, SimEnergy, SimNamedPosition, SimPointDetector
+from sim_devices._counters import SimElectrometer, SimFluorescence, SimPointDetector
+from sim_devices._energy import SimEnergy
 from sim_devices._faults import Fault, Faults
+from sim_devices._positions import SimFilters, SimNamedPosition, SimSampleStage
 from sim_devices._settings import TwinSettings
 from sim_devices._twin import Truth, Twin
 
@@ -32,8 +35,10 @@ class SimBeamline:
 
     Attributes
     ----------
-    energy, camera, shutter, stage, i0, ring
-        The devices, named "energy", "camera", "shutter", "sample", "i0" and "ring_current".
+    energy, camera, shutter, stage, i0
+        The devices a scan needs, named "energy", "camera", "shutter", "sample" and "i0".
+    ring, filters, electrometer, fluorescence
+        What else there is, named "ring_current", "filters", "electrometer" and "fluorescence".
     twin : Twin
         The physics behind them.
 
@@ -68,17 +73,15 @@ class SimBeamline:
             duration_s=0.05,
             time_scale=time_scale,
         )
-        self.stage = SimNamedPosition(
-            name="sample",
-            positions=("in", "out"),
-            twin=self.twin,
-            apply=self._set_stage,
-            duration_s=2.0,
-            time_scale=time_scale,
-        )
+        self.stage = SimSampleStage(name="sample", twin=self.twin, time_scale=time_scale)
+        self.filters = SimFilters(name="filters", twin=self.twin, time_scale=time_scale)
         self.i0 = SimPointDetector(name="i0", units="nA", twin=self.twin, measure=self.twin.read_i0)
         self.ring = SimPointDetector(
             name="ring_current", units="mA", twin=self.twin, measure=lambda: self.twin.ring_current_ma
+        )
+        self.electrometer = SimElectrometer(name="electrometer", twin=self.twin, time_scale=time_scale)
+        self.fluorescence = SimFluorescence(
+            name="fluorescence", twin=self.twin, seed=seed, time_scale=time_scale
         )
 
     def _set_shutter(self, position: str) -> str:
@@ -88,10 +91,6 @@ class SimBeamline:
             if self.faults.strikes(Fault.SHUTTER_SILENT):
                 return "open"
         self.twin.shutter_open = position == "open"
-        return position
-
-    def _set_stage(self, position: str) -> str:
-        self.twin.sample_in = position == "in"
         return position
 
     @property

@@ -3,8 +3,11 @@
 from typing import Any
 
 from ophyd import Kind, Signal
+from ophyd.status import Status
 
-__all__ = ["SimSignal"]
+from beamline_devices import OutOfLimitsError
+
+__all__ = ["ExposureSignal", "SimSignal"]
 
 
 class SimSignal(Signal):
@@ -67,3 +70,30 @@ class SimSignal(Signal):
     def put(self, value: Any, **kwargs: Any) -> None:
         """Take a new value at once; written by the simulation, so nothing is checked."""
         super().put(value, force=True, **kwargs)
+
+
+class ExposureSignal(SimSignal):
+    """Exposure of the next reading, 0.1 ms to 10 minutes."""
+
+    limits_s = (1e-4, 600.0)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(limits=self.limits_s, **kwargs)
+
+    def check_value(self, value: float, **_: Any) -> None:
+        """Refuse an exposure outside the limits."""
+        low, high = self.limits_s
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            raise OutOfLimitsError(f"{self.name} takes seconds, not {value!r}") from None
+        if not low <= seconds <= high:
+            raise OutOfLimitsError(f"{self.name} cannot be {seconds:g} s, it takes {low:g} to {high:g} s")
+
+    def set(self, value: float, **_: Any) -> Status:
+        """Take a new exposure in seconds."""
+        self.check_value(value)
+        self.put(float(value))
+        status = Status(self)
+        status.set_finished()
+        return status

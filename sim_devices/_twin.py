@@ -23,6 +23,7 @@ from sim_devices._settings import CameraSettings, TwinSettings
 __all__ = ["Exposure", "Truth", "Twin"]
 
 _PELLET_UM = 15.0
+_CM_PER_UM = 1e-4
 _FILM_EV = 8000.0
 _I0_NA = 50.0
 _GLITCH_RANGE_EV = (6300.0, 9000.0)
@@ -110,6 +111,8 @@ class Twin:
         What the user's calibration adds to the monochromator's readback.
     stage_um : tuple of float
         Displacement (rows, columns) of the sample by its stage.
+    filter_um : float
+        Aluminium in the beam upstream of everything.
     clock_s : float
         Simulated time.
     faults : Faults
@@ -133,6 +136,7 @@ class Twin:
         self.shutter_open = False
         self.sample_in = True
         self.stage_um = (0.0, 0.0)
+        self.filter_um = 0.0
         self.clock_s = 0.0
         self._seed = seed
         self._lock = threading.Lock()
@@ -273,7 +277,10 @@ class Twin:
         """Beam relative to nominal, without regard to trips."""
         source = self.settings.source
         wander = 1.0 + source.drift * math.sin(2 * math.pi * self.clock_s / source.drift_period_s)
-        return self._decay() * wander * (1.0 - self._glitch(true_ev))
+        relative = self._decay() * wander * (1.0 - self._glitch(true_ev))
+        if self.filter_um > 0:
+            relative *= math.exp(-self.filter_um * _CM_PER_UM * float(xraydb.material_mu("Al", true_ev)))
+        return relative
 
     def _glitch(self, true_ev: float) -> float:
         """Share of the beam that a glitch takes."""
@@ -407,12 +414,19 @@ class Twin:
         return flat
 
     def _displaced(self, source: NDArray[np.float32], exposure: Exposure) -> NDArray[np.float32]:
-        """Shift and magnify an image that has the margin around it."""
+        """Shift and magnify an image that has the margin around it.
+
+        Farther away than that the electrode repeats itself.
+        """
         rows, cols = self.shape
-        index, weight = _neighbours(cols, source.shape[1], exposure.shift_px[1], exposure.magnification)
+        far = [round(s) if abs(s) > self._margin - 4 else 0 for s in exposure.shift_px]
+        if any(far):
+            source = np.roll(source, far, axis=(0, 1))
+        y_px, x_px = (s - whole for s, whole in zip(exposure.shift_px, far, strict=True))
+        index, weight = _neighbours(cols, source.shape[1], x_px, exposure.magnification)
         half = np.empty((source.shape[0], cols), dtype=np.float32)
         self._blocks.run(resample_columns, half.shape[0], source, index, weight, half)
-        index, weight = _neighbours(rows, source.shape[0], exposure.shift_px[0], exposure.magnification)
+        index, weight = _neighbours(rows, source.shape[0], y_px, exposure.magnification)
         out = np.empty(self.shape, dtype=np.float32)
         self._blocks.run(resample_rows, rows, half, index, weight, out)
         return out

@@ -20,7 +20,14 @@ from beamline_devices import (
     OutOfLimitsError,
     UnknownPositionError,
 )
-from beamline_devices.protocols import EnergyAxis, FrameDetector, PointDetector, SampleStage, Shutter
+from beamline_devices.protocols import (
+    EnergyAxis,
+    FrameDetector,
+    NamedPosition,
+    PointDetector,
+    SampleStage,
+    Shutter,
+)
 from sim_devices import Fault, SimBeamline
 
 
@@ -48,6 +55,9 @@ def devices(beamline):
         beamline.stage,
         beamline.i0,
         beamline.ring,
+        beamline.filters,
+        beamline.electrometer,
+        beamline.fluorescence,
     ]
 
 
@@ -58,12 +68,15 @@ def test_devices_satisfy_the_protocols(beamline):
     assert isinstance(beamline.stage, SampleStage)
     assert isinstance(beamline.i0, PointDetector)
     assert isinstance(beamline.ring, PointDetector)
+    assert isinstance(beamline.electrometer, PointDetector)
+    assert isinstance(beamline.fluorescence, PointDetector)
+    assert isinstance(beamline.filters, NamedPosition)
     assert isinstance(beamline.camera.exposure_s, BlueskyMovable)
     assert isinstance(beamline.camera, Pausable)
     assert isinstance(beamline.energy, Checkable)
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(9))
 def test_readings_and_descriptions_match_and_are_complete(beamline, index):
     device = devices(beamline)[index]
     if hasattr(device, "trigger"):
@@ -154,6 +167,79 @@ def test_positions_act_on_the_twin(beamline):
     assert beamline.twin.shutter_open
     assert not beamline.twin.sample_in
     assert beamline.stage.locate() == {"setpoint": "out", "readback": "out"}
+
+
+def test_axes_displace_the_sample_and_take_it_out(beamline):
+    stage, twin = beamline.stage, beamline.twin
+    beamline.shutter.set("open").wait(5)
+    centred = twin.expose(0.5).astype(float)
+    step_mm = 3 * beamline.pixel_size_nm * 1e-6
+    stage.y.set(step_mm).wait(5)
+    moved = twin.expose(0.5).astype(float)
+    assert stage.position == "in"
+    # Three rows down: what was at row 10 is at row 13 (the illumination differs a little).
+    still = np.abs(moved[8:28] - centred[8:28]).mean()
+    assert np.abs(moved[11:31] - centred[8:28]).mean() < 0.8 * still
+    stage.x.set(2.0).wait(5)
+    assert stage.position == "unknown"
+    assert not twin.sample_in
+    stage.set("out").wait(5)
+    assert (stage.position, stage.x.position) == ("out", 5.0)
+    stage.set("in").wait(5)
+    assert (stage.position, stage.x.position, stage.y.position) == ("in", 0.0, step_mm)
+    with pytest.raises(OutOfLimitsError, match="sample_x cannot be 11 mm, it takes -10 to 10 mm"):
+        stage.x.set(11)
+
+
+def test_the_place_to_look_at_can_be_moved(beamline):
+    beamline.stage.move_in_position(x=0.02)
+    assert beamline.stage.position == "unknown"
+    beamline.stage.set("in").wait(5)
+    assert beamline.twin.stage_um == pytest.approx((0.0, 20.0))
+    beamline.stage.set("out").wait(5)
+    assert beamline.stage.x.position == pytest.approx(5.02)
+
+
+def test_filters_dim_beam_and_i0_alike(beamline):
+    beamline.shutter.set("open").wait(5)
+    beamline.stage.set("out").wait(5)
+    signals = []
+    for choice in ("none", "thick"):
+        beamline.filters.set(choice).wait(5)
+        signals.append((beamline.twin.expose(0.5).mean() - 102, beamline.twin.read_i0()))
+    (light, i0), (dim, i0_dim) = signals
+    # 400 um of aluminium at 8333 eV, by hand: exp(-0.04 cm x 2.7 g/cm3 x 45 cm2/g) = 0.008.
+    assert 0.003 < i0_dim / i0 < 0.02
+    assert dim / light == pytest.approx(i0_dim / i0, rel=0.1)
+
+
+def test_yields_rise_across_the_edge_and_transmission_falls(beamline):
+    beamline.load_standard("Ni_K", 0.5)
+    beamline.shutter.set("open").wait(5)
+    readings = []
+    for energy in (8320.0, 8360.0):
+        beamline.energy.set(energy).wait(5)
+        for detector in (beamline.electrometer, beamline.fluorescence):
+            detector.trigger().wait(5)
+        readings.append(
+            {
+                k: v["value"]
+                for detector in (beamline.electrometer, beamline.fluorescence)
+                for k, v in detector.read().items()
+            }
+        )
+    below, above = readings
+    assert above["electrometer"] > 1.1 * below["electrometer"]
+    assert above["electrometer_it"] < 0.7 * below["electrometer_it"]
+    assert below["fluorescence"] == 0
+    assert above["fluorescence"] > 100
+    assert above["fluorescence_ni_corrected"] > above["fluorescence"]
+    assert below["fluorescence_mn"] > 0
+    assert 0 < beamline.fluorescence.dead_time < 1
+    beamline.shutter.set("closed").wait(5)
+    beamline.electrometer.trigger().wait(5)
+    assert beamline.electrometer.tey.get() == 0.0
+    assert beamline.electrometer.i0.get() > 0
 
 
 def test_calibration_moves_the_axis_not_the_crystal(beamline):

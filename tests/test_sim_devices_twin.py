@@ -209,6 +209,17 @@ def test_drift_runs_with_time_and_runout_with_energy():
     assert np.abs(shifts).max() < 1.5 * (400 + 2 * 200) / 300
 
 
+def test_far_from_the_centre_the_electrode_goes_on():
+    """A displacement by one period of the maps shows the same place again."""
+    twin = make(optics=OpticsSettings(blur_nm=0))
+    period_um = twin.sample.soc.shape[1] * twin.pixel_size_nm * 1e-3
+    here = frame(twin)
+    twin.stage_um = (0.0, period_um)
+    np.testing.assert_allclose(frame(twin), here, atol=2)
+    twin.stage_um = (0.0, period_um / 2)
+    assert np.abs(frame(twin) - here).max() > 1000
+
+
 def test_hot_and_dead_pixels():
     twin = make(camera=CameraSettings(hot_pixels=0.01, dead_pixels=0.01, dark_per_s=4.0))
     dark = frame(twin, shutter_open=False)

@@ -1,0 +1,111 @@
+"""Photon energy of the twin as a device."""
+
+import math
+
+from bluesky.protocols import Location
+from ophyd import Component, DeviceStatus, Kind
+
+from beamline_devices import NotArrivedError, OutOfLimitsError
+from sim_devices._faults import Fault
+from sim_devices._signals import SimSignal
+from sim_devices._twin import Twin
+from sim_devices._twin_device import TwinDevice
+
+__all__ = ["SimEnergy"]
+
+
+class SimEnergy(TwinDevice):
+    """Photon energy of the twin in eV.
+
+    Parameters
+    ----------
+    name : str
+        Name of the device and of its readback key.
+    twin : Twin
+        The simulated beamline.
+    time_scale : float
+        Real seconds per simulated second; 0 moves at once.
+    """
+
+    readback = Component(SimSignal, units="eV", precision=3, kind=Kind.hinted)
+    setpoint = Component(SimSignal, units="eV", precision=3, kind=Kind.normal)
+    d_spacing_a = Component(SimSignal, units="angstrom", precision=5, kind=Kind.config)
+    offset_ev = Component(SimSignal, units="eV", precision=3, value=0.0, kind=Kind.config)
+
+    def __init__(self, *, name: str, twin: Twin, time_scale: float = 0.0) -> None:
+        super().__init__(name=name, twin=twin, time_scale=time_scale)
+        self.readback.name = name
+        low, high = self.limits
+        for signal in (self.readback, self.setpoint):
+            signal.put(twin.energy_ev)
+            signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)
+        self.d_spacing_a.put(twin.settings.mono.d_spacing_a)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest energy in eV."""
+        mono = self._twin.settings.mono
+        return mono.low_ev, mono.high_ev
+
+    @property
+    def position(self) -> float:
+        """Energy in eV as read back."""
+        return float(self.readback.get())
+
+    def locate(self) -> Location[float]:
+        """Return where the axis was sent and where it is, eV."""
+        return Location(setpoint=float(self.setpoint.get()), readback=self.position)
+
+    def check_value(self, value: float) -> None:
+        """Refuse an energy the axis cannot reach.
+
+        Raises
+        ------
+        OutOfLimitsError
+            When the value is not a finite number within the limits.
+        """
+        low, high = self.limits
+        try:
+            energy = float(value)
+        except (TypeError, ValueError):
+            raise OutOfLimitsError(f"{self.name} takes an energy in eV, not {value!r}") from None
+        if low <= energy <= high:
+            return
+        hint = ""
+        if math.isfinite(energy) and low <= energy * 1e3 <= high:
+            hint = f"; it looks like keV, give {energy * 1e3:g} eV"
+        raise OutOfLimitsError(
+            f"{self.name} cannot go to {energy:g} eV, it takes {low:g} to {high:g} eV{hint}"
+        )
+
+    def set(self, value: float) -> DeviceStatus:
+        """Move to an energy in eV; the status is done on arrival."""
+        self.check_value(value)
+        self._reach()
+        mono = self._twin.settings.mono
+        start, target = self.position, float(value)
+        duration_s = abs(target - start) / mono.speed_ev_s + mono.settle_s
+        stuck = self._twin.faults.strikes(Fault.ENERGY_STUCK)
+
+        def arrive(share: float = 1.0) -> None:
+            self._twin.wait(duration_s * share)
+            energy = target if share >= 1.0 else start + share * (target - start)
+            self._twin.energy_ev = energy - float(self.offset_ev.get())
+            self.readback.put(energy)
+
+        def finish() -> None:
+            arrive(0.5 if stuck else 1.0)
+            if abs(self.position - target) > 1e-3:
+                raise NotArrivedError(f"{self.name} was sent to {target:g} eV but reads {self.position:g} eV")
+
+        status = self._start(duration_s, finish, interrupted=arrive)
+        self.setpoint.put(target)
+        return status
+
+    def calibrate(self, measured_ev: float, nominal_ev: float) -> None:
+        """Shift the axis so that what reads `measured_ev` now reads `nominal_ev`, as after a foil scan."""
+        shift = float(nominal_ev) - float(measured_ev)
+        self.offset_ev.put(float(self.offset_ev.get()) + shift)
+        self._twin.calibration_ev = float(self.offset_ev.get())
+        self.readback.put(self.position + shift)
+        self.setpoint.put(float(self.setpoint.get()) + shift)
