@@ -7,7 +7,9 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arctan_gauss import ArctanGaussMethod
 from ._edges import Edge
+from ._end_members import EndMemberFit
 from ._errors import EdgeFittingError
 from ._launch import launch
 from ._maps import FitStatus
@@ -19,7 +21,7 @@ from ._stack_fit import StackMethod, Values, fit_pixels, mean_spectrum, merge_re
 from ._sufficient_statistics import SufficientStatistics
 from ._window_methods import WINDOW_METHODS, WindowMethod
 
-Method = Literal["series", "half_jump", "inflection", "white_line"]
+Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 Array = NDArray[np.float64]
@@ -66,6 +68,14 @@ class Estimator(Protocol):
         """Values, shape (8, n_pixels), in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
 
 
+def push_projected(statistics: SufficientStatistics, projector: Array, stack: Frame, weight: Array) -> None:
+    """Add one frame by way of the waiting ones, or many without copying them."""
+    if stack.shape[0] == 1:
+        statistics.push(projector[0], stack[0], float(weight[0]))
+    else:
+        statistics.push_stack(projector, stack, weight)
+
+
 class StreamingSeries:
     """The series fit from sufficient statistics: frames are let go once they are folded in."""
 
@@ -85,11 +95,7 @@ class StreamingSeries:
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Add frames, shape (n, n_pixels)."""
-        projector = self._basis.at(energy_ev)
-        if stack.shape[0] == 1:
-            self._statistics.push(projector[0], stack[0], float(weight[0]))
-        else:
-            self._statistics.push_stack(projector, stack, weight)
+        push_projected(self._statistics, self._basis.at(energy_ev), stack, weight)
 
     def push_counts(
         self,
@@ -112,6 +118,49 @@ class StreamingSeries:
         if self._basis.series.coordinate == "shift_ev":
             values[:2] = np.nan
         return values, status
+
+
+class StreamingEndMembers:
+    """Linear combination of the end members from sufficient statistics."""
+
+    name = "lcf"
+    definition = (
+        "lcf: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the fitted linear "
+        "combination of the two end members of the reference series."
+    )
+    keeps_frames = False
+
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
+        self._fit = EndMemberFit(references)
+        self._statistics = SufficientStatistics(shape[0] * shape[1], self._fit.n_functions)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames so far."""
+        return self._statistics.n_frames
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels)."""
+        push_projected(self._statistics, self._fit.at(energy_ev), stack, weight)
+
+    def push_counts(
+        self,
+        energy_ev: float,
+        counts: NDArray[np.uint16],
+        dark: Frame,
+        flat: Frame,
+        dark_flat: Frame,
+        scale: float,
+        saturation: int,
+        weight: float,
+    ) -> None:
+        """Correct and add one frame."""
+        projector = self._fit.at(np.array([energy_ev]))[0]
+        self._statistics.push_counts(projector, counts, dark, flat, dark_flat, scale, saturation, weight)
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far."""
+        return self._fit.fit(self._statistics)
 
 
 class KeptStack:
@@ -157,7 +206,9 @@ class KeptStack:
     ) -> None:
         """Correct and add one frame."""
         frame = np.empty((1, counts.size), np.float32)
-        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), frame[0])
+        launch(
+            correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), frame[0]
+        )
         self.push(np.array([energy_ev]), frame, np.array([weight]))
 
     def fit(self) -> Values:
@@ -203,4 +254,12 @@ def make_estimator(
         raise EdgeFittingError(f"unknown method {method!r}: use one of {', '.join(METHODS)}.")
     if method == "series":
         return StreamingSeries(shape, references) if references is not None else KeptStack(None, shape, None)
+    if method == "lcf":
+        if references is None:
+            raise EdgeFittingError(
+                "method 'lcf' needs references: give a ReferenceSeries of two or more spectra."
+            )
+        return StreamingEndMembers(shape, references)
+    if method == "arctan_gauss":
+        return KeptStack(ArctanGaussMethod(edge), shape, references)
     return KeptStack(WindowMethod(WINDOW_METHODS[method], edge), shape, references)

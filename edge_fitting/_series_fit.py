@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 #: Unknowns per pixel: offset, slope, jump, state.
 N_UNKNOWNS = 4
-# A state known to no better than this fraction of the range is no value.
-_WIDEST = 0.5
+#: A state known to no better than this fraction of the range is no value.
+WIDEST = 0.5
 # Before even a pixel with this ratio of jump to noise would get a value, it is too early for all of them.
 _BEST_JUMP_TO_NOISE = 100.0
 
@@ -69,7 +69,7 @@ def reduce_series(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     power = np.einsum("nk,kl,nl->n", basis.curve, gram[2:, 2:], basis.curve)
     curve = basis.curve / norm[:, None]
     tangent = (basis.tangent - basis.curve * (mixed / np.maximum(square, tiny))[:, None]) / norm[:, None]
-    width = _WIDEST * (basis.series.soc[-1] - basis.series.soc[0])
+    width = WIDEST * (basis.series.soc[-1] - basis.series.soc[0])
     informative = bool((fisher * (_BEST_JUMP_TO_NOISE * width) ** 2 > 1.0).any() and (square > tiny).all())
     tables = np.stack([basis.soc, norm, fisher, power, basis.edge_energy_ev, basis.edge_energy_slope])
     return ReducedSeries(line, inverse, curve, tangent, tables, informative)
@@ -144,7 +144,7 @@ def _solve(
     low, high = basis.series.soc[0] - RANGE_TOLERANCE * span, basis.series.soc[-1] + RANGE_TOLERANCE * span
 
     def run(noise_dof: float, pooled: Array) -> None:
-        limits = np.array([dof, detection_threshold(noise_dof), low, high, _WIDEST * span])
+        limits = np.array([dof, detection_threshold(noise_dof), low, high, WIDEST * span])
         launch(
             solve_series, sums, highest, at_highest, saturated, reduced.line, reduced.inverse, reduced.curve,
             reduced.tangent, reduced.tables, STRIDE, n_frames, limits, pooled, out, codes,
