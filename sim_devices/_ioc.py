@@ -16,13 +16,12 @@ from sim_devices._ioc_camera import CameraRecords
 from sim_devices._ioc_channels import choice, integer, word
 from sim_devices._ioc_detectors import AnalyserRecords, ElectrometerRecords, ScalerRecords
 from sim_devices._ioc_motor import MotorRecord
+from sim_devices._positions import FILTER_BLADES_UM
 
-__all__ = ["FILTERS", "SimulatedIOC", "serve"]
+__all__ = ["SimulatedIOC", "serve"]
 
 _SHUTTER_S = 0.05
 _FILTER_S = 0.2
-FILTERS = 4
-"""Number of filters the simulated beamline has."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,17 @@ class SimulatedIOC:
         self.pvdb[self.prefix + "shutter:Status"] = status
 
     def _add_filters(self) -> None:
-        for number in range(1, FILTERS + 1):
+        twin = self.beam.twin
+        inserted_um = [0.0] * len(FILTER_BLADES_UM)
+        for number, thickness_um in enumerate(FILTER_BLADES_UM, start=1):
             status = choice("Out", ("Out", "In"))
 
-            async def put(_: Any, value: str, status: Any = status) -> None:
+            async def put(
+                _: Any, value: str, status: Any = status, blade: int = number - 1, um: float = thickness_um
+            ) -> None:
                 await asyncio.sleep(_FILTER_S * self._time_scale)
+                inserted_um[blade] = um if value == "In" else 0.0
+                twin.filter_um = sum(inserted_um)
                 await status.write(value)
 
             self.pvdb[f"{self.prefix}filter{number}:Set"] = choice("Out", ("Out", "In"), put)

@@ -10,7 +10,7 @@ from caproto import SkipWrite
 from sim_devices._compounds import METALS
 from sim_devices._ioc_beam import Beam
 from sim_devices._ioc_channels import choice, floating, integer, text, waveform
-from sim_devices._ioc_signals import FLUORESCENCE_EV, yields_of
+from sim_devices._yields import FLUORESCENCE_EV, yields_of
 
 __all__ = ["AnalyserRecords", "ElectrometerRecords", "ScalerRecords"]
 
@@ -65,7 +65,7 @@ class ScalerRecords:
         await _pass(seconds, self._time_scale)
         rate = self._beam.read_i0() * _COUNTS_PER_NA_S
         open_share = float(self._beam.twin.shutter_open)
-        yields = yields_of(self._beam)
+        yields = yields_of(self._beam.twin)
         values = (
             seconds * _CLOCK_HZ,
             seconds * rate,
@@ -112,7 +112,7 @@ class ElectrometerRecords:
         await _pass(float(self.averaging.value), self._time_scale)
         i0 = self._beam.read_i0()
         through = i0 * float(self._beam.twin.shutter_open)
-        yields = yields_of(self._beam)
+        yields = yields_of(self._beam.twin)
         values = (
             i0,
             through * yields.transmitted,
@@ -189,7 +189,7 @@ class AnalyserRecords:
     def _measure(self, seconds: float) -> tuple[np.ndarray, float]:
         """Return the counts per channel and the live time."""
         photons = self._beam.read_i0() * float(self._beam.twin.shutter_open) * _PHOTONS_PER_NA_S
-        share = yields_of(self._beam).fluorescence * _FLUORESCENCE_SHARE
+        share = yields_of(self._beam.twin).fluorescence * _FLUORESCENCE_SHARE
         rates = photons * share
         # A paralysable chain would fold back; the record gives the live time of a non-paralysable one.
         live_s = seconds / (1.0 + rates.sum() / _SATURATION_PHOTONS)

@@ -18,8 +18,8 @@ from beamline_devices.epics import (
     ZonePlateOptics,
     connect_devices,
 )
-from sim_devices._ioc_signals import FLUORESCENCE_EV
 from sim_devices._settings import MonoSettings
+from sim_devices._yields import FLUORESCENCE_EV
 
 __all__ = ["IOCBeamline", "connect_ioc"]
 

@@ -11,7 +11,7 @@ from sim_devices._signals import SimSignal
 from sim_devices._twin import Twin
 from sim_devices._twin_device import TwinDevice
 
-__all__ = ["FILTER_UM", "SimAxis", "SimFilters", "SimNamedPosition", "SimSampleStage"]
+__all__ = ["FILTER_BLADES_UM", "SimAxis", "SimFilters", "SimNamedPosition", "SimSampleStage"]
 
 _UNKNOWN = "unknown"
 _OUT_MM = 5.0
@@ -19,8 +19,10 @@ _IN_MM = 1.0
 _TOLERANCE_MM = 5e-3
 _UM_PER_MM = 1e3
 
-FILTER_UM = {"none": 0.0, "thin": 50.0, "thick": 400.0}
-"""Thickness of aluminium of each choice of filters."""
+FILTER_BLADES_UM = (50.0, 50.0, 100.0, 200.0)
+"""Thickness of aluminium of each filter."""
+
+_FILTER_UM = {"none": 0.0, "thin": FILTER_BLADES_UM[0], "thick": sum(FILTER_BLADES_UM)}
 
 
 class SimNamedPosition(TwinDevice):
@@ -114,12 +116,12 @@ class SimFilters(SimNamedPosition):
 
     def __init__(self, *, name: str, twin: Twin, time_scale: float = 0.0) -> None:
         def apply(choice: str) -> str:
-            twin.filter_um = FILTER_UM[choice]
+            twin.filter_um = _FILTER_UM[choice]
             return choice
 
         super().__init__(
             name=name,
-            positions=tuple(FILTER_UM),
+            positions=tuple(_FILTER_UM),
             twin=twin,
             apply=apply,
             duration_s=0.2,
