@@ -19,8 +19,8 @@ from typing import IO, Any
 import httpx
 from rich.console import Console
 from tiled.client import from_uri
-from tiled.structures.core import Spec
 
+from nimco._containers import create_containers
 from nimco._errors import NimcoError
 
 _STARTUP_TIMEOUT_S = 60.0
@@ -88,6 +88,7 @@ class TiledServer:
         self.host = host
         self.port = port
         self.api_key = api_key or ""
+        self.key_is_new = False
         self._readable = tuple(str(Path(folder).resolve()) for folder in readable)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -112,6 +113,11 @@ class TiledServer:
         return f"http://{self.host}:{self.port}"
 
     @property
+    def key_path(self) -> Path:
+        """File that keeps the API key, readable by its owner only."""
+        return self.data_dir / _KEY_FILE
+
+    @property
     def pid(self) -> int | None:
         """Process number while the server runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
@@ -123,10 +129,11 @@ class TiledServer:
         self._socket = _listen(self.host, self.port)
         try:
             self._lock = _lock(self.data_dir)
-            self.api_key = self.api_key or _kept_key(self.data_dir)
+            if not self.api_key:
+                self.api_key, self.key_is_new = _kept_key(self.key_path)
             self.port = self._socket.getsockname()[1]
             self._launch()
-            self._create_containers()
+            create_containers(self.client())
         except BaseException:
             self.close()
             raise
@@ -240,14 +247,6 @@ class TiledServer:
             f"see {self.data_dir / _LOG_FILE}"
         )
 
-    def _create_containers(self) -> None:
-        root = self.client()
-        if "raw" not in root:
-            # Without the version a run cannot be looked up by the beginning of its uid.
-            root.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
-        if "maps" not in root:
-            root.create_container("maps")
-
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
@@ -297,11 +296,11 @@ def _lock(directory: Path) -> IO[str]:
     return lock
 
 
-def _kept_key(directory: Path) -> str:
-    path = directory / _KEY_FILE
+def _kept_key(path: Path) -> tuple[str, bool]:
+    """Return the key kept in a file, and whether it has just been made."""
     if path.exists():
-        return path.read_text().strip()
+        return path.read_text().strip(), False
     key = secrets.token_hex(32)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key)
-    return key
+    return key, True

@@ -1,0 +1,102 @@
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import pytest
+from tiled.client import from_uri
+
+from nimco._server import DataDirectoryError, PortInUseError, TiledServer
+
+
+def test_it_listens_on_loopback_only_and_knows_its_key(tiled_server):
+    assert tiled_server.uri.startswith("http://127.0.0.1:")
+    client = tiled_server.client()
+    assert set(client) == {"raw", "maps"}
+    assert {spec.name for spec in client["raw"].specs} == {"CatalogOfBlueskyRuns"}
+    mode = stat.S_IMODE(tiled_server.key_path.stat().st_mode)
+    assert mode == 0o600
+
+
+@pytest.mark.parametrize("key", [None, "wrong", "0" * 64])
+def test_without_the_key_there_is_nothing(tiled_server, key):
+    headers = {} if key is None else {"Authorization": f"Apikey {key}"}
+    for path in ("/api/v1/metadata/", "/api/v1/search/", "/api/v1/metadata/raw", "/api/v1/array/full/maps"):
+        answer = httpx.get(tiled_server.uri + path, headers=headers)
+        assert answer.status_code in (401, 403), path
+    posted = httpx.post(
+        f"{tiled_server.uri}/api/v1/metadata/maps",
+        headers=headers,
+        json={"structure_family": "container", "metadata": {}, "data_sources": []},
+    )
+    assert posted.status_code in (401, 403)
+
+
+def test_the_key_is_in_no_log_and_no_list_of_processes(tiled_server):
+    tiled_server.client()["raw"]
+    httpx.get(f"{tiled_server.uri}/api/v1/?api_key={tiled_server.api_key}")
+    for path in tiled_server.data_dir.glob("*.log"):
+        assert tiled_server.api_key not in path.read_text()
+    for place in ("cmdline", "environ"):
+        with open(f"/proc/{tiled_server.pid}/{place}", "rb") as file:
+            assert tiled_server.api_key.encode() not in file.read()
+
+
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"cannot listen on 127.0.0.1:{port} .*choose another"):
+            TiledServer(tmp_path, port).start()
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataDirectoryError, match="cannot write to the data directory .*choose another"):
+        TiledServer(tmp_path / "file" / "data").start()
+
+
+def test_a_directory_another_server_uses(tiled_server):
+    with pytest.raises(DataDirectoryError, match="another Tiled server is using"):
+        TiledServer(tiled_server.data_dir).start()
+
+
+@pytest.mark.slow
+def test_what_was_written_is_there_after_a_restart_and_after_a_kill(tmp_path):
+    with TiledServer(tmp_path) as server:
+        key = server.api_key
+        assert server.key_is_new
+        server.maps.write_array(np.arange(6.0).reshape(2, 3), key="kept")
+    with TiledServer(tmp_path) as server:
+        assert server.api_key == key
+        assert not server.key_is_new
+        assert server.client()["maps/kept"].read().sum() == 15
+        before = server.pid
+        os.kill(before, signal.SIGKILL)
+        # The socket stays open: the request waits for the server that is started again.
+        assert server.client()["maps/kept"].read().sum() == 15
+        assert server.pid != before
+
+
+@pytest.mark.slow
+def test_nimco_serve_shows_the_key_once_and_ends_when_told(tmp_path):
+    code = "import sys; from nimco._cmd_serve import serve; import typer; typer.run(serve)"
+    command = [sys.executable, "-c", code, "--data-dir", str(tmp_path), "--port", "0"]
+    for start in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("serving"):
+                break
+        text = "".join(said)
+        uri = re.search(r"http://127\.0\.0\.1:\d+", text)[0]
+        key = (tmp_path / "api_key").read_text()
+        assert (key in text) == (start == 0)
+        assert set(from_uri(uri, api_key=key)) == {"raw", "maps"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
