@@ -20,6 +20,7 @@ from ._edges import EDGES, Edge
 from ._errors import EdgeFittingError
 from ._fitter import EdgeFitter, fit_stack
 from ._foil import FoilCalibration, calibrate_foil
+from ._lcf import LinearCombinationMaps, fit_lcf
 from ._map_statistics import (
     MapHistogram,
     ParticleStatistics,
@@ -34,6 +35,8 @@ from ._map_statistics import (
     relative_depth,
 )
 from ._maps import EdgeMaps, FitStatus
+from ._masks import mask_maps, reliable_pixels
+from ._normalization import NormalizedStack, normalize
 from ._reference_series import ReferenceSeries
 
 __all__ = [
@@ -50,7 +53,9 @@ __all__ = [
     "FitStatus",
     "FoilCalibration",
     "GroupSpectra",
+    "LinearCombinationMaps",
     "MapHistogram",
+    "NormalizedStack",
     "ParticleStatistics",
     "RadialProfile",
     "RecentredMap",
@@ -62,13 +67,17 @@ __all__ = [
     "cluster_spectra",
     "edge_distance",
     "expected_sigma",
+    "fit_lcf",
     "fit_stack",
     "group_spectra",
     "label_particles",
     "map_histogram",
+    "mask_maps",
+    "normalize",
     "optical_depth_sigma",
     "particle_statistics",
     "radial_profile",
     "recentre_map",
     "relative_depth",
+    "reliable_pixels",
 ]
