@@ -1,5 +1,6 @@
 """The command line `nimco`."""
 
+import logging
 import sys
 
 import typer
@@ -10,6 +11,7 @@ from callbacks import CallbackError
 from edge_fitting import EdgeFittingError
 from nimco._cmd_demo import demo
 from nimco._cmd_replay import replay
+from nimco._cmd_serve import serve
 from nimco._errors import NimcoError
 
 _USER_ERRORS = (NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError)
@@ -26,11 +28,13 @@ def build_app() -> typer.Typer:
     )
     app.command()(demo)
     app.command()(replay)
+    app.command()(serve)
     return app
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, never a traceback."""
+    _log_in_single_lines()
     try:
         build_app()()
     except _USER_ERRORS as error:
@@ -39,3 +43,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("nimco: stopped by Ctrl-C.", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+class _SingleLine(logging.Formatter):
+    """A log record as one line: tracebacks of an aborted plan tell a user nothing."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.name}: {record.getMessage()}"
+
+
+def _log_in_single_lines() -> None:
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_SingleLine())
+    logging.getLogger().addHandler(handler)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -96,7 +97,7 @@ def test_replay_of_the_reference_stack(shared_data: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*NIMCO, "demo", "--size", "512", "--data-dir", "data"],
+        [*NIMCO, "demo", "--size", "320", "--data-dir", "data"],
         cwd=tmp_path,
         env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -106,7 +107,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
         picture = tmp_path / "data" / "live.png"
         # The picture appears with the first map, so the scan is under way then.
         while not picture.exists() and process.poll() is None:
-            pass
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 2, out + err
