@@ -16,9 +16,9 @@ Frame = NDArray[np.float32]
 
 
 class ArctanGaussMethod:
-    """``y = a + b E + J (1/2 + arctan((E - E0) / w) / pi) + A exp(-(E - g)^2 / 2 s^2)`` by Levenberg-Marquardt.
+    """Line, arctan step and Gaussian, ``a + b E + J (1/2 + arctan((E - E0) / w) / pi) + A exp(-(E - g)^2 / 2 s^2)``.
 
-    The half-jump estimate of each pixel decides whether there is an edge and gives the starting values.
+    Least squares by Levenberg-Marquardt. The half-jump estimate of each pixel decides whether there is an edge and gives the starting values.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def fit_lcf(
     frame_weights = check_weights(weights, energies.size)
     if len(references) > _MOST_REFERENCES:
         raise EdgeFittingError(
-            f"a linear combination takes 2 to {_MOST_REFERENCES} references, not {len(references)}: pick the end members."
+            f"a linear combination takes 2 to {_MOST_REFERENCES} references, not {len(references)}: pick end members."
         )
     if constraint not in ("none", "sum_to_one", "non_negative"):
         raise EdgeFittingError(

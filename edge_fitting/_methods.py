@@ -65,7 +65,7 @@ class Estimator(Protocol):
         """Correct and add one frame."""
 
     def fit(self) -> Values:
-        """Values, shape (8, n_pixels), in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
+        """Values, shape (8, n_pixels) in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
 
 
 def push_projected(statistics: SufficientStatistics, projector: Array, stack: Frame, weight: Array) -> None:
@@ -231,7 +231,7 @@ class KeptStack:
 
 
 def no_frames(n_pixels: int) -> Values:
-    """Maps before there is anything to fit."""
+    """Give maps from before there is anything to fit."""
     return np.full((8, n_pixels), np.nan, np.float32), np.full(n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
 
 

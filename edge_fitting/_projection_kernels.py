@@ -197,7 +197,7 @@ def _as_word(number):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True)
 def _as_number(word):  # type: ignore[no-untyped-def]
-    """The float32 of some bits."""
+    """Float32 of some bits."""
     return np.int32(word).view(np.float32)
 
 

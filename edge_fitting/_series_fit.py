@@ -55,7 +55,7 @@ def reduce_series(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     determinant = line_gram[0, 0] * line_gram[1, 1] - line_gram[0, 1] ** 2
     if not determinant > 1e-12 * line_gram[0, 0] * max(line_gram[1, 1], line_gram[0, 0]):
         return None
-    inverse = np.linalg.inv(line_gram)
+    inverse: Array = np.linalg.inv(line_gram).astype(np.float64)
     line = gram[2:, :2] @ inverse
     metric = gram[2:, 2:] - line @ gram[:2, 2:]
     metric = 0.5 * (metric + metric.T)

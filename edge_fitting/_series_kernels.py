@@ -23,7 +23,7 @@ _UNCERTAIN = int(FitStatus.UNCERTAIN)
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _slope(tangent, node, v, i):  # type: ignore[no-untyped-def]
-    """Derivative of the likelihood's root at a node."""
+    """Differentiate the likelihood's root at a node."""
     slope = 0.0
     for k in range(v.shape[0]):
         slope += v[k, i] * tangent[node, k]

@@ -52,7 +52,7 @@ def merge_repeats(
         share = weight[where == k][:, None] * np.isfinite(frames)
         with np.errstate(invalid="ignore"):
             merged[k] = (np.where(np.isfinite(frames), frames, 0.0) * share).sum(axis=0) / share.sum(axis=0)
-    return unique, merged, np.bincount(where, weights=weight)
+    return unique, merged, np.bincount(where, weights=weight).astype(np.float64)
 
 
 def mean_spectrum(stack: Frame) -> Array:

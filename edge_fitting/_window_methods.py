@@ -99,7 +99,9 @@ class WindowMethod:
         raw = np.empty((7, n_pixels), np.float32)
         lever = plan.reference_ev - plan.pre_centre_ev
         post_variance = float((plan.post_level**2).sum())
-        line = np.array([plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance])
+        line = np.array(
+            [plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance]
+        )
         windows = (
             plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
         )  # fmt: skip
@@ -113,7 +115,18 @@ class WindowMethod:
             launch(fit_inflection, stack, windows, line, plan.inside, search, supports, covariance, raw)
         else:
             variances = np.stack([local.slope_variance, local.mixed_variance, local.bend_variance])
-            launch(fit_white_line, stack, windows, line, plan.inside, search, supports, local.bend, variances, raw)
+            launch(
+                fit_white_line,
+                stack,
+                windows,
+                line,
+                plan.inside,
+                search,
+                supports,
+                local.bend,
+                variances,
+                raw,
+            )
         pooled, dof = None, float(plan.dof)
         if shape is not None and (raw[6] == 0).any():
             noise = np.sqrt(np.where(raw[6] == 0, raw[3], np.float32(np.nan)) / np.float32(plan.dof))
