@@ -1,4 +1,4 @@
-"""Area-detector camera that writes HDF5: one trigger, one file, named in the event it belongs to."""
+"""Area-detector camera that writes HDF5: one file per run, and each event names its frame in it."""
 
 import itertools
 import threading
@@ -125,6 +125,7 @@ class HDF5Writer(Device):
     write_mode = Component(EpicsSignalWithRBV, "FileWriteMode", string=True, kind=Kind.omitted)
     lazy_open = Component(EpicsSignalWithRBV, "LazyOpen", string=True, kind=Kind.omitted)
     swmr_mode = Component(EpicsSignalWithRBV, "SWMRMode", string=True, kind=Kind.omitted)
+    flush_every = Component(EpicsSignalWithRBV, "NumFramesFlush", kind=Kind.omitted)
     num_capture = Component(EpicsSignalWithRBV, "NumCapture", kind=Kind.omitted)
     num_captured = Component(EpicsSignalRO, "NumCaptured_RBV", kind=Kind.omitted, auto_monitor=True)
     capture = Component(EpicsSignal, "Capture", kind=Kind.omitted)
@@ -135,13 +136,12 @@ class HDF5Writer(Device):
 
 
 class EpicsCamera(CompleteDescriptions, Device):
-    """areaDetector camera whose HDF5 plugin writes one file per trigger.
+    """areaDetector camera whose HDF5 plugin writes one file per run.
 
-    A file of its own per trigger means that each event names exactly its frame: an event that is taken
-    again after a pause, a frame that nobody asked for, darks and flats between the images, nothing can
-    shift the frames against the events. The event holds the id of a datum; the resource it belongs to (spec
-    AD_HDF5) is the file. The trigger is done when the file is closed, so whoever sees the event can read
-    the frame.
+    Each event names its frame: it holds the id of a datum (spec AD_HDF5), which gives the place of the frame in
+    the file as the file writer counted it. So an event that is taken again after a pause, a frame that nobody asked
+    for, darks and flats between the images, none of these shifts the frames against the events. The trigger is
+    done when the frame is in the file, and the file may be read while it grows (SWMR).
 
     Parameters
     ----------
@@ -198,6 +198,8 @@ class EpicsCamera(CompleteDescriptions, Device):
         self._folders = ("", "")
         self._frame: dict[str, dict[str, Any]] = {}
         self._unique_id: int | None = None
+        self._resource_uid: str | None = None
+        self._written: threading.Event | None = None
         several = frames_per_trigger > 1
         self.stage_sigs.update(
             [
@@ -211,8 +213,8 @@ class EpicsCamera(CompleteDescriptions, Device):
                 (self.writer.file_template, _TEMPLATE),
                 (self.writer.write_mode, "Stream"),
                 (self.writer.lazy_open, "Yes"),
-                (self.writer.swmr_mode, "Off"),
-                (self.writer.num_capture, frames_per_trigger),
+                (self.writer.swmr_mode, "On"),
+                (self.writer.flush_every, 1),
             ]
         )
 
@@ -277,6 +279,11 @@ class EpicsCamera(CompleteDescriptions, Device):
         """
         self.prepare_folder()
         staged: list[object] = super().stage()
+        try:
+            self._written = self.begin_capture(0)
+        except DeviceError:
+            self.unstage()
+            raise
         return staged
 
     def prepare_folder(self) -> str:
@@ -302,6 +309,7 @@ class EpicsCamera(CompleteDescriptions, Device):
                 "make it; check path and rights"
             )
         self._unique_id = None
+        self._resource_uid = None
         self._frame = {}
         return stem
 
@@ -310,15 +318,23 @@ class EpicsCamera(CompleteDescriptions, Device):
         await_put(done, _ANSWER_S, lambda: f"{signal.name} does not answer within {_ANSWER_S:g} s")
 
     def unstage(self) -> list[object]:
-        """Stop what is under way and give back the settings of before."""
+        """Stop what is under way, close the file and give back the settings of before."""
         self._task.stop()
-        unstaged: list[object] = super().unstage()
+        self.end_acquisition()
+        written, self._written = self._written, None
+        try:
+            if written is not None:
+                await_put(
+                    written, self._overhead_s, lambda: f"{self.name}: the file writer does not close its file"
+                )
+        finally:
+            unstaged: list[object] = super().unstage()
         return unstaged
 
     # -- taking frames ---------------------------------------------------------------------------------
 
     def trigger(self) -> DeviceStatus:
-        """Take the frames of one event; the status is done when their file is closed.
+        """Take the frames of one event; the status is done when they are in the file.
 
         Raises
         ------
@@ -330,9 +346,9 @@ class EpicsCamera(CompleteDescriptions, Device):
         return self._task.start(self._take)
 
     def stop(self, *, success: bool = False) -> None:
-        """End an acquisition under way."""
+        """End an exposure under way; the file stays open for further frames of the run."""
         self._task.stop()
-        self.end_acquisition()
+        self.driver.acquire.put(0)
         super().stop(success=success)
 
     def pause(self) -> None:
@@ -351,42 +367,46 @@ class EpicsCamera(CompleteDescriptions, Device):
         frames = self.frames_per_trigger
         exposure_s = float(self.exposure_s.get())
         allowed_s = frames * max(exposure_s, float(self.driver.acquire_period.get())) + self._overhead_s
-        task = self._task
         writer = self.writer
+        before = int(writer.num_captured.get(use_monitor=False))
+        if before % frames:
+            raise DeviceError(
+                f"{self.name} has {before} frames in its file, not whole series of {frames}: an earlier series was "
+                "broken off; end this run and begin another"
+            )
         try:
-            written = self.begin_capture(frames)
-            acquired = put_complete(self.driver.acquire, 1)
             await_put(
-                acquired,
+                put_complete(self.driver.acquire, 1),
                 allowed_s,
                 lambda: (
                     f"{self.name} has not finished {frames} x {exposure_s:g} s within {allowed_s:g} s; "
                     "look at the camera and restart its IOC if it hangs"
                 ),
-                task,
+                self._task,
             )
-            await_put(
-                written,
+            wait_for_value(
+                writer.num_captured,
+                lambda count: int(count) >= before + frames,
                 self._overhead_s,
                 lambda: (
                     f"{self.name} took {frames} frames and its file writer got "
-                    f"{int(writer.num_captured.get())}: "
-                    "frames were dropped on the way; look at the queue of the HDF5 plugin"
+                    f"{int(writer.num_captured.get(use_monitor=False)) - before}: frames were dropped on the way; "
+                    "look at the queue of the HDF5 plugin"
                 ),
-                task,
+                self._task,
             )
         except DeviceError:
-            self.end_acquisition()
+            self.driver.acquire.put(0)
             raise
         check_write(self.name, writer)
+        place = (int(writer.num_captured.get(use_monitor=False)) - frames) // frames
         unique_id = int(writer.unique_id.get())
         is_new = unique_id != self._unique_id
-        # A frame that the driver hands out once more keeps the time of the first: whoever compares times
-        # sees it.
+        # A frame that the driver hands out once more keeps the time of the first: whoever compares times sees it.
         taken = time.time() if is_new or not self._frame else self._frame[self.image_key]["timestamp"]
         self._unique_id = unique_id
         reading = {
-            self.image_key: self._register_file(str(writer.full_file_name.get())),
+            self.image_key: self._announce(place),
             f"{self.name}_mean": float(self.mean.get()),
             f"{self.name}_frame_number": unique_id,
         }
@@ -417,25 +437,32 @@ class EpicsCamera(CompleteDescriptions, Device):
         """Path of a file as the readers see it, from its path as the IOC wrote it."""
         return PurePosixPath(self._folders[1]) / check_file_name(full_name, self._folders[0])
 
-    def _register_file(self, full_name: str) -> str:
-        """Announce the file of one trigger; return the id of its datum."""
-        path = self.readers_path(full_name)
-        resource_uid = str(uuid.uuid4())
-        datum_id = f"{resource_uid}/0"
-        resource = {
-            "uid": resource_uid,
-            "spec": "AD_HDF5",
-            "root": str(path.parent),
-            "resource_path": path.name,
-            "resource_kwargs": {"frame_per_point": self.frames_per_trigger},
-            "path_semantics": "posix",
+    def _announce(self, place: int) -> str:
+        """Announce the frame at a place in the file, and the file with its first frame; return the id of the datum."""
+        made: list[Any] = []
+        if self._resource_uid is None:
+            self._resource_uid = str(uuid.uuid4())
+            path = self.readers_path(str(self.writer.full_file_name.get()))
+            several = self.frames_per_trigger > 1
+            resource = {
+                "uid": self._resource_uid,
+                "spec": "AD_HDF5",
+                "root": str(path.parent),
+                "resource_path": path.name,
+                # One frame is an image; readers that are told "1 per point" make a stack of it.
+                "resource_kwargs": {"frame_per_point": self.frames_per_trigger} if several else {},
+                "path_semantics": "posix",
+            }
+            made.append(("resource", resource))
+        datum_id = f"{self._resource_uid}/{uuid.uuid4().hex[:12]}"
+        datum = {
+            "datum_id": datum_id,
+            "resource": self._resource_uid,
+            "datum_kwargs": {"point_number": place},
         }
-        if self.frames_per_trigger == 1:
-            # One frame is an image, not a stack of one; readers that are told "1 per point" make a stack.
-            resource["resource_kwargs"] = {}
-        datum = {"datum_id": datum_id, "resource": resource_uid, "datum_kwargs": {"point_number": 0}}
+        made.append(("datum", datum))
         with self._assets_lock:
-            self._assets.extend([("resource", resource), ("datum", datum)])  # type: ignore[list-item]
+            self._assets.extend(made)
         return datum_id
 
     # -- documents -------------------------------------------------------------------------------------

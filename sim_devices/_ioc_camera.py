@@ -78,6 +78,7 @@ class FileRecords:
             "FileWriteMode": self.mode,
             "NumCapture": self.num_capture,
             "LazyOpen": self.lazy_open,
+            "NumFramesFlush": integer(1),
             "SWMRMode": self.swmr,
         }
         self.pvdb: dict[str, Any] = {
