@@ -6,6 +6,7 @@ from bluesky.protocols import Location
 from ophyd import Component, DeviceStatus, Kind
 
 from beamline_devices import NotArrivedError, OutOfLimitsError
+from sim_devices._crystal import bragg_deg
 from sim_devices._faults import Fault
 from sim_devices._signals import SimSignal
 from sim_devices._twin import Twin
@@ -29,8 +30,10 @@ class SimEnergy(TwinDevice):
 
     readback = Component(SimSignal, units="eV", precision=3, kind=Kind.hinted)
     setpoint = Component(SimSignal, units="eV", precision=3, kind=Kind.normal)
+    bragg = Component(SimSignal, units="deg", precision=6, kind=Kind.normal)
     d_spacing_a = Component(SimSignal, units="angstrom", precision=5, kind=Kind.config)
     offset_ev = Component(SimSignal, units="eV", precision=3, value=0.0, kind=Kind.config)
+    resolution = Component(SimSignal, precision=6, kind=Kind.config)
 
     def __init__(self, *, name: str, twin: Twin, time_scale: float = 0.0) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
@@ -40,6 +43,8 @@ class SimEnergy(TwinDevice):
             signal.put(twin.energy_ev)
             signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)
         self.d_spacing_a.put(twin.settings.mono.d_spacing_a)
+        self.resolution.put(twin.settings.mono.resolution)
+        self.bragg.put(self._angle_deg())
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -91,6 +96,7 @@ class SimEnergy(TwinDevice):
             self._twin.wait(duration_s * share)
             energy = target if share >= 1.0 else start + share * (target - start)
             self._twin.energy_ev = energy - float(self.offset_ev.get())
+            self.bragg.put(self._angle_deg())
             self.readback.put(energy)
 
         def finish() -> None:
@@ -109,3 +115,6 @@ class SimEnergy(TwinDevice):
         self._twin.calibration_ev = float(self.offset_ev.get())
         self.readback.put(self.position + shift)
         self.setpoint.put(float(self.setpoint.get()) + shift)
+
+    def _angle_deg(self) -> float:
+        return bragg_deg(self._twin.energy_ev, self._twin.settings.mono.d_spacing_a)

@@ -10,8 +10,9 @@ from caproto.asyncio.server import Context
 
 from beamline_devices import DeviceError
 from sim_devices._beamline import SimBeamline
+from sim_devices._crystal import bragg_deg
 from sim_devices._faults import Fault
-from sim_devices._ioc_beam import Beam, bragg_deg
+from sim_devices._ioc_beam import Beam
 from sim_devices._ioc_camera import CameraRecords
 from sim_devices._ioc_channels import choice, integer, word
 from sim_devices._ioc_detectors import AnalyserRecords, ElectrometerRecords, ScalerRecords

@@ -6,24 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_devices._beamline import SimBeamline
+from sim_devices._crystal import bragg_energy_ev
 from sim_devices._faults import Fault
 
-__all__ = ["Beam", "bragg_deg", "bragg_energy_ev"]
+__all__ = ["Beam"]
 
-_HC_EV_ANGSTROM = 12398.419843320026
 _SAMPLE_IN_MM = 1.0
 _UM_PER_MM = 1e3
 _SHORTEST_MISS_DEG = 2e-3
-
-
-def bragg_energy_ev(angle_deg: float, spacing_a: float) -> float:
-    """Energy the simulated crystals reflect at an angle."""
-    return _HC_EV_ANGSTROM / (2.0 * spacing_a * math.sin(math.radians(angle_deg)))
-
-
-def bragg_deg(energy_ev: float, spacing_a: float) -> float:
-    """Angle at which the simulated crystals reflect an energy."""
-    return math.degrees(math.asin(_HC_EV_ANGSTROM / (2.0 * spacing_a * energy_ev)))
 
 
 class Beam:

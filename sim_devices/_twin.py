@@ -153,6 +153,7 @@ class Twin:
         self._begun = 0
         self._i0_readings = 0
         self._unread: Exposure | None = None
+        self._last_exposure: Exposure | None = None
         self._frame = np.zeros(self.shape, dtype=np.uint16)
         self._kept: tuple[tuple[object, ...], SampleMaps, NDArray[np.float32]] | None = None
 
@@ -343,9 +344,14 @@ class Twin:
                 shift_px=self._shift_px(true_ev),
                 magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
             )
-            self._unread = exposure
+            self._unread = self._last_exposure = exposure
             self.clock_s += exposure_s + self.settings.camera.dead_time_s
             return exposure
+
+    @property
+    def last_exposure(self) -> Exposure | None:
+        """The exposure begun last, for example to know how far the image was displaced."""
+        return self._last_exposure
 
     def render(self, exposure: Exposure) -> NDArray[np.uint16]:
         """Return the frame of an exposure, counts (rows, cols)."""

@@ -8,6 +8,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import plans as bp
+from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.protocols import Checkable, Pausable
 from bluesky.protocols import Movable as BlueskyMovable
 from bluesky.utils import FailedStatus
@@ -240,6 +241,28 @@ def test_yields_rise_across_the_edge_and_transmission_falls(beamline):
     beamline.electrometer.trigger().wait(5)
     assert beamline.electrometer.tey.get() == 0.0
     assert beamline.electrometer.i0.get() > 0
+
+
+def test_bragg_angle_belongs_to_the_energy(beamline):
+    beamline.energy.set(8350.0).wait(5)
+    reading = beamline.energy.read()
+    sine = np.sin(np.radians(reading["energy_bragg"]["value"]))
+    spacing = beamline.energy.read_configuration()["energy_d_spacing_a"]["value"]
+    assert 12398.42 / (2 * spacing * sine) == pytest.approx(8350.0, abs=0.01)
+
+
+def test_best_effort_table_shows_energy_intensity_and_frame(beamline, capsys):
+    best_effort = BestEffortCallback()
+    best_effort.disable_plots()
+    engine = RunEngine()
+    engine.subscribe(best_effort)
+    engine(bp.scan([beamline.camera, beamline.i0], beamline.energy, 8330.0, 8340.0, 2))
+    table = capsys.readouterr().out
+    header = next(line for line in table.splitlines() if "seq_num" in line)
+    assert [word.strip() for word in header.split("|") if word.strip()] == [
+        "seq_num", "time", "energy", "camera_mean", "i0",
+    ]  # fmt: skip
+    assert "8330.000" in table
 
 
 def test_calibration_moves_the_axis_not_the_crystal(beamline):

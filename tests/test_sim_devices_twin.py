@@ -200,10 +200,11 @@ def test_magnification_changes_with_energy_about_the_centre():
 
 def test_drift_runs_with_time_and_runout_with_energy():
     twin = make(optics=OpticsSettings(drift_nm=400.0, drift_period_s=100.0, runout_nm=200.0, focus_ev=8333.0))
+    assert twin.last_exposure is None
     shifts = []
     for energy_ev in (8333.0, 8340.0, 8348.0, 8333.0):
-        twin.energy_ev = energy_ev
-        shifts.append(twin.begin(1.0).shift_px)
+        frame(twin, energy_ev=energy_ev)
+        shifts.append(twin.last_exposure.shift_px)
         twin.wait(10.0)
     assert len({s[0] for s in shifts}) == 4
     assert np.abs(shifts).max() < 1.5 * (400 + 2 * 200) / 300
