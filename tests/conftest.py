@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +10,20 @@ from typing import Any
 import event_model
 import numpy as np
 import pytest
+
+
+def pytest_configure() -> None:
+    """Keep Channel Access on loopback, on a free port; its library reads this once, when ophyd is imported."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        os.environ.update(
+            EPICS_CA_AUTO_ADDR_LIST="NO",
+            EPICS_CA_ADDR_LIST="127.0.0.1",
+            EPICS_CA_SERVER_PORT=str(one.getsockname()[1]),
+            EPICS_CA_REPEATER_PORT=str(other.getsockname()[1]),
+            EPICS_CA_MAX_ARRAY_BYTES="67108864",
+        )
 
 
 @pytest.fixture(scope="session")
@@ -167,3 +183,20 @@ def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     with TiledServer(tmp_path_factory.mktemp("tiled")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def start_ioc(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Start a simulated EPICS beamline, under a prefix of its own, where the clients of this session find it."""
+    from sim_devices.ioc import IOCProcess
+
+    def start(prefix: str, **settings: Any) -> Any:
+        return IOCProcess(
+            prefix,
+            port=int(os.environ["EPICS_CA_SERVER_PORT"]),
+            repeater_port=int(os.environ["EPICS_CA_REPEATER_PORT"]),
+            log=tmp_path_factory.mktemp("ioc") / "log",
+            **settings,
+        )
+
+    return start
