@@ -16,9 +16,10 @@ Frame = NDArray[np.float32]
 
 
 class ArctanGaussMethod:
-    """Line, arctan step and Gaussian, ``a + b E + J (1/2 + arctan((E - E0) / w) / pi) + A exp(-(E - g)^2 / 2 s^2)``.
+    """Line, arctan step, Gaussian: ``a + b E + J (1/2 + arctan((E - E0) / w) / pi) + A exp(-(E - g)^2 / 2 s^2)``.
 
-    Least squares by Levenberg-Marquardt. The half-jump estimate of each pixel decides whether there is an edge and gives the starting values.
+    Least squares by Levenberg-Marquardt. The half-jump estimate of each pixel decides whether there is an edge and
+    gives the starting values.
 
     Parameters
     ----------
@@ -27,7 +28,10 @@ class ArctanGaussMethod:
     """
 
     name = "arctan_gauss"
-    definition = "arctan_gauss: centre of the arctan step in a least-squares fit of line, arctan step and Gaussian white line."
+    definition = (
+        "arctan_gauss: centre of the arctan step in a least-squares fit of line, arctan step and Gaussian "
+        "white line."
+    )
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge

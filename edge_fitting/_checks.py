@@ -71,16 +71,23 @@ def check_stack(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.float32]:
     EdgeFittingError
         If it is not three-dimensional, has no pixel, or has another number of frames than energies.
     """
-    stack = _as_float32(optical_depth, "optical_depth")
+    return np.ascontiguousarray(_check_cube(optical_depth, n_energy), dtype=np.float32)
+
+
+def check_exact_stack(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.float64]:
+    """Return a stack as float64, without the rounding of :func:`check_stack`; raises the same."""
+    return np.asarray(_check_cube(optical_depth, n_energy), dtype=np.float64)
+
+
+def _check_cube(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.number]:
+    stack = _check_real(optical_depth, "optical_depth")
     if stack.ndim != 3:
         raise EdgeFittingError(
             f"optical_depth must be (n_energy, rows, cols), not of shape {stack.shape}; "
             "a single spectrum is (n_energy, 1, 1)."
         )
     if stack.shape[0] != n_energy:
-        raise EdgeFittingError(
-            f"optical_depth has {stack.shape[0]} frames but there are {n_energy} energies."
-        )
+        raise EdgeFittingError(f"optical_depth has {stack.shape[0]} frames but there are {n_energy} energies.")
     if stack.size == 0:
         raise EdgeFittingError(f"optical_depth of shape {stack.shape} has no pixel.")
     return stack
@@ -94,10 +101,10 @@ def check_frame(frame: ArrayLike, shape: tuple[int, int], what: str = "optical_d
     EdgeFittingError
         If the shape differs or the values are not real numbers.
     """
-    array = _as_float32(frame, what)
+    array = _check_real(frame, what)
     if array.shape != shape:
         raise EdgeFittingError(f"{what} has shape {array.shape} but the fitter was made for {shape}.")
-    return array
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def check_weights(weights: ArrayLike | None, n_energy: int) -> NDArray[np.float64]:
@@ -139,11 +146,11 @@ def check_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return rows, cols
 
 
-def _as_float32(values: ArrayLike, what: str) -> NDArray[np.float32]:
+def _check_real(values: ArrayLike, what: str) -> NDArray[np.number]:
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise EdgeFittingError(f"{what} must hold real numbers, not {array.dtype}.")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return array
 
 
 def _first(flags: NDArray[np.bool_]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import check_energies, check_stack
+from ._checks import check_energies, check_exact_stack
 from ._errors import EdgeFittingError
 
 Array = NDArray[np.float64]
@@ -79,7 +79,7 @@ def normalize(
         For repeated energies, windows without enough points, or an order other than 0, 1, 2.
     """
     energies = check_energies(energy_ev)
-    stack = check_stack(optical_depth, energies.size)
+    stack = check_exact_stack(optical_depth, energies.size)
     sort = np.argsort(energies)
     energies = energies[sort]
     if (np.diff(energies) == 0).any():
@@ -90,7 +90,7 @@ def normalize(
         raise EdgeFittingError(
             f"e0_ev {e0_ev!r} is not within the scan ({energies[0]:g} to {energies[-1]:g} eV)."
         )
-    data = stack.reshape(energies.size, -1)[sort].astype(np.float64)
+    data = stack.reshape(energies.size, -1)[sort]
     pre = _window(energies, e0_ev, pre_edge_ev, 2, "pre-edge")
     post_range = min(post_edge_ev[1], energies[-1] - e0_ev) - post_edge_ev[0]
     if order is None:
