@@ -1,5 +1,6 @@
 """Energy grids and bluesky plans for scans across absorption edges."""
 
+from ._adaptive import AdaptiveResult, LiveMaps, MapUpdate, adaptive_xanes
 from ._calibrate import calibrate_energy
 from ._documents import SCHEMA_VERSION, validate_run_documents
 from ._errors import DocumentError, FrameError, GridError, PlanError
@@ -15,16 +16,20 @@ from ._xas import xas_scan
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AdaptiveResult",
     "DocumentError",
     "EnergyGrid",
     "EnergyRegion",
     "FrameError",
     "GridError",
     "KRegion",
+    "LiveMaps",
+    "MapUpdate",
     "PlanError",
     "RunArchive",
     "RunLedger",
     "TakenFrames",
+    "adaptive_xanes",
     "beam_suspenders",
     "calibrate_energy",
     "edge_jump_map",

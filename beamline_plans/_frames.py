@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
@@ -162,35 +163,53 @@ def _is_same_frame(reading: Any, last: Any) -> bool:
 
 def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
     """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest."""
-
-    def close() -> MsgGenerator[None]:
-        yield from _forget_past()
-        yield from bps.mv(instrument.shutter, "closed")
-
-    def bring_back() -> MsgGenerator[None]:
-        yield from bps.mv(instrument.stage, "in")
-
-    # Nested, so that one device that fails does not keep the others from being left safe.
-    safe = bpp.finalize_wrapper(plan, close)
-    safe = bpp.finalize_wrapper(safe, bring_back)
-    if instrument.filters is not None:
-        safe = restored(instrument.filters, safe)
-    return (yield from restored(instrument.energy, safe))
+    energy_ev = yield from _position(instrument.energy)
+    filters = None if instrument.filters is None else (yield from _position(instrument.filters))
+    steps = [(instrument.shutter, "closed"), (instrument.stage, "in")]
+    return (
+        yield from _afterwards(plan, [*steps, (instrument.filters, filters), (instrument.energy, energy_ev)])
+    )
 
 
 def restored(device: Any, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
     """Run `plan`; whatever becomes of it, move `device` back to where it was."""
+    start = yield from _position(device)
+    return (yield from _afterwards(plan, [(device, start)]))
+
+
+def _position(device: Any) -> MsgGenerator[Any]:
     # A rewind during an asynchronous read loses its answer, so ask once more.
-    start = first_value(device, (yield from bps.read(device)))
-    if start is None:
-        start = first_value(device, (yield from bps.read(device)))
+    position = first_value(device, (yield from bps.read(device)))
+    return position if position is not None else first_value(device, (yield from bps.read(device)))
 
-    def restore() -> MsgGenerator[None]:
-        yield from _forget_past()
-        if start is not None:
-            yield from bps.mv(device, start)
 
-    return (yield from bpp.finalize_wrapper(plan, restore))
+def _afterwards(plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any]]) -> MsgGenerator[Any]:
+    """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
+
+    def moves() -> MsgGenerator[None]:
+        sequence: MsgGenerator[None] = _forget_past()
+        for device, value in steps:
+            if value is not None:
+                # Nested, so that one device that fails does not keep the others from being left safe.
+                sequence = bpp.finalize_wrapper(sequence, _move(device, value))
+        yield from sequence
+
+    def cleanup() -> MsgGenerator[None]:
+        try:
+            yield from moves()
+        except RunEngineControlException:
+            # The scan was ended in the very middle of its cleanup.
+            yield from moves()
+            raise
+
+    return (yield from bpp.finalize_wrapper(plan, cleanup))
+
+
+def _move(device: Any, value: Any) -> Callable[[], MsgGenerator[None]]:
+    def move() -> MsgGenerator[None]:
+        yield from bps.mv(device, value)
+
+    return move
 
 
 def first_value(device: Any, reading: Any) -> Any:
