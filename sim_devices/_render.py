@@ -95,15 +95,15 @@ def _poisson(mean, state):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def transmit(first, stop, margin, areal, soc, variance, table, film, out):  # type: ignore[no-untyped-def]
+def transmit(first, stop, origin, areal, soc, variance, table, film, out):  # type: ignore[no-untyped-def]
     """Transmission of every pixel at one photon energy.
 
     Parameters
     ----------
     first, stop : int
         Rows of `out` to work on.
-    margin : int
-        Rows and columns of the maps before the first of `out`.
+    origin : tuple of int
+        Row and column of the maps that `out` begins with; beyond their border the maps repeat themselves.
     areal : float32 (maps, rows, cols)
         Thickness in um, times metal fraction.
     soc, variance : float32 (rows, cols)
@@ -129,9 +129,12 @@ def transmit(first, stop, margin, areal, soc, variance, table, film, out):  # ty
         curve[m, 0] = curve[m, 1]
         curve[m, last] = curve[m, last - 1]
     bare = np.float32(math.exp(-film))
+    rows, cols = soc.shape
     for i in range(first, stop):
+        y = (i + origin[0]) % rows
+        x = (origin[1] - 1) % cols
         for j in range(out.shape[1]):
-            y, x = i + margin, j + margin
+            x = x + 1 if x + 1 < cols else 0
             if areal[0, y, x] == 0.0:
                 out[i, j] = bare
                 continue

@@ -154,7 +154,6 @@ class Twin:
         self._i0_readings = 0
         self._unread: Exposure | None = None
         self._last_exposure: Exposure | None = None
-        self._frame = np.zeros(self.shape, dtype=np.uint16)
         self._kept: tuple[tuple[object, ...], SampleMaps, NDArray[np.float32]] | None = None
 
     # -- sample --------------------------------------------------------------------------------------------
@@ -379,17 +378,11 @@ class Twin:
                 seed,
                 out,
             )
-            self._frame = out
             return out
 
     def expose(self, exposure_s: float) -> NDArray[np.uint16]:
         """Take one frame, counts (rows, cols)."""
         return self.render(self.begin(exposure_s))
-
-    @property
-    def last_frame(self) -> NDArray[np.uint16]:
-        """The frame rendered last."""
-        return self._frame
 
     def _transmission(self, exposure: Exposure) -> NDArray[np.float32]:
         """Transmission of the sample as the camera sees it; kept while nothing changes."""
@@ -400,41 +393,43 @@ class Twin:
         carbon = xraydb.mu_elam("C", exposure.true_ev) / xraydb.mu_elam("C", _FILM_EV)
         film = np.float32(sample.film_depth * float(carbon))
         table = sample.absorber.table(exposure.true_ev)
-        moved = exposure.shift_px != (0.0, 0.0) or exposure.magnification != 1.0
-        margin = 0 if moved else self._margin
-        flat = np.empty(self._map_shape if moved else self.shape, dtype=np.float32)
+        if exposure.shift_px == (0.0, 0.0) and exposure.magnification == 1.0:
+            seen = self._still(sample, table, film, (self._margin, self._margin), self.shape)
+        else:
+            seen = self._displaced(sample, table, film, exposure)
+        self._kept = (key, sample, seen)
+        return seen
+
+    def _still(
+        self,
+        sample: SampleMaps,
+        table: NDArray[np.float32],
+        film: np.float32,
+        origin: tuple[int, int],
+        shape: tuple[int, int],
+    ) -> NDArray[np.float32]:
+        """Transmission of a window of the sample's maps, which repeat themselves beyond their border."""
+        out = np.empty(shape, dtype=np.float32)
         self._blocks.run(
-            transmit,
-            flat.shape[0],
-            margin,
-            sample.areal,
-            sample.soc,
-            sample.soc_variance,
-            table,
-            film,
-            flat,
+            transmit, shape[0], origin, sample.areal, sample.soc, sample.soc_variance, table, film, out
         )
-        if moved:
-            flat = self._displaced(flat, exposure)
-        self._kept = (key, sample, flat)
-        return flat
+        return out
 
-    def _displaced(self, source: NDArray[np.float32], exposure: Exposure) -> NDArray[np.float32]:
-        """Shift and magnify an image that has the margin around it.
-
-        Farther away than that the electrode repeats itself.
-        """
-        rows, cols = self.shape
-        far = [round(s) if abs(s) > self._margin - 4 else 0 for s in exposure.shift_px]
-        if any(far):
-            source = np.roll(source, far, axis=(0, 1))
-        y_px, x_px = (s - whole for s, whole in zip(exposure.shift_px, far, strict=True))
-        index, weight = _neighbours(cols, source.shape[1], x_px, exposure.magnification)
-        half = np.empty((source.shape[0], cols), dtype=np.float32)
-        self._blocks.run(resample_columns, half.shape[0], source, index, weight, half)
-        index, weight = _neighbours(rows, source.shape[0], y_px, exposure.magnification)
+    def _displaced(
+        self, sample: SampleMaps, table: NDArray[np.float32], film: np.float32, exposure: Exposure
+    ) -> NDArray[np.float32]:
+        """Shifted and magnified transmission: the window that is needed, interpolated along both axes."""
+        (rows, row_weight), (cols, col_weight) = (
+            _neighbours(size, self._margin, shift, exposure.magnification)
+            for size, shift in zip(self.shape, exposure.shift_px, strict=True)
+        )
+        origin = (int(rows.min()), int(cols.min()))
+        extent = (int(rows.max()) + 4 - origin[0], int(cols.max()) + 4 - origin[1])
+        window = self._still(sample, table, film, origin, extent)
+        half = np.empty((extent[0], self.shape[1]), dtype=np.float32)
+        self._blocks.run(resample_columns, extent[0], window, cols - origin[1], col_weight, half)
         out = np.empty(self.shape, dtype=np.float32)
-        self._blocks.run(resample_rows, rows, half, index, weight, out)
+        self._blocks.run(resample_rows, self.shape[0], half, rows - origin[0], row_weight, out)
         return out
 
 
@@ -442,15 +437,14 @@ _NOTHING: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
 
 def _neighbours(
-    size: int, source_size: int, shift_px: float, magnification: float
+    size: int, margin: int, shift_px: float, magnification: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """First of four neighbours and their cubic (Catmull-Rom) weights for each of `size` pixels.
+    """First of four neighbours in maps with a margin, and their cubic (Catmull-Rom) weights, for `size` pixels.
 
-    The source is as much larger than the image as its margin on both sides; beyond it, its border goes on.
+    The centre of the image stays where it is under magnification.
     """
     centre = (size - 1) / 2
-    place = (np.arange(size) - centre - shift_px) / magnification + (source_size - 1) / 2
-    place = np.clip(place, 1.0, source_size - 2.001)
+    place = (np.arange(size) - centre - shift_px) / magnification + centre + margin
     first = np.floor(place).astype(np.int64) - 1
     t = place - first - 1
     weight = np.stack(
