@@ -78,7 +78,7 @@ def _k_edge(
 def _l_edges(
     element: str, l3_ev: float, l2_ev: float, l3_width_ev: float, l2_width_ev: float
 ) -> tuple[Edge, Edge]:
-    # L3 has only the gap up to L2 as its post-edge, and L2 has the same gap as its pre-edge.
+    # The foot of a soft edge is gone 4.5 eV below it. L3 has only the gap up to L2 as its post-edge, and L2 has the same gap as its pre-edge.
     l3 = Edge(
         name=f"{element}_L3",
         element=element,
@@ -88,8 +88,8 @@ def _l_edges(
         core_width_ev=l3_width_ev,
         half_jump_window_ev=(l3_ev - 4.0, l3_ev + 4.0),
         white_line_window_ev=(l3_ev - 2.5, l3_ev + 5.5),
-        pre_edge_ev=(l3_ev - 30.0, l3_ev - 4.0),
-        post_edge_ev=(l3_ev + 6.0, l2_ev - 3.0),
+        pre_edge_ev=(l3_ev - 30.0, l3_ev - 4.5),
+        post_edge_ev=(l3_ev + 5.5, l2_ev - 4.5),
     )
     l2 = Edge(
         name=f"{element}_L2",
@@ -100,7 +100,7 @@ def _l_edges(
         core_width_ev=l2_width_ev,
         half_jump_window_ev=(l2_ev - 4.0, l2_ev + 4.0),
         white_line_window_ev=(l2_ev - 2.5, l2_ev + 5.5),
-        pre_edge_ev=(l3_ev + 6.0, l2_ev - 3.0),
+        pre_edge_ev=(l3_ev + 5.5, l2_ev - 4.5),
         post_edge_ev=(l2_ev + 8.0, l2_ev + 60.0),
     )
     return l3, l2

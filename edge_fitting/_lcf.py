@@ -67,13 +67,15 @@ class Combination:
     """Solution of the linear least squares of some pixels, all of shape (..., n_pixels).
 
     ``coefficients`` (n_basis, n_pixels), ``covariance`` (n_basis, n_basis, n_pixels) for unit noise, ``chi2``, and the
-    squared data with the line subtracted, ``power``.
+    squared data with the fitted line subtracted, ``power``; ``explained`` is what the references take off the residual
+    of a line alone.
     """
 
     coefficients: Array
     covariance: Array
     chi2: Array
     power: Array
+    explained: Array
 
 
 def fit_lcf(
@@ -150,7 +152,9 @@ def fit_lcf(
         state = references.soc @ share
         lever = (references.soc[:, None] - state) / total
         state_variance = np.einsum("kp,klp,lp->p", lever, covariance, lever)
-        significance = total**2 / total_variance if constraint != "sum_to_one" else solution.power / noise2
+        significance = (
+            total**2 / total_variance if constraint != "sum_to_one" else solution.explained / noise2
+        )
         code = np.full(pixels.size, FitStatus.OK, np.uint8)
         code[~(significance > detection_threshold(dof))] = FitStatus.NO_EDGE
         code[(code == FitStatus.OK) & (total < 0)] = FitStatus.INVERTED
@@ -195,6 +199,8 @@ def no_fit_status(statistics: SufficientStatistics) -> NDArray[np.uint8]:
     """Status of the pixels that have nothing to fit; ``TOO_FEW_FRAMES`` for all others."""
     statistics.flush()
     status = np.full(statistics.n_pixels, FitStatus.TOO_FEW_FRAMES, np.uint8)
+    if not statistics.n_frames:
+        return status
     empty = statistics.highest == -np.inf
     status[(statistics.at_highest >= statistics.n_frames) & ~empty] = FitStatus.FLAT
     status[too_many_saturated(statistics.saturated, statistics.n_frames)] = FitStatus.SATURATED
@@ -237,22 +243,26 @@ def solve(sums: Array, gram: Array, constraint: Constraint) -> Combination:
     Combination
     """
     v, q = sums[:-1], sums[-1]
-    power = np.maximum(q - np.einsum("kp,kp->p", v[:2], np.linalg.solve(gram[:2, :2], v[:2])), 0.0)
     if constraint == "non_negative":
-        return _non_negative(v, q, gram, power)
-    inverse = np.linalg.inv(gram)
-    coefficients = inverse @ v
-    covariance = inverse
-    if constraint == "sum_to_one":
-        row = np.r_[0.0, 0.0, np.ones(gram.shape[0] - 2)]
-        gain = inverse @ row / (row @ inverse @ row)
-        coefficients = coefficients - np.outer(gain, row @ coefficients - 1.0)
-        covariance = inverse - np.outer(gain, row @ inverse)
+        coefficients, covariance, chi2 = _non_negative(v, q, gram)
+    else:
+        inverse = np.linalg.inv(gram)
+        coefficients, shared = inverse @ v, inverse
+        if constraint == "sum_to_one":
+            row = np.r_[0.0, 0.0, np.ones(gram.shape[0] - 2)]
+            gain = inverse @ row / (row @ inverse @ row)
+            coefficients = coefficients - np.outer(gain, row @ coefficients - 1.0)
+            shared = inverse - np.outer(gain, row @ inverse)
+        covariance = np.broadcast_to(shared[:, :, None], (*shared.shape, q.size))
+        chi2 = _chi2(coefficients, v, q, gram)
+    parts = coefficients[2:]
+    of_line = q - np.einsum("kp,kp->p", v[:2], np.linalg.solve(gram[:2, :2], v[:2]))
     return Combination(
-        coefficients,
-        np.repeat(covariance[:, :, None], q.size, axis=2),
-        _chi2(coefficients, v, q, gram),
-        power,
+        coefficients=coefficients,
+        covariance=covariance,
+        chi2=chi2,
+        power=chi2 + np.einsum("kp,kl,lp->p", parts, gram[2:, 2:], parts, optimize=True),
+        explained=np.maximum(of_line - chi2, 0.0),
     )
 
 
@@ -262,7 +272,8 @@ def _chi2(coefficients: Array, v: Array, q: Array, gram: Array) -> Array:
     return np.maximum(chi2, 1e-14 * q)
 
 
-def _non_negative(v: Array, q: Array, gram: Array, power: Array) -> Combination:
+def _non_negative(v: Array, q: Array, gram: Array) -> tuple[Array, Array, Array]:
+    """Coefficients, covariance and squared residual of the best subset whose weights are all positive."""
     n_basis, n_pixels = v.shape
     best = np.zeros((n_basis, n_pixels))
     covariance = np.zeros((n_basis, n_basis, n_pixels))
@@ -280,4 +291,4 @@ def _non_negative(v: Array, q: Array, gram: Array, power: Array) -> Combination:
             full = np.zeros((n_basis, n_basis))
             full[np.ix_(index, index)] = inverse
             covariance[:, :, better] = full[:, :, None]
-    return Combination(best, covariance, lowest, power)
+    return best, covariance, lowest

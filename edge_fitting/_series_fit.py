@@ -132,7 +132,8 @@ def _solve(
     saturated = statistics.saturated[some]
     if reduced is None or not reduced.informative:
         early = np.full(highest.size, FitStatus.TOO_FEW_FRAMES, np.uint8)
-        early[highest == -np.inf] = FitStatus.NO_DATA
+        if statistics.n_frames:
+            early[highest == -np.inf] = FitStatus.NO_DATA
         early[(saturated > 0) & (highest == -np.inf)] = FitStatus.SATURATED
         values[:7, some] = np.nan
         status[some] = early
