@@ -6,6 +6,7 @@ from sim_devices._compounds import EDGE_ELEMENT
 from sim_devices._counters import SimElectrometer, SimFluorescence, SimPointDetector
 from sim_devices._energy import SimEnergy
 from sim_devices._faults import Fault, Faults
+from sim_devices._optics import SimOptics
 from sim_devices._positions import SimFilters, SimNamedPosition, SimSampleStage
 from sim_devices._settings import TwinSettings
 from sim_devices._twin import Truth, Twin
@@ -37,8 +38,9 @@ class SimBeamline:
     ----------
     energy, camera, shutter, stage, i0
         The devices a scan needs, named "energy", "camera", "shutter", "sample" and "i0".
-    ring, filters, electrometer, fluorescence
-        What else there is, named "ring_current", "filters", "electrometer" and "fluorescence".
+    optics, ring, filters, electrometer, fluorescence
+        What else there is, named "optics" (follows the energy), "ring_current", "filters", "electrometer" and
+        "fluorescence".
     twin : Twin
         The physics behind them.
 
@@ -63,7 +65,8 @@ class SimBeamline:
         if time_scale < 0:
             raise DeviceError(f"time_scale cannot be negative ({time_scale:g})")
         self.twin = Twin(shape, pixel_size_nm=pixel_size_nm, seed=seed, settings=settings or TwinSettings())
-        self.energy = SimEnergy(name="energy", twin=self.twin, time_scale=time_scale)
+        self.optics = SimOptics(name="optics", twin=self.twin, time_scale=time_scale)
+        self.energy = SimEnergy(name="energy", twin=self.twin, followers=[self.optics], time_scale=time_scale)
         self.camera = SimCamera(name="camera", twin=self.twin, time_scale=time_scale)
         self.shutter = SimNamedPosition(
             name="shutter",

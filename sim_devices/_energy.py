@@ -1,13 +1,16 @@
 """Photon energy of the twin as a device."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from bluesky.protocols import Location
 from ophyd import Component, DeviceStatus, Kind
 
 from beamline_devices import NotArrivedError, OutOfLimitsError
-from sim_devices._crystal import bragg_deg
+from sim_devices._diffraction import bragg_deg
 from sim_devices._faults import Fault
+from sim_devices._optics import SimOptics
 from sim_devices._signals import SimSignal
 from sim_devices._twin import Twin
 from sim_devices._twin_device import TwinDevice
@@ -24,6 +27,8 @@ class SimEnergy(TwinDevice):
         Name of the device and of its readback key.
     twin : Twin
         The simulated beamline.
+    followers : sequence of SimOptics
+        Optics that go to each energy too; their readings become part of this one's.
     time_scale : float
         Real seconds per simulated second; 0 moves at once.
     """
@@ -35,8 +40,11 @@ class SimEnergy(TwinDevice):
     offset_ev = Component(SimSignal, units="eV", precision=3, value=0.0, kind=Kind.config)
     resolution = Component(SimSignal, precision=6, kind=Kind.config)
 
-    def __init__(self, *, name: str, twin: Twin, time_scale: float = 0.0) -> None:
+    def __init__(
+        self, *, name: str, twin: Twin, followers: Sequence[SimOptics] = (), time_scale: float = 0.0
+    ) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
+        self._followers = tuple(followers)
         self.readback.name = name
         low, high = self.limits
         for signal in (self.readback, self.setpoint):
@@ -75,6 +83,8 @@ class SimEnergy(TwinDevice):
         except (TypeError, ValueError):
             raise OutOfLimitsError(f"{self.name} takes an energy in eV, not {value!r}") from None
         if low <= energy <= high:
+            for follower in self._followers:
+                follower.check_value(energy)
             return
         hint = ""
         if math.isfinite(energy) and low <= energy * 1e3 <= high:
@@ -101,12 +111,42 @@ class SimEnergy(TwinDevice):
 
         def finish() -> None:
             arrive(0.5 if stuck else 1.0)
+            for moving in [follower.set(target) for follower in self._followers]:
+                moving.wait()
             if abs(self.position - target) > 1e-3:
                 raise NotArrivedError(f"{self.name} was sent to {target:g} eV but reads {self.position:g} eV")
 
         status = self._start(duration_s, finish, interrupted=arrive)
         self.setpoint.put(target)
         return status
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop the axis and what follows it."""
+        super().stop(success=success)
+        for follower in self._followers:
+            follower.stop(success=success)
+
+    def read(self) -> dict[str, Any]:
+        """Return the energy, the Bragg angle and what follows."""
+        return self._with_followers(super().read(), "read")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the data keys of the reading."""
+        return self._with_followers(super().describe(), "describe")
+
+    def read_configuration(self) -> dict[str, Any]:
+        """Return lattice spacing, calibration and the configuration of what follows."""
+        return self._with_followers(super().read_configuration(), "read_configuration")
+
+    def describe_configuration(self) -> dict[str, Any]:
+        """Return the data keys of the configuration."""
+        return self._with_followers(super().describe_configuration(), "describe_configuration")
+
+    def _with_followers(self, own: dict[str, Any], method: str) -> dict[str, Any]:
+        merged = dict(own)
+        for follower in self._followers:
+            merged.update(getattr(follower, method)())
+        return merged
 
     def calibrate(self, measured_ev: float, nominal_ev: float) -> None:
         """Shift the axis so that what reads `measured_ev` now reads `nominal_ev`, as after a foil scan."""

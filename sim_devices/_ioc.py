@@ -10,7 +10,7 @@ from caproto.asyncio.server import Context
 
 from beamline_devices import DeviceError
 from sim_devices._beamline import SimBeamline
-from sim_devices._crystal import bragg_deg
+from sim_devices._diffraction import bragg_deg
 from sim_devices._faults import Fault
 from sim_devices._ioc_beam import Beam
 from sim_devices._ioc_camera import CameraRecords
@@ -37,7 +37,6 @@ class _Axis:
 
 _PLAIN_AXES = (
     _Axis("mono:gap", 12.0, (5.0, 40.0), 1.0, "mm", 4),
-    _Axis("zp:z", 20.0, (5.0, 60.0), 2.0, "mm", 5),
     _Axis("zp:camera", 1000.0, (500.0, 3000.0), 50.0, "mm", 3),
     _Axis("stage:z", 0.0, (-10.0, 10.0), 2.0, "mm", 4),
     _Axis("stage:rotation", 0.0, (-180.0, 180.0), 10.0, "deg", 3),
@@ -102,7 +101,17 @@ class SimulatedIOC:
             )
             for axis in _PLAIN_AXES
         ]
-        self._motors = (bragg, *lateral, *plain)
+        zone_plate = MotorRecord(
+            prefix + "zp:z",
+            position=beamline.twin.focus_mm(beamline.twin.energy_ev),
+            limits=(5.0, 60.0),
+            velocity=2.0,
+            units="mm",
+            precision=5,
+            time_scale=time_scale,
+            arrived=self._zone_plate_arrived,
+        )
+        self._motors = (bragg, zone_plate, *lateral, *plain)
         for motor in self._motors:
             self.pvdb.update(motor.pvdb)
         self.pvdb.update(CameraRecords(prefix + "CAM:", self.beam, time_scale).pvdb)
@@ -116,6 +125,10 @@ class SimulatedIOC:
 
     async def _bragg_arrived(self, angle_deg: float, duration_s: float) -> None:
         self.beam.set_angle(angle_deg, duration_s)
+
+    async def _zone_plate_arrived(self, position_mm: float, duration_s: float) -> None:
+        self.beam.twin.wait(duration_s)
+        self.beam.twin.zone_plate_mm = position_mm
 
     def _sample_arrived(self, axis: int) -> Callable[[float, float], Awaitable[None]]:
         async def arrived(position_mm: float, duration_s: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_devices._beamline import SimBeamline
-from sim_devices._crystal import bragg_energy_ev
+from sim_devices._diffraction import bragg_energy_ev
 from sim_devices._faults import Fault
 
 __all__ = ["Beam"]

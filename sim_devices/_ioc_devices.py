@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamline_devices.epics import (
+    CalibrationTable,
     EpicsCamera,
     EpicsElectrometer,
     EpicsFilters,
@@ -24,8 +25,11 @@ from sim_devices._yields import FLUORESCENCE_EV
 __all__ = ["IOCBeamline", "connect_ioc"]
 
 _TABLE_EV = tuple(range(5000, 12001, 100))
-_SAMPLE_TO_CAMERA_MM = 1000.0
+_MAGNIFICATION = 37.6
 _PIXEL_UM = 1.2
+_FOCUSED_EV = 8333.0
+_ZONE_PLATE_MM = 26.0
+_CAMERA_MM = 1000.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,25 @@ class IOCBeamline:
         return float(self.camera.pixel_size_nm.get())
 
 
+def _following_axes(zone_plate: ZonePlate) -> dict[str, FollowingAxis]:
+    """Zone plate and camera over the energy, from theory and one focus found by hand; the magnification stays."""
+
+    def distances_mm(energy_ev: float) -> tuple[float, float]:
+        to_lens = zone_plate.object_distance_mm(energy_ev, _MAGNIFICATION)
+        return to_lens, to_lens + zone_plate.image_distance_mm(energy_ev, _MAGNIFICATION)
+
+    focused = distances_mm(_FOCUSED_EV)
+    lens, camera = zip(*(distances_mm(energy_ev) for energy_ev in _TABLE_EV), strict=True)
+    return {
+        "z": FollowingAxis(
+            "zp:z", CalibrationTable(_TABLE_EV, [_ZONE_PLATE_MM + mm - focused[0] for mm in lens])
+        ),
+        "camera": FollowingAxis(
+            "zp:camera", CalibrationTable(_TABLE_EV, [_CAMERA_MM + mm - focused[1] for mm in camera])
+        ),
+    }
+
+
 def connect_ioc(
     prefix: str = "SIM:", *, data_dir: Path | str, pixel_size_nm: float = 0.0, timeout_s: float = 10.0
 ) -> IOCBeamline:
@@ -81,16 +104,13 @@ def connect_ioc(
     """
     mono = MonoSettings()
     zone_plate = ZonePlate(diameter_um=125.0, outermost_zone_nm=30.0)
-    table = zone_plate.table(
-        _TABLE_EV, sample_to_camera_mm=_SAMPLE_TO_CAMERA_MM, at_energy_ev=8333.0, at_position_mm=26.0
-    )
     optics = ZonePlateOptics(
         prefix,
         name="optics",
-        axes={"z": FollowingAxis("zp:z", table)},
+        axes=_following_axes(zone_plate),
         zone_plate=zone_plate,
         camera_pixel_um=_PIXEL_UM,
-        sample_to_camera_mm=_SAMPLE_TO_CAMERA_MM,
+        magnification=_MAGNIFICATION,
     )
     energy = Monochromator(
         prefix,

@@ -119,11 +119,15 @@ class OpticsSettings:
     Attributes
     ----------
     blur_nm : float
-        Width (FWHM) of the point spread function.
+        Width (FWHM) of the point spread function in focus.
+    zone_plate_um, outermost_zone_nm : float
+        Diameter and outermost zone width of the zone plate.
+    magnification : float
+        Magnification in focus.
+    focus_ev, focus_mm : float
+        An energy, and the position of the zone plate along the beam at which the image is sharp there.
     magnification_per_ev : float
-        Relative change of the magnification per eV away from `focus_ev`.
-    focus_ev : float
-        Energy at which the magnification is nominal.
+        Relative change of the magnification per eV away from `focus_ev`, as from a camera that does not follow.
     drift_nm, drift_period_s : float
         Amplitude and time scale of the wandering of the sample.
     runout_nm : float
@@ -133,8 +137,12 @@ class OpticsSettings:
     """
 
     blur_nm: float = 30.0
-    magnification_per_ev: float = 0.0
+    zone_plate_um: float = 125.0
+    outermost_zone_nm: float = 30.0
+    magnification: float = 37.6
     focus_ev: float = 8333.0
+    focus_mm: float = 26.0
+    magnification_per_ev: float = 0.0
     drift_nm: float = 0.0
     drift_period_s: float = 600.0
     runout_nm: float = 0.0

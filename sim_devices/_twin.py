@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from beamline_devices import DeviceError
 from sim_devices._absorption import NMC622, OxideAbsorption, PureAbsorption, broadened, edge_truth
 from sim_devices._compounds import COMPOUNDS, EDGE_ELEMENT
+from sim_devices._diffraction import focal_length_mm, wavelength_nm
 from sim_devices._faults import Fault, Faults
 from sim_devices._render import RowBlocks, expose, normal_thirds, resample_columns, resample_rows, transmit
 from sim_devices._sample import SampleMaps, electrode, uniform
@@ -24,6 +25,7 @@ __all__ = ["Exposure", "Truth", "Twin"]
 
 _PELLET_UM = 15.0
 _CM_PER_UM = 1e-4
+_SHARP_PX = 0.1
 _FILM_EV = 8000.0
 _I0_NA = 50.0
 _GLITCH_RANGE_EV = (6300.0, 9000.0)
@@ -75,6 +77,8 @@ class Exposure:
         Displacement (rows, columns) of the image of the sample.
     magnification : float
         Magnification relative to nominal.
+    defocus_um : float
+        Distance of the zone plate from where the image is sharp.
     """
 
     number: int
@@ -85,6 +89,7 @@ class Exposure:
     sample_in: bool
     shift_px: tuple[float, float]
     magnification: float
+    defocus_um: float
 
 
 class Twin:
@@ -111,6 +116,8 @@ class Twin:
         What the user's calibration adds to the monochromator's readback.
     stage_um : tuple of float
         Displacement (rows, columns) of the sample by its stage.
+    zone_plate_mm : float, optional
+        Position of the zone plate along the beam; None keeps it in focus at every energy.
     filter_um : float
         Aluminium in the beam upstream of everything.
     clock_s : float
@@ -136,6 +143,7 @@ class Twin:
         self.shutter_open = False
         self.sample_in = True
         self.stage_um = (0.0, 0.0)
+        self.zone_plate_mm: float | None = None
         self.filter_um = 0.0
         self.clock_s = 0.0
         self._seed = seed
@@ -322,6 +330,25 @@ class Twin:
         )
         return y, x
 
+    def focus_mm(self, true_ev: float) -> float:
+        """Return where the zone plate has to be for a sharp image."""
+        optics = self.settings.optics
+        here, there = (
+            focal_length_mm(e, optics.zone_plate_um, optics.outermost_zone_nm)
+            for e in (true_ev, optics.focus_ev)
+        )
+        return optics.focus_mm + (here - there) * (1.0 + 1.0 / optics.magnification)
+
+    def _defocus_um(self, true_ev: float) -> float:
+        if self.zone_plate_mm is None:
+            return 0.0
+        return (self.zone_plate_mm - self.focus_mm(true_ev)) * 1e3
+
+    def _defocus_px(self, exposure: Exposure) -> float:
+        """Return the standard deviation of the disc into which a point is spread out of focus."""
+        aperture = wavelength_nm(exposure.true_ev) / (2.0 * self.settings.optics.outermost_zone_nm)
+        return 0.5 * abs(exposure.defocus_um) * aperture * 1e3 / self.pixel_size_nm
+
     # -- camera --------------------------------------------------------------------------------------------
 
     def begin(self, exposure_s: float) -> Exposure:
@@ -342,6 +369,7 @@ class Twin:
                 sample_in=self.sample_in,
                 shift_px=self._shift_px(true_ev),
                 magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
+                defocus_um=self._defocus_um(true_ev),
             )
             self._unread = self._last_exposure = exposure
             self.clock_s += exposure_s + self.settings.camera.dead_time_s
@@ -386,7 +414,7 @@ class Twin:
 
     def _transmission(self, exposure: Exposure) -> NDArray[np.float32]:
         """Transmission of the sample as the camera sees it; kept while nothing changes."""
-        key = (exposure.true_ev, exposure.shift_px, exposure.magnification)
+        key = (exposure.true_ev, exposure.shift_px, exposure.magnification, exposure.defocus_um)
         sample = self._sample
         if self._kept is not None and self._kept[0] == key and self._kept[1] is sample:
             return self._kept[2]
@@ -397,6 +425,9 @@ class Twin:
             seen = self._still(sample, table, film, (self._margin, self._margin), self.shape)
         else:
             seen = self._displaced(sample, table, film, exposure)
+        spread_px = min(self._defocus_px(exposure), max(self.shape))
+        if spread_px > _SHARP_PX:
+            seen = gaussian_filter(seen, spread_px, mode="nearest", truncate=3.0)
         self._kept = (key, sample, seen)
         return seen
 

@@ -29,7 +29,7 @@ from beamline_devices.protocols import (
     SampleStage,
     Shutter,
 )
-from sim_devices import Fault, SimBeamline
+from sim_devices import Fault, SimBeamline, TwinSettings
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def devices(beamline):
         beamline.filters,
         beamline.electrometer,
         beamline.fluorescence,
+        beamline.optics,
     ]
 
 
@@ -77,7 +78,7 @@ def test_devices_satisfy_the_protocols(beamline):
     assert isinstance(beamline.energy, Checkable)
 
 
-@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("index", range(10))
 def test_readings_and_descriptions_match_and_are_complete(beamline, index):
     device = devices(beamline)[index]
     if hasattr(device, "trigger"):
@@ -199,6 +200,29 @@ def test_the_place_to_look_at_can_be_moved(beamline):
     assert beamline.twin.stage_um == pytest.approx((0.0, 20.0))
     beamline.stage.set("out").wait(5)
     assert beamline.stage.x.position == pytest.approx(5.02)
+
+
+def test_zone_plate_follows_the_energy_and_is_sharp_only_there():
+    beamline = SimBeamline((128, 128), pixel_size_nm=31.2, settings=TwinSettings.ideal())
+    beamline.shutter.set("open").wait(5)
+
+    def sharpness():
+        return np.abs(np.diff(beamline.twin.expose(0.5).astype(float), axis=0)).mean()
+
+    beamline.energy.set(8400.0).wait(5)
+    reading = beamline.energy.read()
+    # Focal length, diameter x zone width / wavelength: 125 um x 30 nm / 0.1476 nm.
+    assert reading["optics_focal_length_mm"]["value"] == pytest.approx(25.41, abs=0.01)
+    assert reading["optics_energy_ev"]["value"] == 8400.0
+    sharp = sharpness()
+    beamline.optics.z.set(beamline.optics.z.position + 0.3).wait(5)
+    assert sharpness() < 0.7 * sharp
+    beamline.energy.set(8400.0).wait(5)
+    assert sharpness() == sharp
+    with pytest.raises(OutOfLimitsError, match="optics_z cannot be"):
+        beamline.optics.set(25000.0)
+    with pytest.raises(OutOfLimitsError, match="no focus at an energy of 0"):
+        beamline.optics.set(0)
 
 
 def test_filters_dim_beam_and_i0_alike(beamline):
