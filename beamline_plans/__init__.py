@@ -3,6 +3,7 @@
 from ._adaptive import AdaptiveResult, LiveMaps, MapUpdate, adaptive_xanes
 from ._calibrate import calibrate_energy
 from ._documents import SCHEMA_VERSION, validate_run_documents
+from ._dry_run import DryRun, dry_run
 from ._errors import DocumentError, FrameError, GridError, PlanError
 from ._grid import EnergyGrid
 from ._jump import edge_jump_map
@@ -12,12 +13,14 @@ from ._resume import RunArchive, RunLedger, TakenFrames, resume_scan
 from ._scan import multi_edge_xanes, xanes_scan
 from ._series import xanes_series
 from ._suspend import beam_suspenders
+from ._times import TimeModel, learn_times
 from ._xas import xas_scan
 
 __all__ = [
     "SCHEMA_VERSION",
     "AdaptiveResult",
     "DocumentError",
+    "DryRun",
     "EnergyGrid",
     "EnergyRegion",
     "FrameError",
@@ -29,10 +32,13 @@ __all__ = [
     "RunArchive",
     "RunLedger",
     "TakenFrames",
+    "TimeModel",
     "adaptive_xanes",
     "beam_suspenders",
     "calibrate_energy",
+    "dry_run",
     "edge_jump_map",
+    "learn_times",
     "multi_edge_xanes",
     "preset_names",
     "resume_scan",
