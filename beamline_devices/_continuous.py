@@ -138,7 +138,7 @@ class ContinuousAcquisition:
 
     def get_index(self) -> int:
         """Return how many frames are in the file."""
-        return int(self._camera.writer.num_captured.get())
+        return int(self._camera.writer.num_captured.get(use_monitor=False))
 
     def collect_asset_docs(self, index: int | None = None) -> Iterator[StreamAsset]:
         """Announce the frames that have come since the last time, up to a number of them."""

@@ -129,6 +129,8 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
                 "backlash"
             )
         self._bragg_suffix = bragg
+        # Not read from its signal: the Bragg axis may report its first position while the signals are being made.
+        self._d_spacing_a = float(d_spacing_a)
         self._limits_ev = (float(low), float(high))
         self._followers = tuple(followers)
         self._move_timeout_s = move_timeout_s
@@ -145,6 +147,7 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
             (self.backlash_ev, backlash_ev),
         ):
             parameter.put(float(value))
+        self.offset_ev.subscribe(self._offset_changed, run=True)
         self.energy.readback.name = name
         self.energy.setpoint.name = f"{name}_setpoint"
         self.energy._limits = self._limits_ev
@@ -163,11 +166,11 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
     @real_position_argument
     def inverse(self, real_pos: Any) -> Any:
         """Energy at which the real axes are."""
-        energy_ev = bragg_energy_ev(real_pos.bragg, self.d_spacing_a.get()) + self.offset_ev.get()
+        energy_ev = bragg_energy_ev(real_pos.bragg, self._d_spacing_a) + self.offset_ev.get()
         return self.PseudoPosition(energy=energy_ev)
 
     def _angle_deg(self, energy_ev: float) -> float:
-        return bragg_angle_deg(energy_ev - self.offset_ev.get(), self.d_spacing_a.get())
+        return bragg_angle_deg(energy_ev - self.offset_ev.get(), self._d_spacing_a)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -201,8 +204,11 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
         measured = check_energy_ev(self.name, measured_ev, self._limits_ev)
         nominal = check_energy_ev(self.name, nominal_ev, self._limits_ev)
         self.offset_ev.put(self.offset_ev.get() + nominal - measured)
+
+    def _offset_changed(self, **_: Any) -> None:
         self._last_target_ev = None
-        self._update_position()
+        if None not in self.real_position:
+            self._update_position()
 
     # -- motion ----------------------------------------------------------------------------------------
 

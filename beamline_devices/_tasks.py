@@ -174,12 +174,17 @@ def connect_devices(*devices: Device, timeout_s: float = 5.0) -> None:
     for device in devices:
         try:
             device.wait_for_connection(all_signals=True, timeout=max(deadline - time.monotonic(), 0.01))
-        except TimeoutError:
-            missing.extend(
+        except TimeoutError as error:
+            silent = [
                 walk.item.pvname
                 for walk in device.walk_signals(include_lazy=True)
                 if isinstance(walk.item, EpicsSignalBase) and not walk.item.connected
-            )
+            ]
+            if not silent:
+                raise NotConnectedError(
+                    f"{device.name} is not complete after {timeout_s:g} s: {error}"
+                ) from error
+            missing.extend(silent)
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise NotConnectedError(

@@ -90,6 +90,9 @@ class MotorRecord(PVGroup):
             await field.write_metadata(**shown)
         await fields.user_low_limit.write(low)
         await fields.user_high_limit.write(high)
+        # Some clients take limits from here, and zeros for none.
+        await fields.dial_low_limit.write(low)
+        await fields.dial_high_limit.write(high)
         await fields.velocity.write(self._velocity)
         await fields.engineering_units.write(self._units)
         await fields.done_moving_to_value.write(1)
