@@ -18,54 +18,56 @@ def three_point_slopes(x: Array, y: Array, *, reach: float = 0.0) -> Array:
     y : ndarray, shape (n, ...)
         Values at the nodes.
     reach : float
-        Neighbours nearer than this are passed over where there are farther ones, so that the difference of
-        two almost coinciding nodes is never divided by their small distance.
+        Neighbours nearer than this do not count, so that the difference of two almost coinciding nodes is never
+        divided by their small distance. A node with none on one side takes two from the other.
 
     Returns
     -------
     ndarray, shape (n, ...)
         Slopes; linear in ``y``, exact for parabolas.
     """
-    n = x.size
     slopes = np.empty_like(y)
-    for i in range(n):
-        left = _neighbour(x, i, -1, reach)
-        right = _neighbour(x, i, +1, reach)
-        if left is None and right is not None:
-            left, right = right, _neighbour(x, right, +1, reach)
-        elif right is None and left is not None:
-            right, left = left, _neighbour(x, left, -1, reach)
-        if left is None or right is None:
-            other = left if left is not None else right
-            slopes[i] = (y[other] - y[i]) / (x[other] - x[i])
+    for i in range(x.size):
+        near = neighbours(x, i, reach)
+        if len(near) == 1:
+            slopes[i] = (y[near[0]] - y[i]) / (x[near[0]] - x[i])
             continue
-        to_left, to_right = x[left] - x[i], x[right] - x[i]
-        slopes[i] = ((y[left] - y[i]) * to_right / to_left - (y[right] - y[i]) * to_left / to_right) / (
-            to_right - to_left
-        )
+        (a, b) = (x[j] - x[i] for j in near)
+        slopes[i] = ((y[near[0]] - y[i]) * b / a - (y[near[1]] - y[i]) * a / b) / (b - a)
     return slopes
 
 
-def _neighbour(x: Array, i: int, step: int, reach: float) -> int | None:
+def neighbours(x: Array, i: int, reach: float) -> list[int]:
+    """Find the nodes that give the slope at node i: one on either side, or two on one, or the only one there is."""
+    left = _beyond(x, i, -1, reach)
+    right = _beyond(x, i, +1, reach)
+    if left is not None and right is not None:
+        return [left, right]
+    first = left if left is not None else right
+    if first is None:
+        return [i - 1] if i > 0 else [i + 1]
+    second = _beyond(x, first, -1 if left is not None else +1, reach)
+    return [first] if second is None else [first, second]
+
+
+def _beyond(x: Array, i: int, step: int, reach: float) -> int | None:
     j = i + step
-    last = None
     while 0 <= j < x.size:
-        last = j
         if abs(x[j] - x[i]) >= reach:
-            break
+            return j
         j += step
-    return last
+    return None
 
 
-def limit_slopes(x: Array, y: Array, slopes: Array) -> Array:
+def limit_slopes(x: Array, y: Array, slopes: Array, *, reach: float = 0.0) -> Array:
     """Limit slopes so that the interpolant of monotone ``y`` is monotone (Fritsch and Carlson, 1980).
 
-    Where ``y`` itself turns round, the slope is left alone: the data are not monotone there.
+    Where ``y`` itself turns round, the slope is left alone: the data are not monotone there. With ``reach``, steps
+    between nodes nearer than it do not limit.
     """
-    steps = np.diff(y) / np.diff(x)
     limited = slopes.copy()
     for i in range(x.size):
-        around = steps[max(i - 1, 0) : i + 1]
+        around = np.array([(y[j] - y[i]) / (x[j] - x[i]) for j in neighbours(x, i, reach)])
         if (around > 0).all():
             limited[i] = min(max(slopes[i], 0.0), 3.0 * around.min())
         elif (around < 0).all():

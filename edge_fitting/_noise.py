@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 # Chance that a pixel of noise alone passes for an edge: none in a frame of 4 million pixels.
 _FALSE_ALARM = 1e-7
 # With this many degrees of freedom a pixel's own residuals give its noise to about 15 %.
-_ENOUGH = 20
+_ENOUGH = 12
 # Neighbours are added until this many degrees of freedom are together.
 _POOL = 40
 

@@ -15,7 +15,7 @@ from ._interpolation import hermite, limit_slopes, three_point_slopes
 Array = NDArray[np.float64]
 Coordinate = Literal["soc", "shift_ev"]
 
-# Neighbours nearer than this fraction of the range are passed over in slopes along the series.
+# Neighbours nearer than this fraction of the range do not count for slopes along the series.
 _SLOPE_REACH = 0.1
 # An end of the scan may miss the end of the references by the error of a monochromator's readback.
 _END_TOLERANCE_EV = 1.0
@@ -96,7 +96,7 @@ class ReferenceSeries:
         self._modes: Array = (left / strength).T @ deviations
         span = self.soc[-1] - self.soc[0]
         slopes = three_point_slopes(self.soc, self._coordinates, reach=_SLOPE_REACH * span)
-        slopes[:, 0] = limit_slopes(self.soc, self._coordinates[:, 0], slopes[:, 0])
+        slopes[:, 0] = limit_slopes(self.soc, self._coordinates[:, 0], slopes[:, 0], reach=_SLOPE_REACH * span)
         self._slopes: Array = slopes
 
     @property

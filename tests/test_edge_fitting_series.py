@@ -357,15 +357,26 @@ def test_real_particle_with_its_own_references(shared_data):
     assert (maps.status[~mask] == FitStatus.NO_EDGE).all()
 
 
-def test_real_charge_spectra_leave_one_out(shared_data):
+def half_jump_places(energy, spectra):
+    k = np.argmax(spectra >= 0.5, axis=1)
+    rows = np.arange(len(spectra))
+    low, high = spectra[rows, k - 1], spectra[rows, k]
+    return energy[k - 1] + (0.5 - low) / (high - low) * (energy[k] - energy[k - 1])
+
+
+def dominant_places(energy, spectra):
+    place = np.linalg.svd(spectra - spectra.mean(axis=0), full_matrices=False)[0][:, 0]
+    return place * np.sign(place[7] - place[0])
+
+
+@pytest.mark.parametrize("places", [half_jump_places, dominant_places])
+def test_real_charge_spectra_leave_one_out(shared_data, places):
     files = sorted((shared_data / "spectra" / "Ni").glob("perex_norm_op2_*.txt"))
     tables = [np.loadtxt(file) for file in files]
     grid = np.arange(8250.0, 8550.0, 1.0)
     spectra = np.array([np.interp(grid, table[:, 0], table[:, 1]) for table in tables])
-    # Place along the series by the projection on its dominant change, which owes nothing to the fit.
-    deviation = spectra - spectra.mean(axis=0)
-    place = np.linalg.svd(deviation, full_matrices=False)[0][:, 0]
-    place *= np.sign(place[7] - place[0])
+    # Places that owe nothing to the fit: the half-jump, or the projection on the dominant change.
+    place = places(grid, spectra)
     order = np.argsort(place)
     place = (place[order] - place[order][0]) / np.ptp(place)
     spectra = spectra[order]
