@@ -113,7 +113,7 @@ def _errors(beamline: SimBeamline, updates: list[SOCUpdate]) -> dict[str, list[t
         truth = beamline.truth(update.edge)
         inside = truth.mask & (truth.jump > _TRUTH_JUMP)
         errors[update.raw_uid] = [
-            (f"SOC error, jump > {_TRUTH_JUMP:g}", truth_error(update.maps.soc, truth.soc, inside)),
+            (f"SOC error (RMS), jump > {_TRUTH_JUMP:g}", truth_error(update.maps.soc, truth.soc, inside)),
             (
                 f"edge energy error (eV), jump > {_TRUTH_JUMP:g}",
                 truth_error(update.maps.edge_energy_ev, truth.edge_energy_ev, inside),

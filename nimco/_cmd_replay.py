@@ -119,6 +119,6 @@ def _errors(recording: Recording, soc: np.ndarray, half_jump_soc: np.ndarray) ->
     for low, high in _JUMP_RANGES:
         inside = (truth.edge_jump > low) & (truth.edge_jump <= high)
         where = f"jump > {low:g}" if high == float("inf") else f"jump {low:g} to {high:g}"
-        found.append((f"SOC error, series fit, {where}", truth_error(soc, truth.soc, inside)))
-        found.append((f"SOC error, half-jump, {where}", truth_error(half_jump_soc, truth.soc, inside)))
+        found.append((f"SOC error (RMS), series fit, {where}", truth_error(soc, truth.soc, inside)))
+        found.append((f"SOC error (RMS), half-jump, {where}", truth_error(half_jump_soc, truth.soc, inside)))
     return found

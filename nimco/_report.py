@@ -27,7 +27,9 @@ class TruthError:
     n_inside: int
 
     def __str__(self) -> str:
-        return f"RMS {self.rms:.3f}, bias {self.bias:+.3f} ({self.n_compared} of {self.n_inside} px)"
+        if self.n_compared == 0:
+            return f"no value (0 of {self.n_inside} px)"
+        return f"{self.rms:.3f}, bias {self.bias:+.3f}\n({self.n_compared} of {self.n_inside} px)"
 
 
 def truth_error(soc: np.ndarray, true_soc: np.ndarray, inside: np.ndarray) -> TruthError:
@@ -71,7 +73,12 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
     -------
     rich.table.Table
     """
-    table = Table(title="State of charge", title_justify="left", show_lines=False)
+    table = Table(
+        title="State of charge",
+        title_justify="left",
+        caption="± is half the width of the central 68 % of the pixels",
+        caption_justify="left",
+    )
     table.add_column("")
     for update in updates:
         table.add_column(update.edge.replace("_", " "), justify="right")
@@ -96,10 +103,10 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
 
 def _figures(maps: EdgeMaps) -> dict[str, str]:
     return {
-        "edge energy, median ± spread (eV)": _median_spread(maps.edge_energy_ev, 2),
-        "SOC, median ± spread": _median_spread(maps.soc, 3),
+        "edge energy, median (eV)": _median_spread(maps.edge_energy_ev, 2),
+        "SOC, median": _median_spread(maps.soc, 3),
         "SOC sigma, median": _median(maps.soc_sigma, 3),
-        "edge energy sigma, median (eV)": _median(maps.edge_energy_sigma_ev, 3),
+        "edge energy sigma (eV)": _median(maps.edge_energy_sigma_ev, 3),
     }
 
 
