@@ -1,0 +1,133 @@
+"""`nimco dry-run`: what a scan would do, without moving anything."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from beamline_plans import DryRun, EnergyGrid, dry_run, multi_edge_xanes
+from nimco._cmd_demo import edge_name
+from nimco._errors import NimcoError
+from nimco._learned_times import read_times
+from nimco._reference_files import parse_reference_option, reference_series
+from sim_devices import SimBeamline
+
+
+def dry_run_command(
+    edges: Annotated[str, typer.Option(help="Edges to scan, by element: Ni or Ni,Mn,Co.")] = "Ni",
+    grid: Annotated[
+        str, typer.Option(help="Name of a preset for every edge, or a CSV with energy_ev,exposure_s.")
+    ] = "default",
+    exposure_s: Annotated[float, typer.Option(help="Exposure of each frame of a preset.")] = 0.5,
+    order: Annotated[
+        Literal["ascending", "descending", "interleaved"] | None, typer.Option(help="Order of the energies.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Frames per energy.")] = 1,
+    n_flats: Annotated[int, typer.Option(help="Flats per energy.")] = 1,
+    n_darks: Annotated[int, typer.Option(help="Darks per exposure.")] = 5,
+    flat_order: Annotated[
+        Literal["per_energy", "every_n", "after_all", "none"], typer.Option(help="When flats are taken.")
+    ] = "per_energy",
+    flat_every: Annotated[int, typer.Option(help="Energies between flats with every_n.")] = 10,
+    size: Annotated[int, typer.Option(min=32, max=16384, help="Rows and columns of the camera.")] = 2048,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE=SOC (text, CSV or XDI); repeat it, for sigma."),
+    ] = None,
+    jump: Annotated[float, typer.Option(help="Edge jump the sigma is foretold for, in optical depth.")] = 0.5,
+    counts_per_s: Annotated[
+        float, typer.Option(help="Photons per pixel and second in the open beam.")
+    ] = 20000.0,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory: its disk, and the durations learnt from its past scans.")
+    ] = Path("nimco-data"),
+    max_minutes: Annotated[float | None, typer.Option(help="Refuse a scan that takes longer.")] = None,
+    max_sample_exposure_s: Annotated[
+        float | None, typer.Option(help="Refuse a scan that exposes the sample for longer.")
+    ] = None,
+) -> None:
+    """Say what a scan would take: frames, time, dose, disk and expected sigma; nothing moves."""
+    console = Console()
+    names = [edge_name(text) for text in edges.split(",")]
+    series = _references(reference, names)
+    beamline = SimBeamline((32, 32))
+    plan = multi_edge_xanes(
+        beamline.camera,
+        beamline.energy,
+        beamline.shutter,
+        beamline.stage,
+        edges=names,
+        grids={name: _grid(grid, name, exposure_s, order) for name in names},
+        i0=beamline.i0,
+        flat_order=flat_order,
+        flat_every=flat_every,
+        n_flats=n_flats,
+        n_darks=n_darks,
+        repeats=repeats,
+        references=series,
+    )
+    times = read_times(data_dir)
+    found = dry_run(
+        plan,
+        times=times,
+        jump=jump,
+        counts_per_s=counts_per_s,
+        max_time_s=None if max_minutes is None else 60 * max_minutes,
+        max_sample_exposure_s=max_sample_exposure_s,
+    )
+    # The twin stands in for the devices; its small frames stand for those of the camera asked for.
+    disk_bytes = found.n_frames * size * size * 2
+    free_bytes = shutil.disk_usage(_existing(data_dir)).free
+    console.print(_table(found, names, disk_bytes, free_bytes, learnt=times is not None))
+    if disk_bytes > free_bytes:
+        raise NimcoError(
+            f"The frames need {disk_bytes / 1e9:.1f} GB but {free_bytes / 1e9:.1f} GB are free in {data_dir}; make "
+            "room, choose another --data-dir or take fewer frames."
+        )
+
+
+def _grid(
+    grid: str, edge: str, exposure_s: float, order: Literal["ascending", "descending", "interleaved"] | None
+) -> EnergyGrid:
+    made = (
+        EnergyGrid.from_csv(grid)
+        if Path(grid).suffix.lower() == ".csv"
+        else EnergyGrid.preset(grid, edge, exposure_s=exposure_s)
+    )
+    return made if order is None else made.ordered(order)
+
+
+def _references(given: list[str] | None, edges: list[str]) -> dict[str, dict[str, object]] | None:
+    if not given:
+        return None
+    if len(edges) != 1:
+        raise NimcoError("References belong to one edge; give one edge with --edges with --reference.")
+    series, _ = reference_series([parse_reference_option(text) for text in given])
+    return {edges[0]: series.to_dict()}
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _table(found: DryRun, edges: list[str], disk_bytes: int, free_bytes: int, *, learnt: bool) -> Table:
+    table = Table("what", "value", title=f"dry run: {', '.join(edges)}; nothing has moved")
+    frames = ", ".join(f"{n} {stream}" for stream, n in found.frames.items())
+    table.add_row("runs", str(found.n_runs))
+    table.add_row("frames", f"{found.n_frames} ({frames})")
+    source = "learnt from past scans" if learnt else "assumed: no past scan in this data directory"
+    table.add_row("time", f"{found.time_s / 60:.1f} min (durations {source})")
+    open_s = found.sample_open_s
+    table.add_row("dose", f"sample exposed {found.sample_exposure_s:.1f} s, in the open beam {open_s:.1f} s")
+    table.add_row("disk", f"{disk_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.0f} GB free")
+    for edge in edges:
+        sigma = found.expected_sigma.get(edge)
+        text = "give --reference FILE=SOC to foretell it" if sigma is None else f"{sigma:.3f}"
+        table.add_row(f"sigma of SOC, {edge}", text)
+    return table
