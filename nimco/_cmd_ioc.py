@@ -1,5 +1,6 @@
 """`nimco ioc`: the simulated beamline as EPICS process variables."""
 
+import contextlib
 import os
 import socket
 from typing import Annotated
@@ -37,10 +38,9 @@ def ioc(
                 console.print(f"  export {name}={value}", highlight=False, soft_wrap=True)
         console.print("Ctrl-C ends it.")
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         run_ioc(prefix, shape=(size, size), seed=seed, time_scale=time_scale, ready=ready)
-    except KeyboardInterrupt:
-        console.print("The simulated beamline has ended.")
+    console.print("The simulated beamline has ended.")
 
 
 def _check_free(port: int) -> None:
