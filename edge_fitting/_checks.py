@@ -87,7 +87,9 @@ def _check_cube(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.number]:
             "a single spectrum is (n_energy, 1, 1)."
         )
     if stack.shape[0] != n_energy:
-        raise EdgeFittingError(f"optical_depth has {stack.shape[0]} frames but there are {n_energy} energies.")
+        raise EdgeFittingError(
+            f"optical_depth has {stack.shape[0]} frames but there are {n_energy} energies."
+        )
     if stack.size == 0:
         raise EdgeFittingError(f"optical_depth of shape {stack.shape} has no pixel.")
     return stack

@@ -78,7 +78,8 @@ def _k_edge(
 def _l_edges(
     element: str, l3_ev: float, l2_ev: float, l3_width_ev: float, l2_width_ev: float
 ) -> tuple[Edge, Edge]:
-    # The foot of a soft edge is gone 4.5 eV below it. L3 has only the gap up to L2 as its post-edge, and L2 has the same gap as its pre-edge.
+    # The foot of a soft edge is gone 4.5 eV below it. L3 has only the gap up to L2 as its post-edge, and L2 has the
+    # same gap as its pre-edge.
     l3 = Edge(
         name=f"{element}_L3",
         element=element,

@@ -96,7 +96,9 @@ class ReferenceSeries:
         self._modes: Array = (left / strength).T @ deviations
         span = self.soc[-1] - self.soc[0]
         slopes = three_point_slopes(self.soc, self._coordinates, reach=_SLOPE_REACH * span)
-        slopes[:, 0] = limit_slopes(self.soc, self._coordinates[:, 0], slopes[:, 0], reach=_SLOPE_REACH * span)
+        slopes[:, 0] = limit_slopes(
+            self.soc, self._coordinates[:, 0], slopes[:, 0], reach=_SLOPE_REACH * span
+        )
         self._slopes: Array = slopes
 
     @property

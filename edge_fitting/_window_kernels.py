@@ -165,53 +165,88 @@ def _find_inflection(spectra, size, lo, inside, search, local, covariance, out):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_white_line(  # type: ignore[no-untyped-def]
-    spectra, size, lo, inside, search, local, bend_rule, variances, line, slope, out
-):
-    """Vertex of the parabola around the highest frame and its sigma per unit noise, into rows 0 and 1."""
-    energies = search[0]
-    start, count, slope_rule = local
+def _local_vertex(y, energies, weights, slope, centre, reach):  # type: ignore[no-untyped-def]
+    """Vertex of a parabola fitted around a centre with weights that fall to zero at the reach (biweight).
+
+    Returns the vertex relative to the centre, half the curvature, and the variance of slope + 2 * vertex * curvature
+    for unit noise; NaN where the parabola does not open downwards.
+    """
+    s0 = s1 = s2 = s3 = s4 = 0.0
+    t0 = t1 = t2 = 0.0
+    q0 = q1 = q2 = q3 = q4 = 0.0
+    for n in range(y.size):
+        x = energies[n] - centre
+        u = x / reach
+        if abs(u) >= 1.0:
+            continue
+        kernel = (1.0 - u * u) ** 2
+        k = kernel * weights[n]
+        value = y[n] - slope * x
+        s0 += k
+        s1 += k * x
+        s2 += k * x * x
+        s3 += k * x**3
+        s4 += k * x**4
+        t0 += k * value
+        t1 += k * value * x
+        t2 += k * value * x * x
+        k *= kernel
+        q0 += k
+        q1 += k * x
+        q2 += k * x * x
+        q3 += k * x**3
+        q4 += k * x**4
+    # Rows of the inverse normal matrix for slope and half curvature.
+    det = s0 * (s2 * s4 - s3 * s3) - s1 * (s1 * s4 - s2 * s3) + s2 * (s1 * s3 - s2 * s2)
+    p0, p1, p2 = (s2 * s3 - s1 * s4) / det, (s0 * s4 - s2 * s2) / det, (s1 * s2 - s0 * s3) / det
+    c0, c1, c2 = (s1 * s3 - s2 * s2) / det, p2, (s0 * s2 - s1 * s1) / det
+    p = p0 * t0 + p1 * t1 + p2 * t2
+    c = c0 * t0 + c1 * t1 + c2 * t2
+    if not c < 0.0:
+        return np.nan, np.nan, np.nan
+    x = -0.5 * p / c
+    d0, d1, d2 = p0 + 2.0 * x * c0, p1 + 2.0 * x * c1, p2 + 2.0 * x * c2
+    variance = d0 * (d0 * q0 + 2.0 * d1 * q1 + 2.0 * d2 * q2) + d1 * (d1 * q2 + 2.0 * d2 * q3) + d2 * d2 * q4
+    return x, c, variance
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _find_white_line(spectra, size, lo, inside, search, reach, line, slope, out):  # type: ignore[no-untyped-def]
+    """Top of the white line and its sigma per unit noise, into rows 0 and 1.
+
+    The parabola is moved until its vertex is its centre: frames enter and leave it gradually, so that the result
+    follows the spectrum without steps.
+    """
+    energies, weights = search[0], search[1]
     n = inside.size
-    highest = np.full(size, -np.inf)
-    at = np.zeros(size, np.int32)
-    for j in range(1, n - 1):
-        row = spectra[inside[j], :size]
-        e = energies[j] - line[0]
-        for i in range(size):
-            y = row[i] - e * slope[i]
-            at[i] = j if y > highest[i] else at[i]
-            highest[i] = max(y, highest[i])
+    y = np.empty(n)
     for i in range(size):
         out[0, lo + i] = np.nan
         out[1, lo + i] = np.nan
-        j = at[i]
-        # Centre on the frame nearest to the vertex, so that one noisy frame does not choose the support.
-        for _ in range(3):
-            p = -slope[i]
-            c = 0.0
-            for m in range(count[j]):
-                y = np.float64(spectra[inside[start[j] + m], i])
-                p += slope_rule[j, m] * y
-                c += bend_rule[j, m] * y
-            if not c < 0.0:
+        j = 0
+        for k in range(n):
+            y[k] = spectra[inside[k], i]
+            if y[k] - energies[k] * slope[i] > y[j] - energies[j] * slope[i]:
+                j = k
+        centre = energies[j]
+        found = False
+        for _ in range(40):
+            x, c, variance = _local_vertex(y, energies, weights, slope[i], centre, reach[j])
+            if not (abs(x) < reach[j] and centre + x >= energies[0] and centre + x <= energies[n - 1]):
                 break
-            x = -0.5 * p / c
-            first, last = start[j], start[j] + count[j] - 1
-            if energies[j] + x < energies[first] or energies[j] + x > energies[last]:
+            centre += x
+            if abs(x) < 1e-5 * reach[j]:
+                found = True
                 break
-            k = j
-            while k > 1 and energies[j] + x < 0.5 * (energies[k] + energies[k - 1]):
-                k -= 1
-            while k < n - 2 and energies[j] + x > 0.5 * (energies[k] + energies[k + 1]):
-                k += 1
-            variance = (
-                variances[0, j] + line[1] ** 2 + 4.0 * x * variances[1, j] + 4.0 * x * x * variances[2, j]
-            )
-            out[0, lo + i] = energies[j] + x
-            out[1, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
-            if k == j:
-                break
-            j = k
+        if not found:
+            continue
+        # The vertex also moves with its centre, which moves with the noise: a fixed point.
+        step = 1e-3 * reach[j]
+        up, _, _ = _local_vertex(y, energies, weights, slope[i], centre + step, reach[j])
+        down, _, _ = _local_vertex(y, energies, weights, slope[i], centre - step, reach[j])
+        gain = -(up - down) / (2.0 * step)
+        out[0, lo + i] = centre
+        out[1, lo + i] = np.sqrt(variance + line[1] ** 2) / (-2.0 * c) / gain if gain > 0.0 else np.nan
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -354,17 +389,15 @@ def fit_inflection(stack, plan, line, inside, search, local, covariance, out):  
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_white_line(stack, plan, line, inside, search, local, bend_rule, variances, out):  # type: ignore[no-untyped-def]
+def fit_white_line(stack, plan, line, inside, search, reach, out):  # type: ignore[no-untyped-def]
     """Find the top of the white line of every pixel.
 
     Parameters
     ----------
-    stack, plan, line, inside, search, local, out
-        As in :func:`fit_inflection`.
-    bend_rule : float64 (n_inside, most)
-        Half-curvature rules.
-    variances : float64 (3, n_inside)
-        Of slope, slope and bend, bend.
+    stack, plan, line, inside, search, out
+        As in :func:`fit_half_jump`.
+    reach : float64 (n_inside,)
+        Half-width of the parabola in eV around each frame.
     """
     n_pixels = stack.shape[1]
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
@@ -374,4 +407,4 @@ def fit_white_line(stack, plan, line, inside, search, local, bend_rule, variance
         pre0 = np.zeros(hi - lo)
         pre1 = np.zeros(hi - lo)
         _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
-        _find_white_line(spectra, hi - lo, lo, inside, search, local, bend_rule, variances, line, pre1, out)
+        _find_white_line(spectra, hi - lo, lo, inside, search, reach, line, pre1, out)

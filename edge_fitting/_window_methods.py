@@ -14,7 +14,7 @@ from ._launch import launch
 from ._maps import FitStatus
 from ._noise import detection_threshold, pool_variance
 from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line, judge_windows
-from ._windows import plan_local, plan_windows
+from ._windows import plan_slopes, plan_windows, wide_enough
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -48,8 +48,8 @@ WINDOW_METHODS: Mapping[str, WindowEstimator] = MappingProxyType(
         ),
         "white_line": WindowEstimator(
             "white_line",
-            "white_line: vertex of the parabola through the top of the white line, pre-edge line subtracted.",
-            2.1,
+            "white_line: vertex of the parabola around the top of the white line, pre-edge line subtracted.",
+            3.0,
         ),
     }
 )
@@ -106,26 +106,16 @@ class WindowMethod:
             plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
         )  # fmt: skip
         search = np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)])
-        local = plan_local(plan, self._estimator.reach_widths * self._edge.core_width_ev)
-        supports = (local.start, local.count, local.slope)
+        reach_ev = self._estimator.reach_widths * self._edge.core_width_ev
         if self.name == "half_jump":
             launch(fit_half_jump, stack, windows, line, plan.inside, search, raw)
         elif self.name == "inflection":
-            covariance = local.slope_covariance
-            launch(fit_inflection, stack, windows, line, plan.inside, search, supports, covariance, raw)
+            local = plan_slopes(plan, reach_ev)
+            supports = (local.start, local.count, local.slope)
+            launch(fit_inflection, stack, windows, line, plan.inside, search, supports, local.covariance, raw)
         else:
-            variances = np.stack([local.slope_variance, local.mixed_variance, local.bend_variance])
             launch(
-                fit_white_line,
-                stack,
-                windows,
-                line,
-                plan.inside,
-                search,
-                supports,
-                local.bend,
-                variances,
-                raw,
+                fit_white_line, stack, windows, line, plan.inside, search, wide_enough(plan, reach_ev), raw
             )
         pooled, dof = None, float(plan.dof)
         if shape is not None and (raw[6] == 0).any():

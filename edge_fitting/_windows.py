@@ -19,29 +19,23 @@ _LINE_RANGE_EV = 200.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LocalRules:
-    """Parabolas fitted by least squares around each frame of the search window.
+class SlopeRules:
+    """Slopes of parabolas fitted by least squares around each frame of the search window.
 
     Attributes
     ----------
     start, count : ndarray of int64, shape (n_inside,)
         First frame of each support within ``WindowPlan.inside``, and how many.
-    slope, bend : ndarray, shape (n_inside, most)
-        Give slope and half the curvature at the frame's energy, filled up with zeros.
-    slope_variance, mixed_variance, bend_variance : ndarray, shape (n_inside,)
-        Their variances and covariance for unit noise at unit weight.
-    slope_covariance : ndarray, shape (n_inside, n_inside)
-        Covariance of the slopes of different frames.
+    slope : ndarray, shape (n_inside, most)
+        Give the slope at the frame's energy, filled up with zeros.
+    covariance : ndarray, shape (n_inside, n_inside)
+        Covariance of the slopes for unit noise at unit weight.
     """
 
     start: Index
     count: Index
     slope: Array
-    bend: Array
-    slope_variance: Array
-    mixed_variance: Array
-    bend_variance: Array
-    slope_covariance: Array
+    covariance: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +45,8 @@ class WindowPlan:
     Attributes
     ----------
     reference_ev : float
-        Energy at which the step is taken: the centre of the half-jump window.
+        Energy at which the step between the two curves is taken: the centre of the half-jump window, or that of the
+        post-edge window where a constant is fitted there.
     pre, post : ndarray of int64
         Frames in the windows.
     pre_rule : ndarray, shape (2, n_pre)
@@ -120,6 +115,9 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     n_post = min(_NOISE_ORDER, max(post.size - 2, min(1, post.size - 1)))
     post_basis, post_centre = _orthonormal(energy_ev[post], weights[post], n_post)
     step_order = 1 if np.ptp(energy_ev[post]) >= _LINE_RANGE_EV and post.size >= 3 else 0
+    if step_order == 0:
+        # A constant is the level above the pre-edge line where it was measured, as in Larch.
+        reference = post_centre
     post_level = (_powers(reference - post_centre, n_post) @ post_basis)[0]
     post_level[step_order + 1 :] = 0.0
     dof = pre.size - pre_basis.shape[1] + post.size - post_basis.shape[1]
@@ -149,7 +147,7 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     )
 
 
-def plan_local(plan: WindowPlan, reach_ev: float) -> LocalRules:
+def plan_slopes(plan: WindowPlan, reach_ev: float) -> SlopeRules:
     """Plan local parabolas over the frames within ``reach_ev``, at least over the nearest three.
 
     Parameters
@@ -161,42 +159,38 @@ def plan_local(plan: WindowPlan, reach_ev: float) -> LocalRules:
 
     Returns
     -------
-    LocalRules
+    SlopeRules
     """
     energies, weights = plan.inside_ev, plan.inside_weight
     n = energies.size
     start, count = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    slopes, bends = np.zeros((n, n)), np.zeros((n, n))
+    slopes = np.zeros((n, n))
     for j in range(n):
         near = np.flatnonzero(np.abs(energies - energies[j]) <= reach_ev)
-        first, last = int(near[0]), int(near[-1])
-        first, last = max(0, min(first, j - 1)), min(n - 1, max(last, j + 1))
+        first, last = max(0, min(int(near[0]), j - 1)), min(n - 1, max(int(near[-1]), j + 1))
         if last - first < 2:
             first, last = max(0, last - 2), min(n - 1, first + 2)
         support = slice(first, last + 1)
         offset = energies[support] - energies[j]
-        design = offset[:, None] ** np.arange(min(3, offset.size))
         root = np.sqrt(weights[support])
-        rules = np.linalg.pinv(design * root[:, None]) * root
+        design = offset[:, None] ** np.arange(min(3, offset.size))
+        slopes[j, support] = (np.linalg.pinv(design * root[:, None]) * root)[1]
         start[j], count[j] = first, offset.size
-        slopes[j, support] = rules[1]
-        if rules.shape[0] > 2:
-            bends[j, support] = rules[2]
-    variance = 1.0 / weights
     most = int(count.max())
     pick = np.minimum(start[:, None] + np.arange(most), n - 1)
-    used = np.arange(most) < count[:, None]
-    rows = np.arange(n)[:, None]
-    return LocalRules(
+    packed = np.where(np.arange(most) < count[:, None], slopes[np.arange(n)[:, None], pick], 0.0)
+    return SlopeRules(
         start=start,
         count=count,
-        slope=np.ascontiguousarray(np.where(used, slopes[rows, pick], 0.0)),
-        bend=np.ascontiguousarray(np.where(used, bends[rows, pick], 0.0)),
-        slope_variance=(slopes**2) @ variance,
-        mixed_variance=(slopes * bends) @ variance,
-        bend_variance=(bends**2) @ variance,
-        slope_covariance=np.ascontiguousarray((slopes * variance) @ slopes.T),
+        slope=np.ascontiguousarray(packed),
+        covariance=np.ascontiguousarray((slopes / weights) @ slopes.T),
     )
+
+
+def wide_enough(plan: WindowPlan, reach_ev: float) -> Array:
+    """Half-width of a parabola around each frame: ``reach_ev``, or what takes in the five nearest frames."""
+    distance = np.sort(np.abs(plan.inside_ev[:, None] - plan.inside_ev), axis=1)
+    return np.maximum(reach_ev, 1.2 * distance[:, min(4, distance.shape[1] - 1)])
 
 
 def _within(energies: Array, window: Window) -> NDArray[np.bool_]:
