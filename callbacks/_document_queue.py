@@ -4,10 +4,10 @@ import logging
 import shutil
 import tempfile
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from callbacks._errors import SpoolError
@@ -17,6 +17,7 @@ logger = logging.getLogger("nimco.callbacks")
 
 MEMORY_BYTES = 512 * 2**20
 
+_LOOK_S = 0.1
 _RETRY_S = 5.0
 
 
@@ -43,42 +44,44 @@ class DocumentQueue:
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._limit = memory_bytes
+        # The putting side takes no lock and does next to nothing: whoever waits for a lock, or happens to be
+        # interrupted, gets the interpreter back only milliseconds later.
+        self._arrived: deque[tuple[str, Any]] = deque()
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        # Everything below is changed under the lock only.
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
-        self._too_much = threading.Event()
         self._cells: deque[_Cell] = deque()
         self._in_memory: deque[_Cell] = deque()
         self._nbytes = 0
         self._on_disk = 0
-        self._ended = False
         self._spool: Spool | None = None
-        self._mover: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._mover = threading.Thread(target=self._move, name="document queue", daemon=True)
+        self._mover.start()
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return len(self._cells) + len(self._arrived)
 
     @property
     def memory_nbytes(self) -> int:
         """Memory that waiting documents take."""
-        return self._nbytes
-
-    def put(self, name: str, doc: Any, *, document: bool = True) -> None:
-        """Add a document, or with ``document=False`` a message that is not one."""
-        cell = _Cell(name, doc, document_nbytes(doc) if document else 0)
         with self._lock:
-            self._cells.append(cell)
-            if document:
-                self._in_memory.append(cell)
-                self._nbytes += cell.nbytes
-            self._arrived.notify()
-            if self._nbytes > self._limit and not self._too_much.is_set():
-                self._begin_moving()
+            self._take_in()
+            return self._nbytes
+
+    def put(self, name: str, doc: Any) -> None:
+        """Add a document."""
+        self._arrived.append((name, doc))
+        self._tokens.put(None)
 
     def get(self, timeout_s: float | None = None) -> tuple[str, Any] | None:
         """Return the oldest document; None where none comes in time."""
+        try:
+            self._tokens.get(timeout=None if timeout_s is None else max(timeout_s, 0.0))
+        except Empty:
+            return None
         with self._lock:
-            if not self._arrived.wait_for(lambda: self._cells, timeout_s):
-                return None
+            self._take_in()
             cell = self._cells.popleft()
             cell.taken = True
             if cell.offset is None:
@@ -97,40 +100,38 @@ class DocumentQueue:
 
     def close(self) -> None:
         """End the thread and remove the file."""
-        self._ended = True
-        self._too_much.set()
-        if self._mover is not None:
-            self._mover.join()
+        self._ended.set()
+        self._mover.join()
         if self._spool is not None:
             self._spool.close(delete=True)
             shutil.rmtree(self._spool.path.parent, ignore_errors=True)
             self._spool = None
 
-    def _begin_moving(self) -> None:
-        self._too_much.set()
-        if self._mover is None:
-            self._mover = threading.Thread(target=self._move, name="document queue", daemon=True)
-            self._mover.start()
+    def _take_in(self) -> None:
+        """Put what has arrived behind what waits (with the lock)."""
+        while self._arrived:
+            name, doc = self._arrived.popleft()
+            cell = _Cell(name, doc, document_nbytes(doc) if isinstance(doc, dict) else 0)
+            self._cells.append(cell)
+            if cell.nbytes:
+                self._in_memory.append(cell)
+                self._nbytes += cell.nbytes
 
     def _move(self) -> None:
+        """Look now and then whether too much waits in memory."""
         said = False
-        while True:
-            self._too_much.wait()
-            if self._ended:
-                return
+        while not self._ended.wait(_LOOK_S):
             try:
-                if self._spool is None:
-                    self._spool = Spool(Path(tempfile.mkdtemp(prefix="nimco-queue-")) / "documents")
-                while not self._ended and self._move_youngest(self._spool):
-                    pass
+                while not self._ended.is_set() and self.memory_nbytes > self._limit:
+                    if self._spool is None:
+                        self._spool = Spool(Path(tempfile.mkdtemp(prefix="nimco-queue-")) / "documents")
+                    if not self._move_youngest(self._spool):
+                        break
             except (OSError, SpoolError) as error:
                 if not said:
                     said = True
                     logger.error("%s; the analysis is behind and documents wait in memory", error)
-                time.sleep(_RETRY_S)
-            with self._lock:
-                if self._nbytes <= self._limit and not self._ended:
-                    self._too_much.clear()
+                self._ended.wait(_RETRY_S)
 
     def _move_youngest(self, spool: Spool) -> bool:
         """Move one document to disk; False when enough has been moved."""

@@ -8,6 +8,7 @@ from tiled.structures.core import Spec
 
 from callbacks._map_document import MapDocument
 from callbacks._schema import ARRAYS, DIMS, SPEC_NAME, SPEC_VERSION, STATE_KEYS
+from callbacks._uploads import write_array
 
 _LIVE_ARRAYS = ("soc", "soc_sigma")
 _LIVE_WITHOUT_SOC = ("edge_energy_ev", "edge_energy_sigma_ev")
@@ -51,11 +52,11 @@ class MapWriter:
         """Write a state of the maps: what viewers watch first, the rest from time to time and at the end."""
         first = _LIVE_ARRAYS if np.isfinite(document.arrays["soc"]).any() else _LIVE_WITHOUT_SOC
         for name in first:
-            self._arrays[name].write(document.arrays[name])
+            write_array(self._arrays[name], document.arrays[name])
         if document.final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S:
             for name in ARRAYS:
                 if name not in first:
-                    self._arrays[name].write(document.arrays[name])
+                    write_array(self._arrays[name], document.arrays[name])
             for name in document.tables:
                 self._write_table(name, document)
             self._others_written = time.monotonic()

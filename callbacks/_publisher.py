@@ -13,6 +13,7 @@ from callbacks._map_document import MapDocument, keep_on_disk, map_document, rea
 from callbacks._map_writer import MapWriter
 from callbacks._outage import is_outage
 from callbacks._update import SOCUpdate
+from callbacks._uploads import send_in_pieces
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -46,6 +47,7 @@ class SOCPublisher:
     def __init__(
         self, maps_container: Any, *, raw_container: Any = None, spool_dir: Path | str | None = None
     ) -> None:
+        send_in_pieces(maps_container)
         self._maps = maps_container
         self._raw = raw_container
         self._spool_dir = None if spool_dir is None else Path(spool_dir)

@@ -16,7 +16,9 @@ from callbacks._errors import DeliveryError
 from callbacks._outage import is_outage
 from callbacks._routing import RunRouting
 from callbacks._run_log import SUFFIX, RunLog, logs_left_behind
+from callbacks._spool import document_nbytes
 from callbacks._stored_assets import FrameAssets
+from callbacks._uploads import send_in_pieces
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -25,6 +27,8 @@ _FIRST_PAUSE_S = 0.25
 _MEMORY_BYTES = 512 * 2**20
 _CLOSE_TIMEOUT_S = 60.0
 _MOST_REFUSALS = 3
+_MOST_EVENTS = 8
+_BATCH_BYTES = 4 * 2**20
 
 
 class RawRunWriter:
@@ -42,15 +46,11 @@ class RawRunWriter:
         Where runs are written.
     spool_dir : Path, optional
         Where logs are kept. By default a new temporary folder, which only protects from an outage of the server.
-    batch_size : int
-        Events per write: fewer make them readable sooner, more cost less time per event.
     """
 
-    def __init__(
-        self, raw_container: Any, *, spool_dir: Path | str | None = None, batch_size: int = 8
-    ) -> None:
+    def __init__(self, raw_container: Any, *, spool_dir: Path | str | None = None) -> None:
+        send_in_pieces(raw_container)
         self._container = raw_container
-        self._batch_size = batch_size
         self._spool_dir = Path(tempfile.mkdtemp(prefix="nimco-spool-") if spool_dir is None else spool_dir)
         self._temporary = spool_dir is None
         self.errors: list[Exception] = []
@@ -202,7 +202,7 @@ class RawRunWriter:
         while True:
             self._wake.clear()
             with self._changed:
-                runs = [run for run in self._runs.values() if run.n_pending and not run.given_up]
+                runs = [run for run in self._runs.values() if run.can_be_delivered]
                 if self._closing:
                     return
             answered = True
@@ -241,7 +241,7 @@ class RawRunWriter:
             if run.needs_clearing and not self._make_room(run):
                 self._finish(run)
                 return
-            run.writer = TiledWriter(self._container, normalizer=FrameAssets, batch_size=self._batch_size)
+            run.writer = TiledWriter(self._container, normalizer=FrameAssets, batch_size=run.batch_size)
         while run.n_pending and not self._closing:
             name, doc = run.log.read(run.n_delivered)
             run.writer(name, doc)
@@ -335,11 +335,17 @@ class _Delivery:
         # What an earlier process or attempt wrote of the run has to go before it is written again.
         self.needs_clearing = True
         self.given_up = False
+        self.batch_size = 0
         self.checked = False
         self.refusals = 0
         self.n_events: Counter[str] = Counter()
         self._streams: dict[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
+
+    @property
+    def can_be_delivered(self) -> bool:
+        """Whether there is something to deliver, and how many events at a time is known."""
+        return bool(self.n_pending and not self.given_up and self.batch_size)
 
     @property
     def n_pending(self) -> int:
@@ -353,7 +359,10 @@ class _Delivery:
         self._seen.add(identity)
         if name == "descriptor":
             self._streams[doc["uid"]] = doc["name"]
-        elif name == "event":
+        if name in ("event", "event_page", "stop") and not self.batch_size:
+            # Large frames go one by one: putting a batch of them together keeps other threads from running.
+            self.batch_size = max(1, min(_MOST_EVENTS, _BATCH_BYTES // document_nbytes(doc)))
+        if name == "event":
             self.n_events[self._streams[doc["descriptor"]]] += 1
         elif name == "event_page":
             self.n_events[self._streams[doc["descriptor"]]] += len(doc["seq_num"])

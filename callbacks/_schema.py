@@ -89,7 +89,7 @@ def map_state(update: SOCUpdate) -> dict[str, Any]:
         "partial": not (update.final and update.complete),
         "exit_status": update.exit_status,
         "warnings": list(update.warnings),
-        "pixels": update.maps.counts(),
+        "pixels": _pixels(update.maps.status),
         "median_soc_sigma": _finite_median(update.maps.soc_sigma),
         "time": update.time_s,
         "mean_spectrum": {
@@ -109,6 +109,12 @@ def software_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _pixels(status: np.ndarray) -> dict[str, int]:
+    """Count the pixels of each status that occurs, in steps that let other threads run."""
+    counts = {code.name: int(np.count_nonzero(status == code)) for code in FitStatus}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _thinned(history: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ class DocumentWorker(ABC):
         if not self._thread.is_alive():
             return
         done = threading.Event()
-        self._queue.put(_BARRIER, done, document=False)
+        self._queue.put(_BARRIER, done)
         if not done.wait(timeout_s):
             raise CallbackError(
                 f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait longer"
@@ -73,7 +73,7 @@ class DocumentWorker(ABC):
         if self._closed:
             return
         self._closed = True
-        self._queue.put(_END, None, document=False)
+        self._queue.put(_END, None)
         self._thread.join()
         self._queue.close()
 

@@ -35,6 +35,7 @@ def test_a_run_is_written_and_its_log_goes(tiled_server, scan_documents, tmp_pat
     with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
         for name, doc in documents[:-1]:
             writer(name, doc)
+        writer.wait(60)
         assert list(tmp_path.glob("*.run"))
         writer(*documents[-1])
         writer.wait(60)
