@@ -10,6 +10,8 @@ from beamline_plans import PlanError
 from callbacks import CallbackError
 from edge_fitting import EdgeFittingError
 from nimco._cmd_demo import demo
+from nimco._cmd_dry_run import dry_run_command
+from nimco._cmd_ioc import ioc
 from nimco._cmd_replay import replay
 from nimco._cmd_serve import serve
 from nimco._errors import NimcoError
@@ -28,7 +30,9 @@ def build_app() -> typer.Typer:
     )
     app.command()(demo)
     app.command()(replay)
+    app.command(name="dry-run")(dry_run_command)
     app.command()(serve)
+    app.command()(ioc)
     return app
 
 
