@@ -1,0 +1,199 @@
+"""The plans through a real RE Manager."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+zmq_comms = pytest.importorskip("bluesky_queueserver", reason="bluesky-queueserver is not installed")
+
+PLANS = {
+    "adaptive_xanes",
+    "calibrate_energy",
+    "edge_jump_map",
+    "multi_edge_xanes",
+    "resume_scan",
+    "xanes_scan",
+    "xanes_series",
+    "xas_scan",
+}
+PERMISSIONS = {
+    "user_groups": {
+        group: {
+            "allowed_plans": [":.*"],
+            "forbidden_plans": [":^_"],
+            "allowed_devices": [":?.*:depth=3"],
+            "forbidden_devices": [":^_:?.*"],
+            "allowed_functions": [None],
+            "forbidden_functions": [None],
+        }
+        for group in ("root", "primary")
+    }
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition, timeout_s, what):
+    """Poll, as the RE Manager has no way to call back."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen within {timeout_s} s")
+
+
+@pytest.fixture(scope="module")
+def redis_address(tmp_path_factory):
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("redis-server is not installed; the RE Manager needs it")
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def answers():
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    try:
+        until(answers, 20, "the start of redis-server")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def manager(redis_address, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("manager")
+    (folder / "user_group_permissions.yaml").write_text(yaml.safe_dump(PERMISSIONS))
+    address = f"tcp://127.0.0.1:{free_port()}"
+    log = (folder / "log.txt").open("w")
+    command = [
+        str(Path(sys.executable).with_name("start-re-manager")),
+        "--startup-module=nimco._queueserver_startup",
+        f"--existing-plans-devices={folder}",
+        f"--user-group-permissions={folder}",
+        f"--redis-addr={redis_address}",
+        f"--zmq-control-addr={address}",
+        f"--zmq-info-addr=tcp://127.0.0.1:{free_port()}",
+        "--zmq-publish-console=OFF",
+    ]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+
+    def ask(method, **params):
+        from bluesky_queueserver.manager.comms import zmq_single_request
+
+        answer, error = zmq_single_request(method, params, zmq_server_address=address, timeout=5000)
+        assert not error, error
+        return answer
+
+    def status():
+        try:
+            return ask("status")
+        except AssertionError:
+            return None
+
+    try:
+        until(status, 60, "the start of the RE Manager")
+        opened = ask("environment_open")
+        assert opened["success"], opened
+        idle = until(
+            lambda: ask("status")["manager_state"] == "idle" and ask("status"), 120, "opening the environment"
+        )
+        assert idle["worker_environment_exists"], (folder / "log.txt").read_text()[-4000:]
+        yield ask
+        ask("environment_close")
+        until(lambda: not ask("status")["worker_environment_exists"], 60, "closing the environment")
+        ask("manager_stop")
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+        log.close()
+
+
+def run_plan(ask, name, **kwargs):
+    item = {
+        "item_type": "plan",
+        "name": name,
+        "args": ["camera", "energy", "shutter", "stage"],
+        "kwargs": kwargs,
+    }
+    before = ask("status")["items_in_history"]
+    added = ask("queue_item_add", item=item, user="tester", user_group="primary")
+    assert added["success"], added
+    started = ask("queue_start")
+    assert started["success"], started
+    until(lambda: ask("status")["items_in_history"] > before, 120, f"the end of {name}")
+    until(lambda: ask("status")["manager_state"] == "idle", 30, "rest")
+    return ask("history_get")["items"][-1]["result"]
+
+
+GRID = {"energies_ev": [8300.0, 8345.0, 8350.0], "exposure_s": 0.01}
+
+
+@pytest.mark.slow
+def test_the_manager_lists_the_plans_with_their_devices(manager):
+    plans = manager("plans_allowed", user_group="primary")["plans_allowed"]
+    assert set(plans) >= PLANS
+    for name in PLANS:
+        parameters = {p["name"]: p for p in plans[name]["parameters"]}
+        assert plans[name]["properties"]["is_generator"]
+        assert "__MOVABLE__" in parameters["energy"]["annotation"]["type"]
+        assert plans[name]["description"]
+        for parameter in parameters.values():
+            assert "annotation" in parameter, (name, parameter["name"])
+            assert parameter.get("description") or name in ("adaptive_xanes", "resume_scan"), (
+                name,
+                parameter["name"],
+            )
+    devices = manager("devices_allowed", user_group="primary")["devices_allowed"]
+    assert set(devices) >= {"camera", "energy", "shutter", "stage", "i0"}
+
+
+@pytest.mark.slow
+def test_a_scan_runs_through_the_queue(manager):
+    result = run_plan(
+        manager, "xanes_scan", edge="Ni_K", grid=GRID, i0="i0", n_darks=1, md={"sample": "queued"}
+    )
+    assert result["exit_status"] == "completed", result
+    assert len(result["run_uids"]) == 1
+    # The ledger of the worker knows that nothing is missing of it.
+    again = run_plan(manager, "resume_scan", uid=result["run_uids"][0], i0="i0")
+    assert (again["exit_status"], again["run_uids"]) == ("completed", [])
+
+
+@pytest.mark.slow
+def test_edges_run_as_one_run_each(manager):
+    result = run_plan(manager, "edge_jump_map", edges=["Ni_K", "Co_K"], exposure_s=0.01, n_darks=1)
+    assert result["exit_status"] == "completed", result
+    assert len(result["run_uids"]) == 2
+
+
+@pytest.mark.slow
+def test_a_mistake_comes_back_in_words(manager):
+    result = run_plan(manager, "xanes_scan", edge="Ni_K", grid={"energies_ev": [8.345]})
+    assert result["exit_status"] == "failed"
+    assert "looks like keV" in result["msg"]
+    wrong = {"item_type": "plan", "name": "xanes_scan", "args": ["camera", "energy", "shutter", "stage"]}
+    refused = manager("queue_item_add", item=wrong, user="tester", user_group="primary")
+    assert not refused["success"]
+    assert "edge" in refused["msg"]
