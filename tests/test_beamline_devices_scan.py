@@ -109,7 +109,11 @@ class Recorder:
         return next(doc["uid"] for name, doc in reversed(self.documents) if name == "start")
 
     def events(self, stream: str) -> list[dict[str, Any]]:
-        named = {doc["uid"] for name, doc in self.documents if name == "descriptor" and doc["name"] == stream}
+        named = {
+            doc["uid"]
+            for name, doc in self.documents
+            if name == "descriptor" and doc["name"] == stream and doc["run_start"] == self.uid
+        }
         return [doc for name, doc in self.documents if name == "event" and doc["descriptor"] in named]
 
 
