@@ -4,7 +4,11 @@ By default the twin is a well-behaved instrument: it has noise, a flat field, a 
 changing source. `TwinSettings.ideal` switches every imperfection off, `TwinSettings.harsh` every one on.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from beamline_devices import DeviceError
 
 __all__ = [
     "CameraSettings",
@@ -193,15 +197,56 @@ class CameraSettings:
     shot_noise: bool = True
 
 
+_MAY_BE_NEGATIVE = {"shell_excess", "nickel_excess", "offset_ev", "magnification_per_ev"}
+_NOT_ZERO = {
+    "density",
+    "grain_nm",
+    "top_up_s",
+    "drift_period_s",
+    "d_spacing_a",
+    "speed_ev_s",
+    "gain",
+    "full_well",
+}
+_NOT_ZERO |= {"zone_plate_um", "outermost_zone_nm", "magnification", "photons_per_s"}
+
+
+def _check(part: Any) -> None:
+    for knob in fields(part):
+        value = getattr(part, knob.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not math.isfinite(number) or (number < 0 and knob.name not in _MAY_BE_NEGATIVE):
+                problem = "a finite number, not negative"
+            elif number == 0 and knob.name in _NOT_ZERO:
+                problem = "above 0"
+            else:
+                continue
+            raise DeviceError(f"{type(part).__name__}.{knob.name} has to be {problem}, not {number:g}")
+
+
 @dataclass(frozen=True)
 class TwinSettings:
-    """All knobs of the twin."""
+    """All knobs of the twin.
+
+    Raises
+    ------
+    DeviceError
+        When a knob has a value that makes no sense.
+    """
 
     sample: SampleSettings = field(default_factory=SampleSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     mono: MonoSettings = field(default_factory=MonoSettings)
     optics: OpticsSettings = field(default_factory=OpticsSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            _check(getattr(self, part.name))
+        if self.mono.low_ev >= self.mono.high_ev:
+            raise DeviceError(
+                f"MonoSettings.low_ev ({self.mono.low_ev:g}) has to be below high_ev ({self.mono.high_ev:g})"
+            )
 
     @classmethod
     def ideal(cls) -> "TwinSettings":

@@ -261,6 +261,11 @@ def test_harsh_and_ideal_settings_both_render():
     ("call", "words"),
     [
         (lambda: make(shape=(4, 64)), "too small"),
+        (lambda: make(camera=CameraSettings(gain=-1.0)), "CameraSettings.gain has to be a finite number"),
+        (lambda: make(optics=OpticsSettings(blur_nm=np.nan)), "OpticsSettings.blur_nm has to be a finite"),
+        (lambda: make(sample=SampleSettings(diameter_um=(5.0, -1.0))), "SampleSettings.diameter_um has to"),
+        (lambda: make(source=SourceSettings(top_up_s=0.0)), "SourceSettings.top_up_s has to be above 0"),
+        (lambda: make(mono=MonoSettings(low_ev=9000.0, high_ev=8000.0)), "has to be below high_ev"),
         (lambda: make().truth("Fe_K"), "no edge 'Fe_K'"),
         (lambda: make().load_pellet(1.2), "between 0 and 1"),
         (lambda: make().load_compound("NiO3"), "no compound 'NiO3'"),
