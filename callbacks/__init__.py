@@ -1,16 +1,20 @@
 """From bluesky documents to frames, fitted maps, Tiled and a live plot."""
 
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
+from callbacks._document_streams import DocumentPublisher, DocumentStream, open_stream
 from callbacks._errors import (
     CallbackError,
     DeliveryError,
     DocumentError,
+    DroppedDocumentsError,
     FrameError,
     MissingFrameError,
     ReadingError,
     SpoolError,
+    StreamError,
 )
 from callbacks._flat_field import FlatFieldBook, ReadyFrame
+from callbacks._followed_runs import FollowedRuns
 from callbacks._following import FollowedMap, follow_soc
 from callbacks._frames import FrameRecord, RunFrames
 from callbacks._live_plot import LiveSOCPlot
@@ -26,8 +30,12 @@ __all__ = [
     "CallbackError",
     "DeliveryError",
     "DocumentError",
+    "DocumentPublisher",
+    "DocumentStream",
+    "DroppedDocumentsError",
     "FlatFieldBook",
     "FollowedMap",
+    "FollowedRuns",
     "FrameError",
     "FrameRecord",
     "FrameSummary",
@@ -43,9 +51,11 @@ __all__ = [
     "SOCUpdate",
     "ScanContract",
     "SpoolError",
+    "StreamError",
     "documents_of",
     "follow_soc",
     "is_energy_scan",
     "open_soc",
+    "open_stream",
     "read_contract",
 ]

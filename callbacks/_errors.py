@@ -29,3 +29,11 @@ class SpoolError(CallbackError):
 
 class DeliveryError(CallbackError):
     """A run or a map that could not be delivered to Tiled (yet)."""
+
+
+class StreamError(CallbackError):
+    """Documents from another process that cannot be had or understood."""
+
+
+class DroppedDocumentsError(CallbackError):
+    """Documents that were lost on the way between two processes."""

@@ -30,7 +30,7 @@ class FrameAssets(RunNormalizer):
         """Send a document on, in its own stream's terms."""
         if name is DocumentNames.descriptor:
             for key, about in doc["data_keys"].items():
-                shape = about.get("shape") or ()
+                shape = list(about.get("shape") or ())
                 self._per_event[doc["uid"], key] = int(shape[0]) if len(shape) == 3 else 1
         if name is DocumentNames.stream_resource and _is_one_file(doc):
             self._resources[doc["uid"]] = doc
@@ -70,8 +70,8 @@ class FrameAssets(RunNormalizer):
         before = self._resource_of.setdefault((descriptor, resource["data_key"]), resource["uid"])
         if before != resource["uid"]:
             raise DocumentError(
-                f"the frames {resource['data_key']!r} of one stream are in several files, which cannot be told apart in "
-                "Tiled; let the detector write one file per scan"
+                f"the frames {resource['data_key']!r} of one stream are in several files, which cannot be told apart "
+                "in Tiled; let the detector write one file per scan"
             )
 
 

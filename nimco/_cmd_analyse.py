@@ -1,0 +1,211 @@
+"""`nimco analyse`: the live analysis in a process of its own, or a stored run analysed anew."""
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from tiled.client import from_uri
+
+from callbacks import (
+    DocumentStream,
+    FollowedRuns,
+    LiveSOC,
+    LiveSOCPlot,
+    SOCPublisher,
+    SOCUpdate,
+    documents_of,
+    open_stream,
+)
+from edge_fitting import ReferenceSeries
+from nimco._errors import NimcoError
+from nimco._reference_files import parse_reference_option, reference_series
+from nimco._report import summary_table
+
+_KEY_VARIABLE = "TILED_API_KEY"
+
+
+def analyse(
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Documents to follow: zmq://HOST:PORT or kafka://HOST:PORT/TOPIC."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Uid of a stored run to analyse anew, or its beginning.")
+    ] = None,
+    tiled: Annotated[
+        str | None,
+        typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the key of that server; otherwise the variable {_KEY_VARIABLE}."),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE or FILE=SOC instead of those in the runs; repeat it."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
+    ] = "series",
+    plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
+) -> None:
+    """Analyse scans in a process of its own: as they are published, or as they are stored."""
+    if (source is None) == (run is None):
+        raise NimcoError(
+            "Give what to analyse: --from zmq://127.0.0.1:5578 to follow scans, or --run UID for a stored one."
+        )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    # Request lines may hold a key.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # A service manager ends a program this way; end as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console()
+    references = _references(console, reference or [])
+    stream = None if source is None else open_stream(source)
+    client = None if tiled is None else connect(tiled, api_key_file)
+    if run is not None:
+        if client is None:
+            raise NimcoError(
+                "A stored run is read from Tiled; name the server with --tiled http://127.0.0.1:8710."
+            )
+        _analyse_stored(console, client, run, references, method, plot)
+    elif stream is not None:
+        console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
+        _follow(console, stream, client, references, method, plot)
+
+
+def connect(uri: str, api_key_file: Path | None) -> Any:
+    """Return a client of a Tiled server that has raw runs and maps.
+
+    Raises
+    ------
+    NimcoError
+        It does not answer, refuses the key, or has no such containers.
+    """
+    key = os.environ.get(_KEY_VARIABLE)
+    if api_key_file is not None:
+        try:
+            key = api_key_file.read_text().strip()
+        except OSError as error:
+            raise NimcoError(f"The key file {api_key_file} cannot be read ({error.strerror}).") from error
+    try:
+        client = from_uri(uri, api_key=key)
+        held = list(client)
+    except httpx.HTTPStatusError as error:
+        raise NimcoError(
+            f"Tiled at {uri} refuses the key (status {error.response.status_code}); give the file with it as "
+            f"--api-key-file, or set {_KEY_VARIABLE}."
+        ) from error
+    except (httpx.HTTPError, ValueError, OSError) as error:
+        raise NimcoError(
+            f"Tiled does not answer at {uri} ({type(error).__name__}); start it with: nimco serve."
+        ) from error
+    for name in ("raw", "maps"):
+        if name not in held:
+            raise NimcoError(f"Tiled at {uri} has no container {name!r}; a server of nimco has: nimco serve.")
+    return client
+
+
+def _references(console: Console, options: list[str]) -> ReferenceSeries | None:
+    if not options:
+        return None
+    series, notes = reference_series([parse_reference_option(option) for option in options])
+    for note in notes:
+        console.print(f"  reference {note}")
+    return series
+
+
+class _Analysis:
+    """The live analysis with everything that listens to it."""
+
+    def __init__(
+        self,
+        console: Console,
+        client: Any,
+        references: ReferenceSeries | None,
+        method: str,
+        plot: Path | None,
+    ) -> None:
+        self.finished: list[SOCUpdate] = []
+        self._console = console
+        self._publisher = (
+            None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
+        )
+        self._plot = None if plot is None else LiveSOCPlot(plot, show=False)
+        self.live = LiveSOC(references, method=method, subscribers=[self._tell])
+        for subscriber in (self._publisher, self._plot):
+            if subscriber is not None:
+                self.live.subscribe(subscriber)
+
+    def close(self) -> None:
+        self.live.close()
+        for subscriber in (self._publisher, self._plot):
+            if subscriber is not None:
+                subscriber.close()
+
+    def _tell(self, update: SOCUpdate) -> None:
+        if update.final:
+            self.finished.append(update)
+            self._console.print(summary_table([update], {}))
+            for warning in update.warnings:
+                self._console.print(f"  {warning}", soft_wrap=True)
+            self._console.print(f"run    {update.raw_uid}", highlight=False)
+
+
+def _analyse_stored(
+    console: Console,
+    client: Any,
+    uid: str,
+    references: ReferenceSeries | None,
+    method: str,
+    plot: Path | None,
+) -> None:
+    try:
+        stored = client["raw"][uid]
+        start = stored.metadata["start"]
+    except KeyError as error:
+        raise NimcoError(f"There is no run {uid} in Tiled, or several whose uid begins like that.") from error
+    if "xanes" not in start:
+        raise NimcoError(f"Run {uid} is no energy scan of nimco (its start document has no xanes part).")
+    analysis = _Analysis(console, client, references, method, plot)
+    try:
+        for name, doc in documents_of(stored):
+            analysis.live(name, doc)
+        if "stop" not in stored.metadata:
+            console.print("The run is not over yet: its map shows what is stored so far.")
+        analysis.live.wait()
+    finally:
+        analysis.close()
+    if not analysis.finished and "stop" in stored.metadata:
+        reason = str(analysis.live.errors[-1]) if analysis.live.errors else "it holds no frames"
+        raise NimcoError(f"Run {uid} gives no map: {reason}.")
+
+
+def _follow(
+    console: Console,
+    stream: DocumentStream,
+    client: Any,
+    references: ReferenceSeries | None,
+    method: str,
+    plot: Path | None,
+) -> None:
+    analysis = _Analysis(console, client, references, method, plot)
+    runs = FollowedRuns(analysis.live, None if client is None else client["raw"])
+    receiving = threading.Thread(target=stream.run, args=(runs,), name="document stream", daemon=True)
+    try:
+        receiving.start()
+        while receiving.is_alive():
+            receiving.join(1.0)
+    except KeyboardInterrupt:
+        console.print("Stopped; what was received is analysed.")
+        stream.stop()
+        receiving.join(5.0)
+    finally:
+        runs.close()
+        analysis.close()
