@@ -1,6 +1,7 @@
 """Plan stubs: move the instrument, take one frame, keep the beam safe."""
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -63,7 +64,7 @@ class FrameTaker:
         left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
         failures: list[str] = []
         while left:
-            yield from bps.checkpoint()
+            yield Msg("checkpoint")
             try:
                 yield from self._go_to(left[0])
                 while left:
@@ -103,11 +104,13 @@ class FrameTaker:
         ins = self._instrument
         position = {"dark": "in", "flat": "out", "primary": "in"}[shot.stream]
         beam = "closed" if shot.stream == "dark" else "open"
-        yield from bps.mv(
-            ins.energy, shot.energy_setpoint_ev, ins.camera.exposure_s, shot.exposure_s, ins.stage, position
+        yield from _set(
+            (ins.energy, shot.energy_setpoint_ev),
+            (ins.camera.exposure_s, shot.exposure_s),
+            (ins.stage, position),
         )
         # The beam is let through only when everything stands.
-        yield from bps.mv(ins.shutter, beam)
+        yield from _set((ins.shutter, beam))
 
     def _attempt(self, shot: Shot) -> MsgGenerator[Optional[str]]:
         """Take one frame; returns what is wrong with it, if anything.
@@ -116,19 +119,18 @@ class FrameTaker:
         given before is not a frame of this energy and is dropped.
         """
         ins = self._instrument
-        yield from bps.abs_set(self._label, shot, wait=True)
-        yield from trigger(ins.detectors)
-        yield from bps.create(name=shot.stream)
-        frame = yield from bps.read(ins.camera)
+        yield from trigger(ins.detectors, self._label, shot)
+        yield Msg("create", name=shot.stream)
+        frame = yield Msg("read", ins.camera)
         for device in (self._label, ins.energy):
-            yield from bps.read(device)
+            yield Msg("read", device)
         i0 = None
         if ins.i0 is not None:
-            i0 = first_value(ins.i0, (yield from bps.read(ins.i0)))
+            i0 = first_value(ins.i0, (yield Msg("read", ins.i0)))
         if _is_same_frame(frame, self._last_reading):
-            yield from bps.drop()
+            yield Msg("drop")
             return f"{ins.camera.name} gave the frame of before"
-        yield from bps.save()
+        yield Msg("save")
         self._last_reading = frame
         if self._i0_min is not None and i0 is not None and i0 < self._i0_min and shot.stream != "dark":
             return f"I0 is {i0:g}, below {self._i0_min:g}"
@@ -143,12 +145,26 @@ def _drop_if_open() -> MsgGenerator[None]:
         return
 
 
-def trigger(devices: list[Any]) -> MsgGenerator[None]:
-    group = "frame"
+# The stubs of bluesky note down where in the code each of them was called, which costs more than all the rest of a
+# plan; what is done for every frame is therefore written in messages.
+
+
+def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[None]:
+    """Say which frame comes next and expose it."""
+    group = uuid.uuid4().hex
+    yield Msg("set", label, shot, group=group)
     for device in devices:
         if isinstance(device, Triggerable):
-            yield from bps.trigger(device, group=group)
-    yield from bps.wait(group=group)
+            yield Msg("trigger", device, group=group)
+    yield Msg("wait", None, group=group)
+
+
+def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
+    """Move devices at the same time and wait for all."""
+    group = uuid.uuid4().hex
+    for device, value in moves:
+        yield Msg("set", device, value, group=group)
+    yield Msg("wait", None, group=group)
 
 
 def _is_same_frame(reading: Any, last: Any) -> bool:

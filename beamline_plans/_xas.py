@@ -117,8 +117,7 @@ def point_scan(
     }
 
     def one_reading(shot: Shot) -> MsgGenerator[None]:
-        yield from bps.abs_set(label, shot, wait=True)
-        yield from trigger(detectors)
+        yield from trigger(detectors, label, shot)
         yield from bps.create(name="primary")
         yield from bps.read(label)
         readback = first_value(energy, (yield from bps.read(energy)))

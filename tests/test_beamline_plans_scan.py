@@ -118,7 +118,6 @@ def test_message_order_of_one_energy(beamline):
         ("set", "shutter"),
         ("wait", None),
         ("set", "xanes"),
-        ("wait", None),
         ("trigger", "camera"),
         ("trigger", "i0"),
         ("wait", None),
