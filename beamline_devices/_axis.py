@@ -59,37 +59,39 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         """
         self.check_value(position)
         target = float(position)
-        status = DeviceStatus(self)
+        status = DeviceStatus(self, call_stop_on_failure=False)
         moving = super().set(target, timeout=self._move_timeout_s, **kwargs)
         moving.add_callback(lambda ended: self._arrived(ended, target, status))
         return status
 
     def _arrived(self, ended: StatusBase, target: float, status: DeviceStatus) -> None:
-        error = ended.exception(timeout=0)
-        units = self.egu
-        if isinstance(error, TimeoutError):
-            status.set_exception(
-                DeviceTimeoutError(
-                    f"{self.name} has not reached {target:g} {units} after {self._move_timeout_s:g} s; "
-                    f"it is at {self.position:g}"
-                )
-            )
-        elif error is not None:
-            status.set_exception(
-                DeviceError(
-                    f"{self.name} failed on the way to {target:g} {units} and is at {self.position:g}: "
-                    "limit switch or alarm, see its record"
-                )
-            )
-        elif abs(self.position - target) > self.tolerance:
-            status.set_exception(
-                NotArrivedError(
-                    f"{self.name} stopped at {self.position:g} {units} on the way to {target:g} {units}, "
-                    f"further off than {self.tolerance:g}"
-                )
-            )
-        else:
+        try:
+            problem = self._problem(ended.exception(timeout=0), target)
+        except Exception as error:
+            # Whatever happens here, the one who waits must hear of it.
+            problem = DeviceError(f"{self.name} cannot be asked where it is: {error}")
+        if problem is None:
             status.set_finished()
+        else:
+            status.set_exception(problem)
+
+    def _problem(self, error: BaseException | None, target: float) -> DeviceError | None:
+        """Return what is wrong with a move that has ended, if anything."""
+        way = f"{target:g} {self.egu}"
+        here = f"it is at {self.position:g}"
+        if isinstance(error, TimeoutError):
+            return DeviceTimeoutError(
+                f"{self.name} has not reached {way} after {self._move_timeout_s:g} s; {here}"
+            )
+        if error is not None:
+            return DeviceError(
+                f"{self.name} was broken off on the way to {way} by a stop, a limit switch or an alarm; {here}"
+            )
+        if abs(self.position - target) > self.tolerance:
+            return NotArrivedError(
+                f"{self.name} ended its move to {way} further off than {self.tolerance:g}; {here}"
+            )
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Return the data keys of readback and setpoint, with the limits of the axis."""

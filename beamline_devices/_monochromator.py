@@ -134,7 +134,7 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
         self._limits_ev = (float(low), float(high))
         self._followers = tuple(followers)
         self._move_timeout_s = move_timeout_s
-        self._task = Task(self)
+        self._task = Task(self, self._halt)
         self._last_target_ev: float | None = None
         super().__init__(prefix, name=name, egu="eV", **kwargs)
         for parameter, value in (
@@ -264,6 +264,9 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
     def stop(self, success: bool = False) -> None:
         """Stop everything that moves."""
         self._task.stop()
+        self._halt(success)
+
+    def _halt(self, success: bool = False) -> None:
         super().stop(success=success)
         for follower in self._followers:
             follower.stop(success=success)

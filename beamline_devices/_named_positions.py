@@ -37,7 +37,7 @@ class NamedPositions(CompleteDescriptions, Device):
         self.state.name = name
         self.state.choices = (*positions, _UNKNOWN)
         self._target: str | None = None
-        self._task = Task(self)
+        self._task = Task(self, super().stop)
 
     @property
     def position(self) -> str:

@@ -21,10 +21,13 @@ class Task:
     ----------
     device : ophyd.Device
         Whose work it is.
+    halt : callable, optional
+        Brings what moves to a stand after work that failed, before anybody hears of the failure.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, halt: Callable[[], None] | None = None) -> None:
         self._device = device
+        self._halt = halt
         self._status: DeviceStatus | None = None
         self._begin = threading.Lock()
         self.stopped = threading.Event()
@@ -40,16 +43,21 @@ class Task:
         with self._begin:
             if self._status is not None and not self._status.done:
                 raise DeviceError(f"{self._device.name} is still busy, wait for it or stop it")
-            status = self._status = DeviceStatus(self._device)
+            # Left to ophyd, the device would be stopped after the failure is known, and with it a second try.
+            status = self._status = DeviceStatus(self._device, call_stop_on_failure=False)
             self.stopped = threading.Event()
 
         def run() -> None:
             try:
                 work()
-            except DeviceError as error:
-                status.set_exception(error)
             except Exception as error:
-                status.set_exception(_as_device_error(self._device.name, error))
+                told = _as_device_error(self._device.name, error)
+                try:
+                    if self._halt is not None:
+                        self._halt()
+                except Exception as another:
+                    told.add_note(f"It could not be stopped either: {another}")
+                status.set_exception(told)
             else:
                 status.set_finished()
 
@@ -74,6 +82,8 @@ class Task:
 
 
 def _as_device_error(name: str, error: Exception) -> DeviceError:
+    if isinstance(error, DeviceError):
+        return error
     told = f"{name}: {str(error) or type(error).__name__}"
     if isinstance(error, (DisconnectedError, ConnectionError)):
         made: DeviceError = NotConnectedError(told)

@@ -189,7 +189,7 @@ class ZonePlateOptics(CompleteDescriptions, Device):
         self._camera_pixel_um = camera_pixel_um
         self._sample_to_camera_mm = sample_to_camera_mm
         self._constant_magnification = magnification
-        self._task = Task(self)
+        self._task = Task(self, super().stop)
         self._tables = {attribute: axis.table for attribute, axis in axes.items()}
         self.diameter_um.put(float(zone_plate.diameter_um))
         self.outermost_zone_nm.put(float(zone_plate.outermost_zone_nm))
