@@ -69,7 +69,7 @@ class SimOptics(TwinDevice):
         self.check_value(value)
         self._reach()
         energy_ev = float(value)
-        status = DeviceStatus(self)
+        status = DeviceStatus(self, call_stop_on_failure=False)
 
         def arrived(moving: DeviceStatus) -> None:
             error = moving.exception(timeout=0)

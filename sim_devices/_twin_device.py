@@ -66,7 +66,8 @@ class TwinDevice(Device):
         """
         if self._busy is not None and not self._busy.done:
             raise DeviceError(f"{self.name} is still busy, wait for it or stop it")
-        status = DeviceStatus(self)
+        # Left to ophyd, the device would be stopped once a failure is known, and with it a second try.
+        status = DeviceStatus(self, call_stop_on_failure=False)
         self._busy = status
         self._discard = False
         abort = self._abort = threading.Event()

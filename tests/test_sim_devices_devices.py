@@ -348,6 +348,16 @@ def test_energy_that_does_not_arrive(beamline):
     assert beamline.energy.position == beamline.twin.energy_ev == 8345.0
 
 
+def test_a_second_try_is_not_stopped_by_the_failure_of_the_first():
+    beamline = SimBeamline((32, 32), time_scale=0.02)
+    for target in (8340.0, 8333.0, 8340.0, 8333.0):
+        beamline.faults.arm(Fault.ENERGY_STUCK)
+        with pytest.raises(NotArrivedError):
+            beamline.energy.set(target).wait(5)
+        beamline.energy.set(target).wait(5)
+        assert beamline.energy.position == target
+
+
 def test_camera_that_never_answers(beamline):
     beamline.faults.arm(Fault.CAMERA_TIMEOUT)
     with pytest.raises(DeviceTimeoutError, match="camera gave no frame"):
