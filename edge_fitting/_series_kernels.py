@@ -201,6 +201,144 @@ def _solve_block(  # type: ignore[no-untyped-def]
         status[pixel] = _BELOW if soc < soc_low else (_ABOVE if soc > soc_high else _OK)
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables):  # type: ignore[no-untyped-def]
+    """Write the series in the metric of the frames measured so far, pre-edge line eliminated (Schur complement).
+
+    Parameters
+    ----------
+    gram : float64 (2 + n_modes, 2 + n_modes)
+        Weighted Gram matrix of the basis over the measured energies.
+    basis_curve, basis_tangent : float64 (n_nodes, n_modes)
+        Coordinates of the series and their derivative by the state.
+    nodes : float64 (3, n_nodes)
+        State, edge energy, its derivative by the state.
+    sharpest : float64
+        Before a ratio of jump to noise of one over this would give a sigma of one, it is too early for every pixel.
+    line, inverse, curve, tangent, tables
+        Filled; see :func:`solve_series`.
+
+    Returns
+    -------
+    bool
+        Whether the frames determine the unknowns.
+    """
+    n_nodes, n_modes = basis_curve.shape
+    g00, g01, g11 = gram[0, 0], gram[0, 1], gram[1, 1]
+    det = g00 * g11 - g01 * g01
+    if not det > 1e-12 * g00 * max(g00, g11):
+        return False
+    inverse[0, 0], inverse[0, 1], inverse[1, 0], inverse[1, 1] = g11 / det, -g01 / det, -g01 / det, g00 / det
+    metric = np.empty((n_modes, n_modes))
+    for k in range(n_modes):
+        u0, u1 = gram[2 + k, 0], gram[2 + k, 1]
+        line[k, 0] = u0 * inverse[0, 0] + u1 * inverse[1, 0]
+        line[k, 1] = u0 * inverse[0, 1] + u1 * inverse[1, 1]
+        for j in range(n_modes):
+            metric[k, j] = gram[2 + k, 2 + j] - line[k, 0] * gram[0, 2 + j] - line[k, 1] * gram[1, 2 + j]
+    tiny = 1e-12 * g00
+    informative = False
+    for node in range(n_nodes):
+        square = 0.0
+        mixed = 0.0
+        slope = 0.0
+        whole = 0.0
+        for k in range(n_modes):
+            bent = 0.0
+            bent_tangent = 0.0
+            full = 0.0
+            for j in range(n_modes):
+                bent += metric[k, j] * basis_curve[node, j]
+                bent_tangent += metric[k, j] * basis_tangent[node, j]
+                full += gram[2 + k, 2 + j] * basis_curve[node, j]
+            square += bent * basis_curve[node, k]
+            mixed += bent_tangent * basis_curve[node, k]
+            slope += bent_tangent * basis_tangent[node, k]
+            whole += full * basis_curve[node, k]
+        if not square > tiny:
+            return False
+        norm = np.sqrt(square)
+        fisher = max(slope - mixed * mixed / square, 0.0)
+        informative = informative or fisher * sharpest * sharpest > 1.0
+        for k in range(n_modes):
+            curve[node, k] = basis_curve[node, k] / norm
+            tangent[node, k] = (basis_tangent[node, k] - basis_curve[node, k] * mixed / square) / norm
+        tables[0, node] = nodes[0, node]
+        tables[1, node] = norm
+        tables[2, node] = fisher
+        tables[3, node] = whole
+        tables[4, node] = nodes[1, node]
+        tables[5, node] = nodes[2, node]
+    return informative
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def solve_gaps(  # type: ignore[no-untyped-def]
+    starts, pixels, grams, n_frames, basis_curve, basis_tangent, nodes, sharpest, stride, sums, highest, at_highest,
+    saturated, limits, pooled, out, status,
+):  # fmt: skip
+    """Maximise the likelihood for pixels with missing frames, each history with a Gram matrix of its own.
+
+    Parameters
+    ----------
+    starts : int64 (n_histories + 1,)
+        Where the pixels of each history begin in ``pixels``.
+    pixels : int64 (n,)
+        Pixels, ordered by history.
+    grams : float64 (n_histories, 2 + n_modes, 2 + n_modes)
+        Gram matrix of the frames that each history has.
+    n_frames : int64 (n_histories,)
+        How many.
+    basis_curve, basis_tangent, nodes, sharpest
+        As in :func:`reduce_series`.
+    limits : float64 (n_histories, 5)
+        As in :func:`solve_series`, for each history.
+    stride, sums, highest, at_highest, saturated, pooled, out, status
+        As in :func:`solve_series`.
+    """
+    n_nodes, n_modes = basis_curve.shape
+    for h in nb.prange(starts.size - 1):
+        first, last = starts[h], starts[h + 1]
+        size = last - first
+        line = np.empty((n_modes, 2))
+        inverse = np.empty((2, 2))
+        curve = np.empty((n_nodes, n_modes))
+        tangent = np.empty((n_nodes, n_modes))
+        tables = np.empty((6, n_nodes))
+        ready = limits[h, 0] > 0.0 and reduce_series(
+            grams[h], basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables
+        )
+        own_sums = np.empty((sums.shape[0], size))
+        own_highest = np.empty(size, highest.dtype)
+        own_at_highest = np.empty(size, at_highest.dtype)
+        own_saturated = np.empty(size, saturated.dtype)
+        own_pooled = np.empty(size if pooled.size > 1 else 1)
+        own_out = np.full((out.shape[0], size), np.float32(np.nan))
+        own_status = np.full(size, np.uint8(_TOO_FEW))
+        for i in range(size):
+            pixel = pixels[first + i]
+            for k in range(sums.shape[0]):
+                own_sums[k, i] = sums[k, pixel]
+            own_highest[i] = highest[pixel]
+            own_at_highest[i] = at_highest[pixel]
+            own_saturated[i] = saturated[pixel]
+            if pooled.size > 1:
+                own_pooled[i] = pooled[pixel]
+            if own_highest[i] == -np.inf:
+                own_status[i] = _SATURATED if own_saturated[i] > 0 else _NO_DATA
+        if ready:
+            for lo in range(0, size, _BLOCK):
+                _solve_block(
+                    own_sums, own_highest, own_at_highest, own_saturated, line, inverse, curve, tangent, tables,
+                    stride, n_frames[h], limits[h], own_pooled, lo, min(lo + _BLOCK, size), own_out, own_status,
+                )  # fmt: skip
+        for i in range(size):
+            pixel = pixels[first + i]
+            status[pixel] = own_status[i]
+            for m in range(7):
+                out[m, pixel] = own_out[m, i]
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def solve_series(  # type: ignore[no-untyped-def]
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
