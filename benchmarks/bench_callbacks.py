@@ -30,7 +30,8 @@ from nimco import TiledServer
 
 Documents = Iterator[tuple[str, dict[str, Any]]]
 
-ENERGIES_EV = np.r_[8250:8325:10.0, 8330:8366:1.0, 8370:8500:10.0]
+# In an order that lets the first few frames determine a map.
+ENERGIES_EV = np.random.default_rng(0).permutation(np.r_[8250:8325:10.0, 8330:8366:1.0, 8370:8500:10.0])
 
 
 def mu(energy_ev: Any, soc: float) -> Any:

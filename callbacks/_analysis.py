@@ -13,7 +13,7 @@ from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from callbacks._image_store import HeldFrame, ImageStore
 from callbacks._spectra import SampledSpectra, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
-from edge_fitting import EdgeFitter, ReferenceSeries
+from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
 
 _FEW_PIXELS = 4096
 
@@ -95,9 +95,7 @@ class RunAnalysis:
             return None
         maps = self._fitter.maps()
         energies, depths, _ = self._spectra.mean(maps.has_value)
-        sigma = maps.soc_sigma if np.isfinite(maps.soc_sigma).any() else maps.edge_energy_sigma_ev
-        if np.isfinite(sigma).any() and (not self._history or self._history[-1][0] != self.n_frames):
-            self._history.append((float(self.n_frames), float(np.nanmedian(sigma))))
+        self._note_sigma(maps)
         return SOCUpdate(
             raw_uid=self.contract.raw_uid,
             scan_group=self.contract.scan_group,
@@ -117,6 +115,15 @@ class RunAnalysis:
             warnings=tuple(dict.fromkeys(self._warnings)),
             time_s=self._last_time_s,
         )
+
+    def _note_sigma(self, maps: EdgeMaps) -> None:
+        """Note the median sigma of the sampled pixels: all of them would take longer than the fit."""
+        assert self._spectra is not None
+        sigma = maps.edge_energy_sigma_ev if self.references is None else maps.soc_sigma
+        sampled = sigma.reshape(-1)[self._spectra.pixels]
+        finite = sampled[np.isfinite(sampled)]
+        if finite.size and (not self._history or self._history[-1][0] != self.n_frames):
+            self._history.append((float(self.n_frames), float(np.median(finite))))
 
     def _take(self, records: Iterable[FrameRecord]) -> tuple[bool, list[FrameError]]:
         """Take frames; return whether the maps have changed, and what cannot be used."""

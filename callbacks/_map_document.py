@@ -1,6 +1,8 @@
 """A state of the maps as it travels to Tiled, on disk or over the network: arrays, tables and plain metadata."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from callbacks._map_tables import Table, tables_of
 from callbacks._schema import ARRAYS, map_metadata, map_path
 from callbacks._spool import Spool
 from callbacks._update import SOCUpdate
-
-Table = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class MapDocument:
         The run, its measurement, its edge, and where the maps go.
     final : bool
         Whether the run is over.
-    metadata : dict
-        Of the container, plain JSON.
+    has_soc : bool
+        Whether there are references, and so a state of charge.
     arrays : dict of ndarray, (rows, cols)
         By the names of `ARRAYS`.
     tables : dict of dict of list
         Columns of each table.
+    make_metadata : callable
+        Gives `metadata`; called when that is first wanted, because it takes longer than sending a map.
     """
 
     raw_uid: str
@@ -38,9 +41,15 @@ class MapDocument:
     edge: str
     path: str
     final: bool
-    metadata: dict[str, Any] = field(repr=False)
+    has_soc: bool
     arrays: dict[str, npt.NDArray[Any]] = field(repr=False)
     tables: dict[str, Table] = field(repr=False)
+    make_metadata: Callable[[], dict[str, Any]] = field(repr=False)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of the container, plain JSON."""
+        return self.make_metadata()
 
     def frame_of(self, table: str) -> pd.DataFrame:
         """Return a table as a data frame."""
@@ -55,9 +64,10 @@ def map_document(update: SOCUpdate) -> MapDocument:
         edge=update.edge,
         path=map_path(update),
         final=update.final,
-        metadata=map_metadata(update),
+        has_soc=update.references is not None,
         arrays={name: np.ascontiguousarray(getattr(update.maps, name)) for name in ARRAYS},
-        tables={},
+        tables=tables_of(update),
+        make_metadata=lambda: map_metadata(update),
     )
 
 
@@ -81,6 +91,7 @@ def keep_on_disk(document: MapDocument, path: Path) -> None:
                 "edge": document.edge,
                 "path": document.path,
                 "final": document.final,
+                "has_soc": document.has_soc,
                 "metadata": document.metadata,
                 "arrays": document.arrays,
                 "tables": document.tables,
@@ -98,7 +109,9 @@ def read_from_disk(path: Path) -> MapDocument | None:
     spool = Spool(path)
     try:
         for offset in spool.offsets():
-            return MapDocument(**spool.read(offset)[1])
+            content = spool.read(offset)[1]
+            metadata = content.pop("metadata")
+            return MapDocument(**content, make_metadata=lambda: metadata)
     finally:
         spool.close()
     return None

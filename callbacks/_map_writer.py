@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import numpy as np
 from tiled.structures.core import Spec
 
 from callbacks._map_document import MapDocument
@@ -50,7 +49,7 @@ class MapWriter:
 
     def write(self, document: MapDocument) -> None:
         """Write a state of the maps: what viewers watch first, the rest from time to time and at the end."""
-        first = _LIVE_ARRAYS if np.isfinite(document.arrays["soc"]).any() else _LIVE_WITHOUT_SOC
+        first = _LIVE_ARRAYS if document.has_soc else _LIVE_WITHOUT_SOC
         for name in first:
             write_array(self._arrays[name], document.arrays[name])
         if document.final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S:
