@@ -86,7 +86,8 @@ def learn_times(
         What is known so far.
     """
     model = before or TimeModel()
-    steps = list(_steps(documents))
+    # Frames that came faster than they were exposed are a simulation or a replay that waits for nothing.
+    steps = [step for step in _steps(documents) if step.seconds >= 0]
     learnt: dict[str, float] = {}
     still = [s.seconds for s in steps if not (s.energy_ev or s.stage or s.shutter)]
     energy = [(s.energy_ev, s.seconds) for s in steps if s.energy_ev and not (s.stage or s.shutter)]

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from beamline_plans import PlanError, TimeModel, learn_times
@@ -47,6 +48,7 @@ class LearnedTimes:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._documents: list[tuple[str, dict[str, Any]]] = []
+        self._learning: Thread | None = None
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document; what cannot be kept is logged and does no harm to the scan."""
@@ -60,12 +62,20 @@ class LearnedTimes:
                 event = {"descriptor": doc["descriptor"], "time": doc["time"], "data": words}
                 self._documents.append((name, event))
         elif self._documents and name == "stop":
-            self._learn()
+            # Not here: this may be the thread of the RunEngine.
+            self.wait()
+            self._learning = Thread(target=self._learn, args=(self._documents,), name="durations")
+            self._learning.start()
             self._documents = []
 
-    def _learn(self) -> None:
+    def wait(self) -> None:
+        """Wait until what the last finished scan taught is kept."""
+        if self._learning is not None:
+            self._learning.join()
+
+    def _learn(self, documents: list[tuple[str, dict[str, Any]]]) -> None:
         try:
-            learnt = learn_times(self._documents, read_times(self._data_dir))
+            learnt = learn_times(documents, read_times(self._data_dir))
             path = self._data_dir / _NAME
             part = path.with_suffix(".part")
             part.write_text(json.dumps(learnt.to_dict(), indent=1), encoding="utf-8")

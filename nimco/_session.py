@@ -8,6 +8,7 @@ from typing import Any
 
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot, RawRunWriter, SOCPublisher, SOCUpdate
 from edge_fitting import ReferenceSeries
+from nimco._learned_times import LearnedTimes
 from nimco._server import TiledServer
 
 Document = tuple[str, dict[str, Any]]
@@ -47,7 +48,8 @@ class Session:
         self.live = LiveSOC(references, method=method)
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
-        self._observers = tuple(observers)
+        self._durations = LearnedTimes(server.data_dir)
+        self._observers: tuple[Consumer, ...] = (self._durations, *observers)
         self._uids: list[str] = []
         self._closing = ExitStack()
 
@@ -94,6 +96,7 @@ class Session:
         self.publisher.wait(timeout_s)
         if self.plot is not None:
             self.plot.wait(timeout_s)
+        self._durations.wait()
 
     def updates(self) -> list[SOCUpdate]:
         """Return the last update of every energy scan so far that has one, in the order of the scans."""

@@ -214,6 +214,13 @@ def test_a_night_of_pauses_is_not_taken_for_the_speed_of_the_beamline():
     assert learnt.stage_s == pytest.approx(5.0, rel=0.1)
 
 
+def test_a_simulation_that_waits_for_nothing_teaches_nothing():
+    documents = []
+    beamline = SimBeamline(shape=(16, 16))
+    RunEngine({})(scan(beamline, grid=EnergyGrid(GRID.energies_ev, 60.0)), lambda *pair: documents.append(pair))
+    assert learn_times(documents) == TimeModel()
+
+
 def test_what_was_not_seen_stays_as_it_was():
     before = TimeModel(stage_s=42.0)
     assert learn_times([], before) == before
