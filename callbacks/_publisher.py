@@ -216,6 +216,8 @@ class SOCPublisher:
             keep_on_disk(document, path)
         except SpoolError as error:
             self._say(error)
+        except Exception as error:
+            self._note(error)  # a document that cannot even be made
         else:
             self._spooled[document.raw_uid] = path
 
