@@ -7,12 +7,14 @@ from callbacks._errors import (
     DeliveryError,
     DocumentError,
     DroppedDocumentsError,
+    ExportError,
     FrameError,
     MissingFrameError,
     ReadingError,
     SpoolError,
     StreamError,
 )
+from callbacks._exports import export_nexus, export_tiff
 from callbacks._flat_field import FlatFieldBook, ReadyFrame
 from callbacks._followed_runs import FollowedRuns
 from callbacks._following import FollowedMap, follow_soc
@@ -22,7 +24,7 @@ from callbacks._live_soc import LiveSOC
 from callbacks._live_spectrum import LiveSpectrum
 from callbacks._publisher import SOCPublisher
 from callbacks._raw_writer import RawRunWriter
-from callbacks._reading import open_soc
+from callbacks._reading import open_soc, open_soc_table
 from callbacks._stored_run import documents_of
 from callbacks._update import FrameSummary, SOCUpdate
 
@@ -33,6 +35,7 @@ __all__ = [
     "DocumentPublisher",
     "DocumentStream",
     "DroppedDocumentsError",
+    "ExportError",
     "FlatFieldBook",
     "FollowedMap",
     "FollowedRuns",
@@ -53,9 +56,12 @@ __all__ = [
     "SpoolError",
     "StreamError",
     "documents_of",
+    "export_nexus",
+    "export_tiff",
     "follow_soc",
     "is_energy_scan",
     "open_soc",
+    "open_soc_table",
     "open_stream",
     "read_contract",
 ]

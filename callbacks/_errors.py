@@ -37,3 +37,7 @@ class StreamError(CallbackError):
 
 class DroppedDocumentsError(CallbackError):
     """Documents that were lost on the way between two processes."""
+
+
+class ExportError(CallbackError):
+    """Maps that cannot be written to a file."""

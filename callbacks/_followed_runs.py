@@ -160,7 +160,9 @@ class FollowedRuns(DocumentWorker):
     def _say_missing(self, run: "_Followed") -> None:
         told = ", ".join(f"{count} of stream {stream!r}" for stream, count in run.missing().items())
         where = (
-            "and could not be had from Tiled" if self._raw is not None else "and no Tiled server was given to ask"
+            "and could not be had from Tiled"
+            if self._raw is not None
+            else "and no Tiled server was given to ask"
         )
         self._note(
             DroppedDocumentsError(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from callbacks._errors import ReadingError
@@ -46,6 +47,34 @@ def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
             position = np.arange(dataset.sizes[dim]) * pixel_size_nm / 1000
             dataset = dataset.assign_coords({dim: (dim, position, {"units": "um"})})
     return dataset
+
+
+def open_soc_table(client: Any, uid: str, name: str, edge: str | None = None) -> pd.DataFrame:
+    """Read a table that stands beside the maps of a run.
+
+    Parameters
+    ----------
+    client, uid, edge
+        As for `open_soc`.
+    name : str
+        ``frames`` or ``particles``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line per frame, or per particle.
+
+    Raises
+    ------
+    ReadingError
+        There are no such maps, or no such table beside them (yet).
+    """
+    node = maps_of_run(client, uid, edge)
+    if name not in ("frames", "particles"):
+        raise ReadingError(f"there is no table {name!r}; ask for 'frames' or 'particles'")
+    if name not in node:
+        raise ReadingError(f"the maps of run {uid} have no table {name!r} (yet)")
+    return node[name].read()
 
 
 def maps_of_run(client: Any, uid: str, edge: str | None = None) -> Any:

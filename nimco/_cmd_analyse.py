@@ -60,11 +60,6 @@ def analyse(
         raise NimcoError(
             "Give what to analyse: --from zmq://127.0.0.1:5578 to follow scans, or --run UID for a stored one."
         )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    # Request lines may hold a key.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    # A service manager ends a program this way; end as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     references = _references(console, reference or [])
     stream = None if source is None else open_stream(source)
@@ -74,8 +69,12 @@ def analyse(
             raise NimcoError(
                 "A stored run is read from Tiled; name the server with --tiled http://127.0.0.1:8710."
             )
+        _say_what_happens()
         _analyse_stored(console, client, run, references, method, plot)
     elif stream is not None:
+        _say_what_happens()
+        # A service manager ends a program this way; end as on Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
         _follow(console, stream, client, references, method, plot)
 
@@ -110,6 +109,10 @@ def connect(uri: str, api_key_file: Path | None) -> Any:
         if name not in held:
             raise NimcoError(f"Tiled at {uri} has no container {name!r}; a server of nimco has: nimco serve.")
     return client
+
+
+def _say_what_happens() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 
 
 def _references(console: Console, options: list[str]) -> ReferenceSeries | None:

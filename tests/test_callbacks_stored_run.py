@@ -102,7 +102,7 @@ def test_frames_and_events_that_do_not_pair_up_are_refused(tiled_server, scan_do
 
 def test_a_run_that_goes_on_is_told_as_far_as_it_is(tiled_server, scan_documents):
     documents = scan_documents().run()
-    with RawRunWriter(tiled_server.raw, batch_size=1) as writer:
+    with RawRunWriter(tiled_server.raw) as writer:
         for name, doc in documents[:41]:
             writer(name, doc)
         writer.wait(60)
