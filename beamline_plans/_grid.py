@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_fitting import Edge
+from edge_fitting import Edge, EdgeFittingError, ReferenceSeries, choose_energies
 
 from ._errors import GridError
 from ._presets import preset_regions
@@ -129,6 +129,50 @@ class EnergyGrid:
         """
         grid = cls.from_regions(preset_regions(name, edge_named(edge)))
         return cls(grid.energies_ev, exposure_s)
+
+    @classmethod
+    def chosen(
+        cls,
+        references: ReferenceSeries,
+        n_frames: int,
+        *,
+        candidates: "EnergyGrid | None" = None,
+        exposure_s: float = DEFAULT_EXPOSURE_S,
+        calibration_error_ev: float = 0.5,
+    ) -> "EnergyGrid":
+        """Return the frames that give the smallest expected variance of the state of charge.
+
+        Parameters
+        ----------
+        references : ReferenceSeries
+            What the frames will be fitted with.
+        n_frames : int
+            Frames there are to spend; an energy may be chosen more than once and is then a repeat in the grid.
+        candidates : EnergyGrid, optional
+            Energies to choose from; those of the references by default.
+        exposure_s : float
+            Exposure of each frame in seconds.
+        calibration_error_ev : float
+            The choice is good also when the axis is off by this much.
+
+        Raises
+        ------
+        GridError
+            If no choice is possible; the message says why.
+        """
+        try:
+            # Jump and noise scale the expected sigma and leave the choice as it is.
+            found = choose_energies(
+                references,
+                n_frames,
+                1.0,
+                1.0,
+                candidates_ev=None if candidates is None else candidates.energies_ev,
+                calibration_error_ev=calibration_error_ev,
+            )
+        except EdgeFittingError as error:
+            raise GridError(f"No energies can be chosen: {str(error).rstrip('.')}.") from error
+        return cls(found.energies_ev, exposure_s)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "EnergyGrid":

@@ -1,12 +1,13 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beamline_plans import EnergyGrid, EnergyRegion, GridError, KRegion
-from edge_fitting import EDGES
+from edge_fitting import EDGES, ReferenceSeries, expected_sigma
 
 energies = st.lists(st.floats(500, 20_000), min_size=1, max_size=80)
 exposures = st.floats(1e-3, 100)
@@ -109,6 +110,20 @@ def test_from_dict_reads_presets_and_regions_with_an_order():
     assert preset == EnergyGrid.preset("fxi_21", "Ni_K", exposure_s=0.2).ordered("descending")
     regions = EnergyGrid.from_dict({"regions": [[8330, 8340, 5]]})
     assert regions.energies_ev == (8330, 8335, 8340)
+
+
+def test_a_chosen_grid_is_better_than_as_many_even_steps():
+    energy = np.arange(8250.0, 8650.0)
+    steps = [1 / (1 + np.exp(-(energy - e0))) for e0 in (8343.0, 8344.5, 8346.0)]
+    series = ReferenceSeries(energy, np.stack(steps), np.array([0.0, 0.5, 1.0]))
+    candidates = EnergyGrid.preset("ssrl_62", "Ni_K")
+    grid = EnergyGrid.chosen(series, 8, candidates=EnergyGrid(candidates.energies_ev[:61]), exposure_s=0.2)
+    assert (len(grid), set(grid.exposure_s)) == (8, {0.2})
+    assert set(grid.energies_ev) <= set(candidates.energies_ev)
+    even = np.linspace(8280, 8420, 8)
+    assert expected_sigma(grid.energies_ev, series, 1.0, 0.03) < 0.5 * expected_sigma(even, series, 1.0, 0.03)
+    with pytest.raises(GridError, match="No energies can be chosen"):
+        EnergyGrid.chosen(series, 3)
 
 
 def test_any_order_and_repeated_energies_are_legal():
