@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks._errors import CallbackError
-from callbacks._picture import FIGURE_SIZE_IN, draw
+from callbacks._picture import FIGURE_SIZE_IN, Shown, draw
 from callbacks._update import SOCUpdate
 from callbacks._worker import LatestWins
 
@@ -33,6 +33,9 @@ class LiveSOCPlot:
     show : bool, optional
         Whether to open a window; by default where there is a display. Create the plot in the main thread
         then.
+    shown : {"soc", "edge_energy", "edge_energy_recentred"}
+        What the large map shows. The edge energy is drawn from blue (reduced) to red (oxidised), over the window in
+        which the edge is looked for, or 1.5 eV to either side of the peak of its histogram.
 
     Raises
     ------
@@ -40,7 +43,9 @@ class LiveSOCPlot:
         Neither a display nor a path, or a folder that cannot be written.
     """
 
-    def __init__(self, path: Path | str | None = None, *, show: bool | None = None) -> None:
+    def __init__(
+        self, path: Path | str | None = None, *, show: bool | None = None, shown: Shown = "soc"
+    ) -> None:
         self.path = None if path is None else Path(path)
         show = has_display() if show is None else show
         if self.path is None and not show:
@@ -49,7 +54,8 @@ class LiveSOCPlot:
             )
         if self.path is not None:
             _check_folder(self.path.parent)
-        self._window = _Window() if show else None
+        self._shown: Shown = shown
+        self._window = _Window(shown) if show else None
         self._runner: LatestWins[SOCUpdate] = LatestWins(self._take, "SOC plot")
 
     def __call__(self, update: SOCUpdate) -> None:
@@ -65,7 +71,7 @@ class LiveSOCPlot:
         """Draw an update on a figure of its own and return it."""
         figure = Figure(figsize=FIGURE_SIZE_IN, dpi=_DPI)
         FigureCanvasAgg(figure)
-        draw(figure, update)
+        draw(figure, update, self._shown)
         return figure
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -90,9 +96,10 @@ class LiveSOCPlot:
 class _Window:
     """A figure of pyplot that a timer of its event loop redraws when there is something new."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Shown) -> None:
         import matplotlib.pyplot as plt  # chooses a backend, which only a window needs
 
+        self._shown: Shown = shown
         self.latest: SOCUpdate | None = None
         self._drawn: SOCUpdate | None = None
         self._figure = plt.figure("state of charge", figsize=FIGURE_SIZE_IN)
@@ -105,7 +112,7 @@ class _Window:
         """Draw the latest update if it is not what is shown."""
         update = self.latest
         if update is not None and update is not self._drawn:
-            draw(self._figure, update)
+            draw(self._figure, update, self._shown)
             self._figure.canvas.draw_idle()
             self._drawn = update
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -12,16 +12,22 @@ from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from callbacks._update import SOCUpdate
-from edge_fitting import EDGES, FitStatus, fit_stack
+from edge_fitting import EDGES, FitStatus, fit_stack, recentre_map
 
 FIGURE_SIZE_IN = (13.0, 7.6)
 
 _NO_VALUE = "#c9c9c9"
+# Darker than the pale middle of the blue-red map.
+_NO_VALUE_DIVERGING = "#8c8c8c"
+_DIVERGING = "coolwarm"
 _INK = "#222222"
 _ACCENT = "#0072b2"
 _SECOND = "#d55e00"
 _LARGEST_SHOWN = 1024
 _MIN_FRAMES_FOR_FIT = 5
+_HALF_WIDTH_EV = 1.5
+
+Shown = Literal["soc", "edge_energy", "edge_energy_recentred"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class Quantity:
         Name and unit.
     spread : float
         Narrowest range of the colours.
+    colours : str
+        Name of the colour map.
+    limits : (float, float) or None
+        Range of the colours; by default that of the values.
     """
 
     values: npt.NDArray[np.float32]
@@ -43,6 +53,8 @@ class Quantity:
     label: str
     unit: str
     spread: float
+    colours: str = "viridis"
+    limits: tuple[float, float] | None = None
 
     @property
     def axis_label(self) -> str:
@@ -50,37 +62,50 @@ class Quantity:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-def quantity_of(update: SOCUpdate) -> Quantity:
-    """Return the state of charge where it was fitted, else the edge energy."""
+def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
+    """Return what the large map shows: the state of charge where it was fitted, else the edge energy."""
     maps = update.maps
-    if update.references is not None:
+    if shown == "soc" and update.references is not None:
         return Quantity(maps.soc, maps.soc_sigma, "state of charge", "", 0.1)
-    return Quantity(maps.edge_energy_ev, maps.edge_energy_sigma_ev, "edge energy", "eV", 0.5)
+    energy, sigma = maps.edge_energy_ev, maps.edge_energy_sigma_ev
+    if shown == "edge_energy":
+        # Blue is reduced and red oxidised, over the range in which the edge is looked for.
+        window = EDGES[update.edge].half_jump_window_ev
+        return Quantity(energy, sigma, "edge energy", "eV", 0.5, _DIVERGING, window)
+    if shown == "edge_energy_recentred" and np.isfinite(energy).any():
+        centred = recentre_map(energy, half_width_ev=_HALF_WIDTH_EV)
+        label = f"edge energy − {centred.centre_ev:.2f}"
+        limits = (-_HALF_WIDTH_EV, _HALF_WIDTH_EV)
+        return Quantity(np.asarray(centred.shift_ev, np.float32), sigma, label, "eV", 0.5, _DIVERGING, limits)
+    return Quantity(energy, sigma, "edge energy", "eV", 0.5)
 
 
-def draw(figure: Figure, update: SOCUpdate) -> None:
+def draw(figure: Figure, update: SOCUpdate, shown: Shown = "soc") -> None:
     """Draw an update onto a figure, replacing what it showed."""
     figure.clear()
     with mpl.rc_context(_STYLE):
-        quantity = quantity_of(update)
+        quantity = quantity_of(update, shown)
         figure.set_layout_engine("constrained", rect=(0.01, 0.07, 0.98, 0.84), wspace=0.03, hspace=0.05)
         grid = figure.add_gridspec(3, 3, width_ratios=(1.3, 1.3, 1.0), height_ratios=(1, 1, 0.9))
         pixel_size_nm = update.xanes.get("pixel_size_nm")
         value_axes = figure.add_subplot(grid[:2, 0])
         sigma_axes = figure.add_subplot(grid[:2, 1])
         low, high = value_range(quantity)
-        _map(value_axes, quantity.values, quantity.axis_label, "viridis", (low, high), pixel_size_nm)
-        label = f"standard deviation of the {quantity.axis_label}"
+        _map(value_axes, quantity.values, quantity.axis_label, quantity.colours, (low, high), pixel_size_nm)
+        of = quantity.label.split(" − ")[0]
+        label = f"standard deviation of the {of}" + (f" ({quantity.unit})" if quantity.unit else "")
         _map(sigma_axes, quantity.sigma, label, "cividis", (0.0, _upper(quantity.sigma)), pixel_size_nm)
         _spectrum(figure.add_subplot(grid[2, :2]), update)
         _histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
-        _history(figure.add_subplot(grid[1, 2]), update, quantity)
+        _history(figure.add_subplot(grid[1, 2]), update)
         _pixels(figure.add_subplot(grid[2, 2]), update)
         _words(figure, update)
 
 
 def value_range(quantity: Quantity) -> tuple[float, float]:
     """Return the range of the colours: the middle 98 % of the values, never narrower than what is worth seeing."""
+    if quantity.limits is not None:
+        return quantity.limits
     finite = quantity.values[np.isfinite(quantity.values)]
     if not finite.size:
         return (0.0, 1.0) if not quantity.unit else (0.0, quantity.spread)
@@ -113,7 +138,9 @@ def _map(
     pixel_size_nm: float | None,
 ) -> None:
     step = max(1, int(np.ceil(max(values.shape) / _LARGEST_SHOWN)))
-    colour_map = mpl.colormaps[colours].with_extremes(bad=_NO_VALUE)
+    colour_map = mpl.colormaps[colours].with_extremes(
+        bad=_NO_VALUE_DIVERGING if colours == _DIVERGING else _NO_VALUE
+    )
     shown = axes.imshow(
         np.ma.masked_invalid(values[::step, ::step]),
         cmap=colour_map,
@@ -212,10 +239,10 @@ def _histogram(axes: Axes, quantity: Quantity, low: float, high: float) -> None:
     axes.set_xlim(low, high)
     if not finite.size:
         return
-    counts, edges, bars = axes.hist(np.clip(finite, low, high), bins=60, range=(low, high))
+    _, edges, bars = axes.hist(np.clip(finite, low, high), bins=60, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     for bar, colour in zip(
-        bars.patches, mpl.colormaps["viridis"]((centres - low) / (high - low)), strict=True
+        bars.patches, mpl.colormaps[quantity.colours]((centres - low) / (high - low)), strict=True
     ):
         bar.set_facecolor(colour)
     median = float(np.median(finite))
@@ -229,16 +256,16 @@ def _histogram(axes: Axes, quantity: Quantity, low: float, high: float) -> None:
     )
 
 
-def _history(axes: Axes, update: SOCUpdate, quantity: Quantity) -> None:
+def _history(axes: Axes, update: SOCUpdate) -> None:
     axes.set_title("median standard deviation", loc="left")
     axes.set_xlabel("frames")
-    axes.set_ylabel(f"σ ({quantity.unit})" if quantity.unit else "σ of the state of charge")
+    axes.set_ylabel("σ of the edge energy (eV)" if update.references is None else "σ of the state of charge")
     axes.set_xlim(0, max(update.frames_expected, 1))
     if update.history.size:
         frames, sigma = update.history.T
         axes.plot(frames, sigma, "-", color=_ACCENT, lw=1.4)
         axes.plot(frames[-1:], sigma[-1:], "o", color=_ACCENT, ms=4)
-        axes.set_ylim(0, float(min(sigma.max(), 4 * np.median(sigma)) * 1.15))
+        axes.set_yscale("log")
 
 
 def _pixels(axes: Axes, update: SOCUpdate) -> None:

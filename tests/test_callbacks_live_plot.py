@@ -1,0 +1,165 @@
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from callbacks import CallbackError, LiveSOC, LiveSOCPlot
+from callbacks._picture import quantity_of, scale_bar_um, value_range
+
+
+@pytest.fixture
+def updates(scan_documents):
+    """A state in the middle of a scan, and the final one."""
+    scan = scan_documents()
+    documents = scan.run(sample="NMC622")
+    with LiveSOC() as live:
+        for name, doc in documents[:60]:
+            live(name, doc)
+        live.wait(60)
+        middle = live.latest()
+        for name, doc in documents[60:]:
+            live(name, doc)
+        live.wait(60)
+        return middle, live.latest()
+
+
+def words(figure):
+    texts = [text.get_text() for text in figure.texts]
+    for axes in figure.axes:
+        texts += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
+        texts += [text.get_text() for text in axes.texts]
+        texts += [child.txt_label.get_text() for child in axes.artists if hasattr(child, "txt_label")]
+        legend = axes.get_legend()
+        if legend is not None:
+            texts += [text.get_text() for text in legend.get_texts()]
+    return "\n".join(texts)
+
+
+def test_the_picture_says_what_it_shows(updates, tmp_path):
+    _, final = updates
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False)
+    figure = plot.render(final)
+    text = words(figure)
+    assert "state of charge" in text
+    assert "standard deviation of the state of charge" in text
+    assert "36 of 36 frames, complete" in text
+    assert final.maps.definition in text
+    assert "photon energy (eV)" in text
+    assert "fit, series" in text
+    assert f"run {final.raw_uid[:8]}" in text
+    shown = figure.axes[0].images[0]
+    assert shown.get_cmap().name == "viridis"
+    assert np.array_equal(np.ma.getmaskarray(shown.get_array()), np.isnan(final.maps.soc))
+    plot.close()
+
+
+def test_a_scan_that_goes_on_says_so(updates, tmp_path):
+    middle, _ = updates
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False)
+    assert f"{middle.frames_done} of 36 frames, running" in words(plot.render(middle))
+    plot.close()
+
+
+def test_the_file_is_replaced_as_a_whole_and_read_at_any_moment(updates, tmp_path):
+    path = tmp_path / "map.png"
+    plot = LiveSOCPlot(path, show=False)
+    plot(updates[0])
+    plot.wait(60)
+    problems, stop = [], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            try:
+                imread(path)
+            except Exception as error:
+                problems.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for update in (*updates, *updates):
+        plot(update)
+        plot.wait(60)
+    stop.set()
+    reader.join()
+    plot.close()
+    assert problems == []
+    assert plot.errors == []
+    assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
+
+
+@pytest.mark.parametrize("shown", ["edge_energy", "edge_energy_recentred"])
+def test_the_blue_to_red_map_of_the_edge_energy(updates, tmp_path, shown):
+    _, final = updates
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False, shown=shown)
+    image = plot.render(final).axes[0].images[0]
+    assert image.get_cmap().name == "coolwarm"
+    if shown == "edge_energy":
+        assert image.get_clim()[0] > 8300
+    else:
+        assert image.get_clim() == (-1.5, 1.5)
+    plot.close()
+
+
+def test_ranges_and_scale_bars_are_round(updates):
+    _, final = updates
+    low, high = value_range(quantity_of(final))
+    assert low < np.nanmin(final.maps.soc) + 0.05
+    assert high > np.nanmax(final.maps.soc) - 0.05
+    assert [scale_bar_um(width) for width in (1.0, 10.0, 40.0, 81.0)] == [0.2, 2.0, 10.0, 20.0]
+
+
+def test_no_display_and_no_path(monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(CallbackError, match="no display"):
+        LiveSOCPlot()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CallbackError, match="choose another folder"):
+        LiveSOCPlot(tmp_path / "file" / "map.png", show=False)
+
+
+def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path):
+    """``%matplotlib`` picks the backend; the figure changes when the timer fires, never in the RunEngine's thread."""
+    pytest.importorskip("IPython")
+    code = """
+        %matplotlib agg
+        import sys, threading
+        sys.path.insert(0, {tests!r})
+        from conftest import ScanDocuments
+        from callbacks import LiveSOC, LiveSOCPlot, _picture, _live_plot
+        drawn_in = []
+        draw = _live_plot.draw
+        _live_plot.draw = lambda *arguments: (drawn_in.append(threading.current_thread()), draw(*arguments))
+        plot = LiveSOCPlot(show=True)
+        live = LiveSOC(subscribers=[plot])
+        feeder = threading.Thread(target=lambda: [live(name, doc) for name, doc in ScanDocuments().run()])
+        feeder.start(); feeder.join(); live.wait(60); plot.wait(60)
+        import matplotlib.pyplot as plt
+        figure = plt.figure("state of charge")
+        assert not drawn_in and not figure.axes
+        plot._window._timer._on_timer()
+        plot._window._timer._on_timer()
+        assert drawn_in == [threading.main_thread()], drawn_in
+        assert len(figure.axes) > 5
+        live.close(); plot.close()
+        print("drawn once")
+        """
+    script = textwrap.dedent(code).format(tests=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "IPython", "--no-banner", "--quick", "-c", script],
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert "drawn once" in done.stdout, done.stdout + done.stderr
