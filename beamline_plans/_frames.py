@@ -19,6 +19,8 @@ from ._label import FrameLabel, Shot
 __all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
 
 _ATTEMPTS = 3
+# A camera that is silent for so long after its exposure will not answer any more.
+_PATIENCE_S = 60.0
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -38,6 +40,16 @@ class FrameTaker:
         self._i0_min = i0_min
         self._label = FrameLabel()
         self._last_reading: Optional[dict[str, Any]] = None
+
+    def look(self) -> MsgGenerator[None]:
+        """Note which frame the camera shows before the first one is taken, so as to tell it from that one."""
+        try:
+            self._last_reading = yield Msg("read", self._instrument.camera)
+        except (RunEngineControlException, FailedPause):
+            raise
+        except Exception as error:
+            # Some cameras have nothing to read before their first frame.
+            _LOG.debug("no frame to begin with: %s", error)
 
     def visit(
         self,
@@ -127,7 +139,7 @@ class FrameTaker:
         i0 = None
         if ins.i0 is not None:
             i0 = first_value(ins.i0, (yield Msg("read", ins.i0)))
-        if _is_same_frame(frame, self._last_reading):
+        if _is_same_frame(ins.camera.name, frame, self._last_reading):
             yield Msg("drop")
             return f"{ins.camera.name} gave the frame of before"
         yield Msg("save")
@@ -156,7 +168,7 @@ def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[N
     for device in devices:
         if isinstance(device, Triggerable):
             yield Msg("trigger", device, group=group)
-    yield Msg("wait", None, group=group)
+    yield Msg("wait", None, group=group, timeout=shot.exposure_s + _PATIENCE_S)
 
 
 def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
@@ -167,13 +179,17 @@ def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
     yield Msg("wait", None, group=group)
 
 
-def _is_same_frame(reading: Any, last: Any) -> bool:
+def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
     """Say whether a camera that was triggered still shows the frame of before.
 
-    No new frame arrived when no key of the reading has a later time than it had.
+    A camera that numbers its frames says so itself (``<name>_frame_number``). Of another one no new frame arrived
+    when no key of its reading has a later time than it had.
     """
     if not reading or not last or reading.keys() != last.keys():
         return False
+    number = f"{camera}_frame_number"
+    if number in reading:
+        return bool(reading[number]["value"] == last[number]["value"])
     return all(reading[key]["timestamp"] <= last[key]["timestamp"] for key in reading)
 
 

@@ -59,6 +59,7 @@ def one_run(
             if request.filter_position is not None:
                 yield from bps.mv(instrument.filters, request.filter_position)
             taker = FrameTaker(instrument, request.i0_min)
+            yield from taker.look()
             yield from (take_frames(taker, request) if take is None else take(taker, uid))
             yield from bps.checkpoint()
 

@@ -22,7 +22,7 @@ from beamline_plans import (
     validate_run_documents,
     xanes_scan,
 )
-from sim_devices import SimBeamline, SourceSettings, TwinSettings
+from sim_devices import Fault, SimBeamline, SourceSettings, TwinSettings
 
 GRID = EnergyGrid((8300.0, 8350.0, 8345.0, 8300.0), (0.1, 0.2, 0.2, 0.1))
 HOME_EV = 8000.0
@@ -344,6 +344,40 @@ def test_a_device_that_fails_once_is_asked_again(counts, where, call):
     assert len(calls) > call
     validate_run_documents(session.documents)
     check_every_label(session, counts)
+    assert left_safe(beamline)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 8])
+@pytest.mark.parametrize(
+    ("fault", "device"),
+    [
+        (Fault.STALE_FRAME, None),
+        (Fault.DROPPED_FRAME, None),
+        (Fault.CAMERA_TIMEOUT, None),
+        (Fault.ENERGY_STUCK, None),
+        (Fault.SHUTTER_STUCK, None),
+        (Fault.BEAM_TRIP, None),
+        (Fault.DISCONNECTED, "camera"),
+        (Fault.DISCONNECTED, "i0"),
+        (Fault.DISCONNECTED, "energy"),
+    ],
+)
+def test_no_fault_of_the_beamline_gets_a_wrong_frame_into_the_data(counts, fault, device, after):
+    beamline = quiet_beamline()
+    session = Session()
+    first = fault is not Fault.DISCONNECTED and after == 1
+    beamline.faults.arm(fault, after=0 if first else after, device=device)
+    session.RE(scan(beamline, i0_min=1.0))
+    beamline.faults.clear()
+    validate_run_documents(session.documents)
+    for stream in ("dark", "flat", "primary"):
+        last = {}
+        for data in session.events(stream):
+            last[(data["xanes_energy_index"], data["xanes_exposure_s"], data["xanes_repeat"])] = data
+        # Of a frame that was begun more than once the last attempt counts.
+        for (index, exposure, _), data in last.items():
+            assert np.mean(data["camera_image"]) == pytest.approx(counts[(stream, index, exposure)], rel=0.03)
+            assert data["energy"] == pytest.approx(data["xanes_energy_setpoint_ev"], abs=0.1)
     assert left_safe(beamline)
 
 
