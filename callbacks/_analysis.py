@@ -10,7 +10,7 @@ from callbacks._contract import ScanContract
 from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
-from callbacks._image_store import HeldFrame, ImageStore
+from callbacks._image_store import HeldFrame
 from callbacks._spectra import SampledSpectra, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
@@ -46,8 +46,7 @@ class RunAnalysis:
         self.exit_status: str | None = None
         self.final = False
         self._frames = RunFrames(contract, file_timeout_s=file_timeout_s)
-        self._store = ImageStore()
-        self._book = FlatFieldBook(contract, self._store)
+        self._book = FlatFieldBook(contract)
         self._fitter: EdgeFitter | None = None
         self._spectra: SampledSpectra | None = None
         self._shape: tuple[int, ...] | None = None
@@ -170,7 +169,7 @@ class RunAnalysis:
             return False
         if before is None:
             self._fit(ready)
-        self._kept[record.slot] = self._store.hold(record)
+        self._kept[record.slot] = ready.held
         if before is not None:
             self._fit_again()
         self._last_time_s = max(self._last_time_s, record.time_s)
@@ -218,7 +217,7 @@ class RunAnalysis:
         self._fitter = self._spectra = None
         self._summaries.clear()
         for held in self._kept.values():
-            self._fit(self._book.join(held.load()))
+            self._fit(self._book.join(held))
 
     def _collect_warnings(self) -> None:
         self._warnings += self._frames.warnings + self._book.warnings

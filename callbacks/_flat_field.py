@@ -28,6 +28,8 @@ class ReadyFrame:
     ----------
     record : FrameRecord
         The sample frame.
+    held : HeldFrame
+        The same as the store holds it.
     dark : ndarray, (rows, cols), float32
         Mean dark of the same exposure.
     flat : ndarray, (rows, cols), float32
@@ -37,6 +39,7 @@ class ReadyFrame:
     """
 
     record: FrameRecord
+    held: HeldFrame = field(repr=False)
     dark: FloatImage = field(repr=False)
     flat: FloatImage = field(repr=False)
     scale: float
@@ -109,7 +112,7 @@ class FlatFieldBook:
                         f"the frame at {energy_ev:.1f} eV has no flat field of its own;"
                         " that of the nearest energy is used"
                     )
-                yield self._join(held.load(), nearest)
+                yield self._join(held, nearest)
         self._waiting.clear()
 
     def close(self) -> None:
@@ -118,11 +121,11 @@ class FlatFieldBook:
             frames.clear()
         self._store.close()
 
-    def join(self, record: FrameRecord) -> ReadyFrame:
+    def join(self, held: HeldFrame) -> ReadyFrame:
         """Join a frame that was complete before with its dark and flat as they are now."""
-        flat = self._nearest_flat(record.energy_index)
+        flat = self._nearest_flat(held.record.energy_index)
         assert flat is not None  # it was complete before
-        return self._join(record, flat)
+        return self._join(held, flat)
 
     def take_revised(self) -> set[int]:
         """Return the energies whose flats have been taken again since the last call."""
@@ -137,7 +140,7 @@ class FlatFieldBook:
             waiting = self._waiting.pop(index, [])
             for held in waiting:
                 if self._has_dark(held.record.exposure_s) and self._has_dark(self._flats[flat].exposure_s):
-                    yield self._join(held.load(), flat)
+                    yield self._join(held, flat)
                 else:
                     self._waiting[index].append(held)
 
@@ -162,10 +165,12 @@ class FlatFieldBook:
             return exposure_s in self._darks and len(self._darks[exposure_s]) >= self._n_darks
         return any(len(frames) >= self._n_darks for frames in self._darks.values())
 
-    def _join(self, record: FrameRecord, flat: int) -> ReadyFrame:
+    def _join(self, held: HeldFrame, flat: int) -> ReadyFrame:
+        record = held.load()
         mean, flat_dose = self._flat_mean(flat)
         return ReadyFrame(
             record=record,
+            held=held,
             dark=self._dark_mean(record.exposure_s, record.image.shape),
             flat=mean,
             scale=flat_dose / (record.exposure_s * record.i0),
@@ -175,14 +180,19 @@ class FlatFieldBook:
         """Return the mean open beam without dark, and its mean exposure times I0."""
         if index not in self._flat_means:
             flats = self._flats[index].held
-            total = np.zeros(flats[0].shape, np.float32)
+            total = np.empty(flats[0].shape, np.float32)
             dose = 0.0
-            for held in flats:
+            for number, held in enumerate(flats):
                 record = held.load()
-                total += record.image
-                total -= self._dark_mean(record.exposure_s, record.image.shape)
+                dark = self._dark_mean(record.exposure_s, record.image.shape)
+                if number == 0:
+                    np.subtract(record.image, dark, out=total, dtype=np.float32)
+                else:
+                    total += record.image
+                    total -= dark
                 dose += record.exposure_s * record.i0
-            total /= len(flats)
+            if len(flats) > 1:
+                total /= len(flats)
             self._flat_means[index] = (total, dose / len(flats))
             while len(self._flat_means) > _KEPT_FLAT_MEANS:
                 self._flat_means.popitem(last=False)
