@@ -10,7 +10,7 @@ import numpy as np
 
 from ._maps import FitStatus
 
-_BLOCK = 256
+_BLOCK = 1024
 
 #: Status set on pixels with missing frames: the caller fits those again with the frames they have.
 INCOMPLETE = 255
@@ -24,62 +24,130 @@ _UNCERTAIN = int(FitStatus.UNCERTAIN)
 _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _survey_four(a, b, c, d, copy, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+    """Copy four frames of a block; keep each pixel's highest value, how often it occurs, and NaN for missing ones."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    ca, cb, cc, cd = copy
+    for i in range(a.size):
+        ca[i] = a[i]
+        cb[i] = b[i]
+        cc[i] = c[i]
+        cd[i] = d[i]
+        # Zero for finite values, NaN for NaN and infinity.
+        gap[i] += (a[i] - a[i]) + (b[i] - b[i]) + (c[i] - c[i]) + (d[i] - d[i])
+        first = a[i] if a[i] > b[i] else b[i]
+        second = c[i] if c[i] > d[i] else d[i]
+        top = first if first > second else second
+        count = zero if top > highest[i] else at_highest[i]
+        top = top if top > highest[i] else highest[i]
+        count += one if a[i] == top else zero
+        count += one if b[i] == top else zero
+        count += one if c[i] == top else zero
+        count += one if d[i] == top else zero
+        highest[i] = top
+        at_highest[i] = count
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _recount(spectra, i, highest, at_highest):  # type: ignore[no-untyped-def]
+    """Survey one pixel that has missing values; return how many."""
+    missing = np.float32(0.0)
+    highest[i] = np.float32(-np.inf)
+    at_highest[i] = np.float32(0.0)
+    for f in range(spectra.shape[0]):
+        y = spectra[f, i]
+        if (y - y) != 0.0:
+            missing += np.float32(1.0)
+        elif y >= highest[i]:
+            at_highest[i] = at_highest[i] + np.float32(1.0) if y == highest[i] else np.float32(1.0)
+            highest[i] = y
+    return missing
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _survey(stack, lo, hi, spectra, highest, at_highest, missing):  # type: ignore[no-untyped-def]
     """Copy a block; find each pixel's highest value, how often it occurs, and how many values are missing."""
-    one, zero = np.float32(1.0), np.float32(0.0)
-    for f in range(stack.shape[0]):
+    n_frames = stack.shape[0]
+    size = hi - lo
+    gap = np.zeros(size, np.float32)
+    for f in range(0, n_frames - 3, 4):
+        copy = (spectra[f, :size], spectra[f + 1, :size], spectra[f + 2, :size], spectra[f + 3, :size])
+        _survey_four(
+            stack[f, lo:hi], stack[f + 1, lo:hi], stack[f + 2, lo:hi], stack[f + 3, lo:hi],
+            copy, highest, at_highest, gap,
+        )  # fmt: skip
+    for f in range(n_frames - n_frames % 4, n_frames):
         frame = stack[f, lo:hi]
-        row = spectra[f, : hi - lo]
-        for i in range(row.size):
+        row = spectra[f, :size]
+        for i in range(size):
             y = frame[i]
-            finite = (y - y) == zero
-            top = highest[i]
-            above = y > top and finite
-            count = zero if above else at_highest[i]
-            top = y if above else top
-            at_highest[i] = count + (one if y == top else zero)
-            missing[i] += zero if finite else one
-            highest[i] = top
             row[i] = y
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _normalise(spectra, size, plan, pre0, pre1, top, chi2):  # type: ignore[no-untyped-def]
-    """Coefficients of the pre-edge line, level of the post-edge line, squared residual of both windows."""
-    pre, post, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
-    for j in range(pre.size):
-        row = spectra[pre[j], :size]
-        a, b, w = pre_rule[0, j], pre_rule[1, j], pre_weight[j]
-        for i in range(size):
-            v = np.float64(row[i])
-            pre0[i] += a * v
-            pre1[i] += b * v
-            chi2[i] += w * v * v
+            gap[i] += y - y
+            count = np.float32(0.0) if y > highest[i] else at_highest[i]
+            highest[i] = y if y > highest[i] else highest[i]
+            at_highest[i] = count + (np.float32(1.0) if y == highest[i] else np.float32(0.0))
     for i in range(size):
-        chi2[i] -= pre0[i] * pre0[i] + pre1[i] * pre1[i]
-    for j in range(post.size):
-        row = spectra[post[j], :size]
-        w = post_weight[j]
-        for i in range(size):
-            v = np.float64(row[i])
-            chi2[i] += w * v * v
-    coefficient = np.empty(size)
-    for k in range(post_rule.shape[0]):
-        coefficient[:] = 0.0
-        for j in range(post.size):
-            row = spectra[post[j], :size]
-            c = post_rule[k, j]
-            for i in range(size):
-                coefficient[i] += c * row[i]
-        level = post_level[k]
-        for i in range(size):
-            top[i] += level * coefficient[i]
-            chi2[i] -= coefficient[i] * coefficient[i]
+        if gap[i] != 0.0:
+            missing[i] = _recount(spectra, i, highest, at_highest)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _add_four(row, y0, y1, y2, y3, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        row[i] += w0 * y0[i] + w1 * y1[i] + w2 * y2[i] + w3 * y3[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _square_four(row, y0, y1, y2, y3, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        row[i] += w0 * y0[i] * y0[i] + w1 * y1[i] * y1[i] + w2 * y2[i] * y2[i] + w3 * y3[i] * y3[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(spectra, size, lo, inside, search, line, base, slope, out):  # type: ignore[no-untyped-def]
+def _project(spectra, frames, rules, weights, rows, chi2):  # type: ignore[no-untyped-def]
+    """Project the frames of a window on orthonormal polynomials; add the squared residual.
+
+    The first frame of the window is subtracted from all, so that single precision is enough: what is left is of the
+    size of the noise, not of the optical depth. The constant polynomial takes it up.
+    """
+    size = chi2.size
+    n = frames.size
+    y = np.zeros((4, size + 24), np.float32)
+    y0, y1, y2, y3 = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    base = spectra[frames[0], :size]
+    rows[:, :] = np.float32(0.0)
+    square = np.zeros(size, np.float32)
+    zero = np.float32(0.0)
+    for j in range(0, n, 4):
+        for m in range(4):
+            if j + m < n:
+                source = spectra[frames[j + m], :size]
+                target = y[m, :size]
+                for i in range(size):
+                    target[i] = source[i] - base[i]
+        # Past the last frame the weights are zero.
+        j1, j2, j3 = min(j + 1, n - 1), min(j + 2, n - 1), min(j + 3, n - 1)
+        u1, u2, u3 = j + 1 < n, j + 2 < n, j + 3 < n
+        for k in range(rules.shape[0]):
+            _add_four(
+                rows[k, :size], y0, y1, y2, y3, np.float32(rules[k, j]), np.float32(rules[k, j1]) if u1 else zero,
+                np.float32(rules[k, j2]) if u2 else zero, np.float32(rules[k, j3]) if u3 else zero,
+            )  # fmt: skip
+        _square_four(
+            square, y0, y1, y2, y3, np.float32(weights[j]), np.float32(weights[j1]) if u1 else zero,
+            np.float32(weights[j2]) if u2 else zero, np.float32(weights[j3]) if u3 else zero,
+        )  # fmt: skip
+    for k in range(rules.shape[0]):
+        row = rows[k, :size]
+        for i in range(size):
+            square[i] -= row[i] * row[i]
+    for i in range(size):
+        chi2[i] += square[i] if square[i] > zero else zero
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _find_half_jump(spectra, size, lo, inside, search, line, level, slope, out):  # type: ignore[no-untyped-def]
     """Energy of the half-jump crossing and its sigma per unit noise, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
@@ -87,21 +155,23 @@ def _find_half_jump(spectra, size, lo, inside, search, line, base, slope, out): 
     """
     energies, weights, widths = search[0], search[1], search[2]
     n = inside.size
-    running = np.zeros(size)
-    lowest = np.zeros(size)
+    running = np.zeros(size, np.float32)
+    lowest = np.zeros(size, np.float32)
     at = np.full(size, -1, np.int32)
-    below = np.zeros(size)
-    above = np.zeros(size)
+    below = np.zeros(size, np.float32)
+    above = np.zeros(size, np.float32)
     for j in range(n):
         row = spectra[inside[j], :size]
-        e, width = energies[j] - line[0], widths[j]
+        here, before = np.int32(j), np.int32(j - 1)
+        e, width = np.float32(energies[j] - line[3]), np.float32(widths[j])
         for i in range(size):
-            d = row[i] - (base[i] + e * slope[i] + 0.5 * out[2, lo + i])
-            above[i] = d if at[i] == j - 1 else above[i]
-            running[i] += d * width
-            new = running[i] < lowest[i]
-            lowest[i] = running[i] if new else lowest[i]
-            at[i] = j if new else at[i]
+            d = row[i] - (level[i] + e * slope[i])
+            above[i] = d if at[i] == before else above[i]
+            total = running[i] + d * width
+            running[i] = total
+            new = total < lowest[i]
+            lowest[i] = total if new else lowest[i]
+            at[i] = here if new else at[i]
             below[i] = d if new else below[i]
     for i in range(size):
         j = at[i]
@@ -308,25 +378,42 @@ def judge_windows(raw, limits, pooled, out, status):  # type: ignore[no-untyped-
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out):  # type: ignore[no-untyped-def]
-    """Copy a block and normalise it: rows 2 to 6 of ``out``; the pre-edge line at its centre and its slope.
+def _prepare(stack, lo, hi, spectra, plan, line, level, slope, out):  # type: ignore[no-untyped-def]
+    """Copy a block and normalise it: rows 2 to 6 of ``out``, and the pre-edge line.
 
+    ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
     Several passes follow over these spectra. They are put next to each other, with padding, because rows of an image
     with a power of two of pixels would push each other out of the cache.
     """
+    pre, post, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
     size = hi - lo
     highest = np.full(size, np.float32(-np.inf))
     at_highest = np.zeros(size, np.float32)
     missing = np.zeros(size, np.float32)
     _survey(stack, lo, hi, spectra, highest, at_highest, missing)
-    top = np.zeros(size)
-    chi2 = np.zeros(size)
-    _normalise(spectra, size, plan, pre0, pre1, top, chi2)
+    chi2 = np.zeros(size, np.float32)
+    rows = np.empty((2, size + 24), np.float32)
+    _project(spectra, pre, pre_rule, pre_weight, rows, chi2)
+    low = spectra[pre[0], :size]
+    lever, per_ev, constant = np.float32(line[3] - line[0]), np.float32(line[1]), np.float32(line[2])
     for i in range(size):
-        pre0[i] *= line[2]
-        pre1[i] *= line[1]
-        out[2, lo + i] = top[i] - pre0[i] - (line[3] - line[0]) * pre1[i]
-        out[3, lo + i] = max(chi2[i], 0.0)
+        slope[i] = per_ev * rows[1, i]
+        level[i] = low[i] + constant * rows[0, i] + lever * slope[i]
+    rows = np.empty((post_rule.shape[0], size + 24), np.float32)
+    _project(spectra, post, post_rule, post_weight, rows, chi2)
+    step = out[2, lo:hi]
+    base = spectra[post[0], :size]
+    for i in range(size):
+        step[i] = base[i] - level[i]
+    for k in range(post_level.size):
+        value = np.float32(post_level[k])
+        row = rows[k, :size]
+        for i in range(size):
+            step[i] += value * row[i]
+    half = np.float32(0.5)
+    for i in range(size):
+        level[i] += half * step[i]
+        out[3, lo + i] = chi2[i]
         out[4, lo + i] = highest[i]
         out[5, lo + i] = at_highest[i]
         out[6, lo + i] = missing[i]
@@ -358,10 +445,10 @@ def fit_half_jump(stack, plan, line, inside, search, out):  # type: ignore[no-un
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        pre0 = np.zeros(hi - lo)
-        pre1 = np.zeros(hi - lo)
-        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
-        _find_half_jump(spectra, hi - lo, lo, inside, search, line, pre0, pre1, out)
+        level = np.empty(hi - lo, np.float32)
+        slope = np.empty(hi - lo, np.float32)
+        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
+        _find_half_jump(spectra, hi - lo, lo, inside, search, line, level, slope, out)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -382,9 +469,9 @@ def fit_inflection(stack, plan, line, inside, search, local, covariance, out):  
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        pre0 = np.zeros(hi - lo)
-        pre1 = np.zeros(hi - lo)
-        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
+        level = np.empty(hi - lo, np.float32)
+        slope = np.empty(hi - lo, np.float32)
+        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
         _find_inflection(spectra, hi - lo, lo, inside, search, local, covariance, out)
 
 
@@ -404,7 +491,7 @@ def fit_white_line(stack, plan, line, inside, search, reach, out):  # type: igno
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        pre0 = np.zeros(hi - lo)
-        pre1 = np.zeros(hi - lo)
-        _prepare(stack, lo, hi, spectra, plan, line, pre0, pre1, out)
-        _find_white_line(spectra, hi - lo, lo, inside, search, reach, line, pre1, out)
+        level = np.empty(hi - lo, np.float32)
+        slope = np.empty(hi - lo, np.float32)
+        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
+        _find_white_line(spectra, hi - lo, lo, inside, search, reach, line, slope, out)
