@@ -217,7 +217,9 @@ def test_a_night_of_pauses_is_not_taken_for_the_speed_of_the_beamline():
 def test_a_simulation_that_waits_for_nothing_teaches_nothing():
     documents = []
     beamline = SimBeamline(shape=(16, 16))
-    RunEngine({})(scan(beamline, grid=EnergyGrid(GRID.energies_ev, 60.0)), lambda *pair: documents.append(pair))
+    RunEngine({})(
+        scan(beamline, grid=EnergyGrid(GRID.energies_ev, 60.0)), lambda *pair: documents.append(pair)
+    )
     assert learn_times(documents) == TimeModel()
 
 
