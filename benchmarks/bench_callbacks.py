@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -198,12 +199,11 @@ def blocked(size: int, n: int) -> None:
             live.wait()
             writer.wait()
             publisher.wait()
-            assert not (live.errors or writer.errors or publisher.errors)
+            assert [*live.errors, *writer.errors, *publisher.errors] == []
             print(f"  maps of {live.latest().frames_done} frames, every document in Tiled")
     plain = rows["TiledWriter, batch_size=1"]
-    print(
-        f"  ratio plain TiledWriter / nimco: p50 {plain[0] / rows[ours_name][0]:.0f}, p99 {plain[1] / rows[ours_name][1]:.0f}"
-    )
+    p50, p99 = plain[0] / rows[ours_name][0], plain[1] / rows[ours_name][1]
+    print(f"  ratio plain TiledWriter / nimco: p50 {p50:.0f}, p99 {p99:.0f}")
 
 
 def documents(size: int, images: list[np.ndarray], *, repeats: int = 1) -> Documents:
@@ -300,7 +300,8 @@ def latency(sizes: list[int], n: int) -> None:
                     viewer.kill()
                     viewer.wait()
         print(
-            f"  {size:5d} x {size:<5d} median {statistics.median(delays):7.1f} ms   p90 {np.percentile(delays, 90):7.1f} ms"
+            f"  {size:5d} x {size:<5d} median {statistics.median(delays):7.1f} ms"
+            f"   p90 {np.percentile(delays, 90):7.1f} ms"
             f"   of which correction and fit {statistics.median(fitting):6.1f} ms   ({len(delays)} maps)"
         )
 
@@ -329,8 +330,8 @@ def throughput(sizes: list[int], n: int) -> None:
 
 
 def resident_mb() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def memory(size: int, n: int) -> None:

@@ -179,8 +179,9 @@ class RunAnalysis:
         record = ready.record
         if self._fitter is None or self._spectra is None:
             shape = (int(record.image.shape[0]), int(record.image.shape[1]))
+            method: Any = self.method  # a name from outside: the fitter refuses those it does not know
             self._fitter = EdgeFitter(
-                shape, edge=self.contract.edge, method=self.method, references=self.references
+                shape, edge=self.contract.edge, method=method, references=self.references
             )
             self._spectra = SampledSpectra(shape, len(self.contract.energies_ev))
             self._zero = np.zeros(shape, np.float32)  # the flats have their dark subtracted already

@@ -33,8 +33,8 @@ class _Cell:
 class DocumentQueue:
     """First in, first out; putting costs microseconds, never waits for the other side and never raises.
 
-    When more waits than the memory allows, the youngest documents are moved to a temporary file by a thread of the
-    queue and come back in their turn. Where the disk is full they stay in memory, which is said.
+    When more waits than the memory allows, the youngest documents are moved to a temporary file by a thread
+    of the queue and come back in their turn. Where the disk is full they stay in memory, which is said.
 
     Parameters
     ----------

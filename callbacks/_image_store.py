@@ -52,7 +52,7 @@ class HeldFrame:
         if image is None:
             file, offset = self._place
             image = np.empty(self._shape, self._dtype)
-            view = memoryview(image.reshape(-1)).cast("B")
+            view = image.reshape(-1).view(np.uint8).data
             while view:
                 got = os.preadv(file, [view], offset)
                 offset += got
@@ -62,7 +62,7 @@ class HeldFrame:
     def move_to(self, file: int, offset: int) -> int:
         """Write the image to a file and let go of it; return where it ends."""
         assert self._image is not None
-        view = memoryview(np.ascontiguousarray(self._image).reshape(-1)).cast("B")
+        view = np.ascontiguousarray(self._image).reshape(-1).view(np.uint8).data
         at = offset
         while view:
             written = os.pwrite(file, view, at)

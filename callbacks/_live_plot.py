@@ -34,8 +34,8 @@ class LiveSOCPlot:
         Whether to open a window; by default where there is a display. Create the plot in the main thread
         then.
     shown : {"soc", "edge_energy", "edge_energy_recentred"}
-        What the large map shows. The edge energy is drawn from blue (reduced) to red (oxidised), over the window in
-        which the edge is looked for, or 1.5 eV to either side of the peak of its histogram.
+        What the large map shows. The edge energy is drawn from blue (reduced) to red (oxidised), over the
+        window in which the edge is looked for, or 1.5 eV to either side of the peak of its histogram.
 
     Raises
     ------
@@ -119,9 +119,8 @@ class _Window:
 
 def has_display() -> bool:
     """Return whether a window can be opened."""
-    if sys.platform.startswith("linux"):
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True
+    needs_server = sys.platform.startswith("linux")
+    return not needs_server or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _check_folder(folder: Path) -> None:

@@ -39,8 +39,8 @@ class LiveSOC(DocumentWorker):
     update_period_s : float
         Least time between two updates of one run. There is always a final one after the stop document.
     file_timeout_s : float
-        How long to wait for a frame that the detector should have written into a file. A file that lets one frame
-        wait in vain is not waited for again before the end of the run.
+        How long to wait for a frame that the detector should have written into a file. A file that lets one
+        frame wait in vain is not waited for again before the end of the run.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def read_from_disk(path: Path) -> MapDocument | None:
         for offset in spool.offsets():
             content = spool.read(offset)[1]
             metadata = content.pop("metadata")
-            return MapDocument(**content, make_metadata=lambda: metadata)
+            return MapDocument(**content, make_metadata=partial(dict, metadata))
     finally:
         spool.close()
     return None

@@ -156,24 +156,24 @@ def _map(
     bar = axes.figure.colorbar(
         shown, ax=axes, location="bottom", fraction=0.045, pad=0.02, aspect=34, extend=_beyond(values, limits)
     )
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "no pixel fitted yet", transform=axes.transAxes, ha="center", va="center")
     if pixel_size_nm:
         length_um = scale_bar_um(values.shape[1] * pixel_size_nm / 1000)
-        axes.add_artist(
-            AnchoredSizeBar(
-                axes.transData,
-                length_um * 1000 / pixel_size_nm,
-                f"{length_um:g} µm" if length_um >= 1 else f"{length_um * 1000:g} nm",
-                "lower left",
-                pad=0.4,
-                sep=4,
-                frameon=True,
-                size_vertical=max(values.shape[0] / 120, 1.0),
-                color=_INK,
-            )
-        ).patch.set(alpha=0.75, linewidth=0)
+        scale_bar = AnchoredSizeBar(
+            axes.transData,
+            length_um * 1000 / pixel_size_nm,
+            f"{length_um:g} µm" if length_um >= 1 else f"{length_um * 1000:g} nm",
+            "lower left",
+            pad=0.4,
+            sep=4,
+            frameon=True,
+            size_vertical=max(values.shape[0] / 120, 1.0),
+            color=_INK,
+        )
+        scale_bar.patch.set(alpha=0.75, linewidth=0)
+        axes.add_artist(scale_bar)
 
 
 def _beyond(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> str:
@@ -239,12 +239,10 @@ def _histogram(axes: Axes, quantity: Quantity, low: float, high: float) -> None:
     axes.set_xlim(low, high)
     if not finite.size:
         return
-    _, edges, bars = axes.hist(np.clip(finite, low, high), bins=60, range=(low, high))
+    counts, edges = np.histogram(np.clip(finite, low, high), bins=60, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
-    for bar, colour in zip(
-        bars.patches, mpl.colormaps[quantity.colours]((centres - low) / (high - low)), strict=True
-    ):
-        bar.set_facecolor(colour)
+    colours = mpl.colormaps[quantity.colours]((centres - low) / (high - low))
+    axes.bar(centres, counts, width=float(edges[1] - edges[0]), color=colours)
     median = float(np.median(finite))
     spread = float(np.subtract(*np.percentile(finite, (84.13, 15.87)))) / 2
     axes.axvline(median, color=_INK, lw=0.9, ls="--")

@@ -29,10 +29,11 @@ _KEPT_ERRORS = 100
 class SOCPublisher:
     """Writes each `SOCUpdate` to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
-    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own that
-    skips what a newer update has overtaken. While the scan runs, the map of the state of charge and its sigma go out
-    with every update and the others now and then; the final update writes them all. While Tiled does not answer,
-    final maps are kept on disk, and delivered once it does, by this publisher or the next on the same spool folder.
+    Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
+    that skips what a newer update has overtaken. While the scan runs, the map of the state of charge and
+    its sigma go out with every update and the others now and then; the final update writes them all. While
+    Tiled does not answer, final maps are kept on disk, and delivered once it does, by this publisher or the
+    next on the same spool folder.
 
     Parameters
     ----------
@@ -132,10 +133,7 @@ class SOCPublisher:
                 self._busy = True
             answered = True
             try:
-                if offer is not None:
-                    answered = self._publish(*offer)
-                else:
-                    answered = self._link_back()
+                answered = self._link_back() if offer is None else self._publish(*offer)
             finally:
                 with self._changed:
                     self._busy = False
@@ -174,7 +172,7 @@ class SOCPublisher:
             if document.final:
                 self._keep(document)
             with self._changed:
-                self._offers.setdefault(uid, lambda: document)
+                self._offers.setdefault(uid, _given(document))
             return False
         if document.final:
             del self._open[uid]
@@ -230,7 +228,7 @@ class SOCPublisher:
             document = read_from_disk(path)
             if document is not None:
                 self._spooled[document.raw_uid] = path
-                self._offers[document.raw_uid] = lambda document=document: document
+                self._offers[document.raw_uid] = _given(document)
 
     def _say(self, error: Exception) -> None:
         """Keep an error and say it once."""
@@ -244,3 +242,8 @@ class SOCPublisher:
         self.errors.append(error)
         del self.errors[:-_KEPT_ERRORS]
         logger.error("SOC publisher: %s: %s", type(error).__name__, error, exc_info=error)
+
+
+def _given(document: MapDocument) -> Callable[[], MapDocument]:
+    """Offer a document that is there already."""
+    return lambda: document

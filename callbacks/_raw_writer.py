@@ -34,18 +34,19 @@ _BATCH_BYTES = 4 * 2**20
 class RawRunWriter:
     """The field's `TiledWriter` on a thread of its own, behind a log on disk.
 
-    Subscribe it to a RunEngine. Being called costs microseconds and never raises. Each document is first appended
-    to a log of its run in the spool folder and then delivered; the log goes when the whole run is in Tiled. While
-    Tiled does not answer, the log grows; when it answers again, a run that was cut in the middle is written anew
-    from its log, so that every document is there once and in order. A process that was killed leaves its logs, and
-    the next writer on the same spool folder delivers them.
+    Subscribe it to a RunEngine. Being called costs microseconds and never raises. Each document is first
+    appended to a log of its run in the spool folder and then delivered; the log goes when the whole run is
+    in Tiled. While Tiled does not answer, the log grows; when it answers again, a run that was cut in the
+    middle is written anew from its log, so that every document is there once and in order. A process that
+    was killed leaves its logs, and the next writer on the same spool folder delivers them.
 
     Parameters
     ----------
     raw_container : tiled client of a ``CatalogOfBlueskyRuns``
         Where runs are written.
     spool_dir : Path, optional
-        Where logs are kept. By default a new temporary folder, which only protects from an outage of the server.
+        Where logs are kept. By default a new temporary folder, which only protects from an outage of the
+        server.
     """
 
     def __init__(self, raw_container: Any, *, spool_dir: Path | str | None = None) -> None:
@@ -101,7 +102,8 @@ class RawRunWriter:
             if not self._changed.wait_for(self._is_done, timeout_s):
                 waiting = sum(run.n_pending for run in self._runs.values())
                 raise DeliveryError(
-                    f"{waiting} documents are not in Tiled after {timeout_s:g} s; they are kept in {self._spool_dir}"
+                    f"{waiting} documents are not in Tiled after {timeout_s:g} s; they are kept in "
+                    f"{self._spool_dir}"
                     " and delivered when Tiled answers"
                 )
 
@@ -123,7 +125,8 @@ class RawRunWriter:
         if left:
             self._say(
                 DeliveryError(
-                    f"{len(left)} run(s) could not be written to Tiled; their documents are kept in {self._spool_dir}"
+                    f"{len(left)} run(s) could not be written to Tiled; their documents are kept in "
+                    f"{self._spool_dir}"
                 )
             )
         elif self._temporary and not any(self._spool_dir.iterdir()):
@@ -187,7 +190,7 @@ class RawRunWriter:
             stop = {
                 "uid": f"{run.uid}-end",
                 "run_start": run.uid,
-                "time": float(last.get("time", start["time"])),
+                "time": float(last.get("time") or start["time"]),
                 "exit_status": "fail",
                 "reason": "the process that recorded the run ended before its stop document",
                 "num_events": dict(run.n_events),
@@ -217,7 +220,8 @@ class RawRunWriter:
                     answered = False
                     self._say(
                         DeliveryError(
-                            f"Tiled does not answer ({type(error).__name__}); the scan goes on, its documents are kept"
+                            f"Tiled does not answer ({type(error).__name__}); the scan goes on, its "
+                            "documents are kept"
                             f" in {self._spool_dir} and delivered when Tiled answers"
                         )
                     )
@@ -276,7 +280,8 @@ class RawRunWriter:
             if found != expected:
                 if run.checked:
                     raise DeliveryError(
-                        f"run {run.uid[:8]} has {found} events in stream {stream!r} of Tiled instead of {expected}"
+                        f"run {run.uid[:8]} has {found} events in stream {stream!r} of Tiled instead of "
+                        f"{expected}"
                     )
                 run.checked = True
                 run.begin_anew()
@@ -307,7 +312,8 @@ class RawRunWriter:
         self._note(error)
         self._say(
             DeliveryError(
-                f"Tiled refuses run {run.uid[:8]} ({type(error).__name__}: {error}); its documents are kept in"
+                f"Tiled refuses run {run.uid[:8]} ({type(error).__name__}: {error}); its documents are "
+                "kept in"
                 f" {run.log.path}"
             )
         )

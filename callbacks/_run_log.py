@@ -15,8 +15,8 @@ SUFFIX = ".run"
 class RunLog:
     """Keeps the documents of a run until all of them have been delivered.
 
-    Every document is written to a file before it may be delivered, so neither a dead server nor a killed process
-    loses it. What cannot be written (a full disk) stays in memory.
+    Every document is written to a file before it may be delivered, so neither a dead server nor a killed
+    process loses it. What cannot be written (a full disk) stays in memory.
 
     Parameters
     ----------

@@ -24,8 +24,9 @@ _ARRAY = 1
 class Spool:
     """An append-only file of documents with their arrays.
 
-    A record is a head (everything but the arrays, in msgpack) and the bytes of the arrays as they are, so that
-    writing a frame costs little more than copying it to the page cache. One thread appends; any thread reads.
+    A record is a head (everything but the arrays, in msgpack) and the bytes of the arrays as they are, so
+    that writing a frame costs little more than copying it to the page cache. One thread appends; any thread
+    reads.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ class Spool:
             try:
                 for part in (
                     *parts,
-                    *(memoryview(array.reshape(-1)).cast("B") for array in arrays if array.nbytes),
+                    *(array.reshape(-1).view(np.uint8).data for array in arrays if array.nbytes),
                 ):
                     at = _write_all(self._file, part, at)
             except OSError as error:

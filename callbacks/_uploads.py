@@ -15,9 +15,9 @@ _LARGE_BYTES = 2**20
 def send_in_pieces(container: Any) -> None:
     """Make a tiled client send large request bodies in pieces.
 
-    The transport copies what is left of a piece each time the socket takes a part of it. With a map or a batch of
-    frames as one piece that is hundreds of megabytes of copying, during which no other thread runs, the RunEngine's
-    among them.
+    The transport copies what is left of a piece each time the socket takes a part of it. With a map or a
+    batch of frames as one piece that is hundreds of megabytes of copying, during which no other thread
+    runs, the RunEngine's among them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write_array(node: Any, array: npt.NDArray[Any]) -> None:
     array : ndarray
         Of the shape and type of the node.
     """
-    data = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(data.nbytes)}
     handle_error(
         node.context.http_client.put(node.item["links"]["full"], content=_pieces(data), headers=headers)

@@ -65,7 +65,8 @@ class DocumentWorker(ABC):
         self._queue.put(_BARRIER, done)
         if not done.wait(timeout_s):
             raise CallbackError(
-                f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait longer"
+                f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait "
+                "longer"
             )
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class DocumentWorker(ABC):
         """Do what is due between documents; return in how many seconds to be called again (None: not at all)."""
         return None
 
-    def _started(self) -> None:
+    def _started(self) -> None:  # noqa: B027  (a hook: most workers need none)
         """Prepare on the worker thread."""
 
     def _run(self) -> None:
@@ -109,7 +110,7 @@ class DocumentWorker(ABC):
                 continue
             self._guarded(self._handle, name, doc)
 
-    def _before_barrier(self) -> None:
+    def _before_barrier(self) -> None:  # noqa: B027  (a hook: most workers need none)
         """Finish what `wait` promises (worker thread)."""
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -19,7 +19,8 @@ def serve(
     ] = Path("nimco-data"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = _PORT,
     host: Annotated[
-        str, typer.Option(help="Interface to listen on; by default only programs on this machine can connect.")
+        str,
+        typer.Option(help="Interface to listen on; by default only programs on this machine can connect."),
     ] = "127.0.0.1",
     readable: Annotated[
         list[Path] | None,

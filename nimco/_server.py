@@ -48,8 +48,9 @@ class DataDirectoryError(ServerError):
 class TiledServer:
     """A Tiled server in a process of its own, with its catalog (SQLite) and arrays in one directory.
 
-    Use as a context manager, or call `start` and `close`. Nothing but programs on this machine can connect, unless
-    ``host`` says otherwise, and nobody without the key. Raw runs are kept in the container ``raw``, maps in ``maps``.
+    Use as a context manager, or call `start` and `close`. Nothing but programs on this machine can connect,
+    unless ``host`` says otherwise, and nobody without the key. Raw runs are kept in the container ``raw``,
+    maps in ``maps``.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ class TiledServer:
     port : int
         0 takes a free one.
     api_key : str, optional
-        Letters and digits. By default the key kept in the data directory (readable by its owner only), made on the
-        first start.
+        Letters and digits. By default the key kept in the data directory (readable by its owner only), made
+        on the first start.
     host : str
         Interface to listen on.
     readable : sequence of Path

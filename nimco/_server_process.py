@@ -1,7 +1,8 @@
 """The process behind `TiledServer`: a catalog in one directory, served on a socket that the parent has bound.
 
-Run as ``python _server_process.py DIRECTORY FD [READABLE_FOLDER ...]``. The API key comes in as the first line of standard input, so
-that it shows neither in the list of processes nor in the environment; the end of standard input ends the server.
+Run as ``python _server_process.py DIRECTORY FD [READABLE_FOLDER ...]``. The API key comes in as the first
+line of standard input, so that it shows neither in the list of processes nor in the environment; the end of
+standard input ends the server.
 """
 
 import asyncio
@@ -41,9 +42,9 @@ _DATASTORE = "nimco-memory"
 class BoundedDatastore(TTLCacheDatastore):
     """Tiled's in-memory stream cache, bounded in bytes rather than in messages.
 
-    A message is a small table row or a 16 MB map: a bound on their number either loses rows or fills the memory.
-    Sequence counters are kept for many nodes, because a counter that is forgotten starts again at one and its
-    subscribers then ignore everything.
+    A message is a small table row or a 16 MB map: a bound on their number either loses rows or fills the
+    memory. Sequence counters are kept for many nodes, because a counter that is forgotten starts again at
+    one and its subscribers then ignore everything.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
