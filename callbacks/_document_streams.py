@@ -65,8 +65,8 @@ def open_stream(address: str) -> DocumentStream:
 class ZMQStream(DocumentStream):
     """Documents from a 0MQ proxy.
 
-    The field's publisher pickles documents. What is not plain data or a NumPy array is refused here, so that who can
-    reach the proxy cannot run code in this process.
+    The field's publisher pickles documents. What is not plain data or a NumPy array is refused here, so
+    that who can reach the proxy cannot run code in this process.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ class KafkaStream(DocumentStream):
 class DocumentPublisher(DocumentWorker):
     """Publishes documents to a 0MQ proxy from a thread of its own.
 
-    Subscribe it to a RunEngine. The field's own publisher copies and pickles every frame on the RunEngine's thread.
+    Subscribe it to a RunEngine. The field's own publisher copies and pickles every frame on the RunEngine's
+    thread.
 
     Parameters
     ----------
@@ -193,6 +194,7 @@ _PLAIN = frozenset(
         ("numpy._core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "scalar"),
         ("numpy._core.numeric", "_frombuffer"),
+        ("_codecs", "encode"),
         ("collections", "OrderedDict"),
         ("collections", "defaultdict"),
         ("builtins", "complex"),

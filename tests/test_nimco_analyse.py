@@ -1,0 +1,268 @@
+"""The analysis in a process of its own: real 0MQ, a real Tiled server, a real kill."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.callbacks.zmq import Proxy
+
+from beamline_plans import EnergyGrid, xanes_scan
+from callbacks import DocumentPublisher, LiveSOC, RawRunWriter, StreamError, open_soc, open_stream
+from callbacks._document_streams import KafkaStream, load_plain
+from nimco import TiledServer
+from nimco._cmd_analyse import analyse
+from nimco._errors import NimcoError
+from sim_devices import SimBeamline
+
+COMMAND = "import typer; from nimco._cmd_analyse import analyse; typer.run(analyse)"
+
+
+@pytest.fixture
+def proxy():
+    """Addresses of a real 0MQ proxy: for publishers, for subscribers."""
+    made = Proxy(("tcp", "127.0.0.1"), ("tcp", "127.0.0.1"))
+    threading.Thread(target=made.start, daemon=True).start()
+    return made.in_port, made.out_port
+
+
+def wait_for(condition, timeout_s=240.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        threading.Event().wait(0.05)
+
+
+def start_analysis(server: TiledServer, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments, "--tiled", server.uri],
+        env={**os.environ, "TILED_API_KEY": server.api_key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def first_line(process: subprocess.Popen) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole_map(
+    tmp_path, proxy, monkeypatch
+):
+    incoming, outgoing = proxy
+    beamline = SimBeamline((32, 32), seed=2)
+    energies = (
+        8210,
+        8240,
+        8270,
+        8300,
+        8325,
+        8332,
+        8336,
+        8339,
+        8341,
+        8343,
+        8345,
+        8347,
+        8350,
+        8360,
+        8400,
+        8450,
+        8500,
+        8600,
+    )
+    run_engine = RunEngine()
+    uids: list[str] = []
+    processes: list[subprocess.Popen] = []
+    arguments = ("--from", outgoing.replace("tcp://", "zmq://"))
+    with TiledServer(tmp_path) as server, RawRunWriter(server.raw) as writer, LiveSOC() as reference:
+        processes.append(start_analysis(server, *arguments))
+        assert "Following zmq://127.0.0.1" in first_line(processes[0])
+        publisher = DocumentPublisher(incoming)
+        n_primary = 0
+
+        def n_mapped() -> int:
+            maps = server.client()["maps"]
+            return (
+                maps[uids[0]]["Ni_K"].metadata["n_frames"]
+                if uids[0] in maps and "Ni_K" in maps[uids[0]]
+                else 0
+            )
+
+        def fault(name: str, doc: dict) -> None:
+            nonlocal n_primary
+            if name == "start":
+                uids.append(doc["uid"])
+            if name != "event" or doc["data"]["xanes_energy_index"] < 0:
+                return
+            n_primary += 1
+            if n_primary == 14:
+                wait_for(lambda: n_mapped() >= 1)  # it was at work
+                os.kill(processes[0].pid, 9)
+                assert processes[0].wait(30) == -9
+            elif n_primary == 24:
+                processes.append(start_analysis(server, *arguments))
+                first_line(processes[1])
+
+        for consumer in (writer, publisher, reference, fault):
+            run_engine.subscribe(consumer)
+        run_engine(
+            xanes_scan(
+                beamline.camera, beamline.energy, beamline.shutter, beamline.stage,
+                edge="Ni_K", grid=EnergyGrid(tuple(map(float, energies)), (0.5,) * len(energies)), i0=beamline.i0,
+            )
+        )  # fmt: skip
+        publisher.close()
+        client = server.client()
+        wait_for(lambda: n_mapped() == len(energies) and client["maps"][uids[0]]["Ni_K"].metadata["final"])
+        reference.wait(60)
+        expected = reference.latest(uids[0]).maps
+        found = open_soc(client, uids[0])
+        assert found.attrs["partial"] is False
+        assert np.array_equal(found.edge_energy_ev.values, expected.edge_energy_ev, equal_nan=True)
+        processes[1].terminate()
+        output, _ = processes[1].communicate(timeout=60)
+        assert processes[1].returncode == 0, output
+        assert "Stopped" in output
+        assert server.api_key not in output
+
+        # The stored run analysed anew, by another definition of the edge.
+        again = start_analysis(server, "--run", uids[0][:8], "--method", "white_line")
+        output, _ = again.communicate(timeout=120)
+        assert again.returncode == 0, output
+        anew = open_soc(server.client(), uids[0])
+        assert anew.attrs["method"] == "white_line"
+        assert anew.attrs["n_frames"] == len(energies)
+        monkeypatch.setenv("TILED_API_KEY", server.api_key)
+        with pytest.raises(NimcoError, match="no run 00000000 in Tiled"):
+            analyse(run="00000000", tiled=server.uri)
+        key = tmp_path / "wrong_key"
+        key.write_text("wrong")
+        with pytest.raises(NimcoError, match="refuses the key"):
+            analyse(run=uids[0], tiled=server.uri, api_key_file=key)
+    for process in processes:
+        assert process.poll() is not None
+
+
+def test_documents_travel_over_0mq_whole_and_in_order(scan_documents, proxy):
+    incoming, outgoing = proxy
+    documents = scan_documents().run()
+    received: list[tuple[str, dict]] = []
+    stream = open_stream(outgoing.replace("tcp://", "zmq://"))
+    consumer = lambda name, doc: received.append((name, doc))  # noqa: E731
+    thread = threading.Thread(target=stream.run, args=(consumer,), daemon=True)
+    thread.start()
+    publisher = DocumentPublisher(incoming)
+
+    # Until a subscription is known on both sides documents are dropped: knock until one comes through.
+    def knock() -> bool:
+        publisher("start", documents[0][1])
+        publisher.wait(10)
+        return bool(received)
+
+    wait_for(knock)
+    for name, doc in documents[1:]:
+        publisher(name, doc)
+    wait_for(lambda: received and received[-1][0] == "stop")
+    publisher.close()
+    stream.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    rest = [item for item in received if item[0] != "start"]
+    assert [name for name, _ in rest] == [name for name, _ in documents[1:]]
+    for (_, one), (_, other) in zip(rest, documents[1:], strict=True):
+        assert one["uid"] == other["uid"]
+        if "data" in one and "seq_num" in one:
+            assert np.array_equal(one["data"]["camera_image"], other["data"]["camera_image"])
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("true",))
+
+
+def test_nothing_but_data_is_unpickled():
+    doc = {
+        "a": 1,
+        "b": np.arange(6, dtype="<u2").reshape(2, 3),
+        "c": np.float64(2.5),
+        "d": (1, None),
+        "e": {"x"},
+    }
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        back = load_plain(pickle.dumps(doc, protocol))
+        assert np.array_equal(back.pop("b"), doc["b"])
+        assert back == {key: value for key, value in doc.items() if key != "b"}
+    with pytest.raises(StreamError, match="system is neither plain data nor an array"):
+        load_plain(pickle.dumps({"uid": Evil()}))
+
+
+@pytest.mark.parametrize(
+    "address", ["", "5578", "zmq://", "http://127.0.0.1:5578", "kafka://broker:9092", "zmq://h:x"]
+)
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(StreamError, match=r"give zmq://127.0.0.1:5578 or kafka://broker:9092/topic"):
+        open_stream(address)
+
+
+def test_this_machine_is_the_default():
+    assert open_stream("zmq://:5578").address == "tcp://127.0.0.1:5578"
+
+
+def test_kafka_without_its_package_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bluesky_kafka", None)
+    with pytest.raises(StreamError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
+        open_stream("kafka://127.0.0.1:9092/documents")
+
+
+def test_documents_travel_over_kafka(scan_documents):
+    """Against librdkafka's own mock cluster, which speaks the protocol on loopback."""
+    kafka = pytest.importorskip("bluesky_kafka")
+    confluent = pytest.importorskip("confluent_kafka")
+    cluster = confluent.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored"})
+    brokers = [f"{broker.host}:{broker.port}" for broker in cluster.list_topics(timeout=20).brokers.values()]
+    documents = scan_documents(shape=(6, 8)).run()
+    publisher = kafka.Publisher(topic="documents", bootstrap_servers=brokers, key="nimco")
+    publisher("start", {"uid": "to make the topic", "time": 0.0})
+    publisher.flush()
+    received: list[tuple[str, dict]] = []
+    stream = KafkaStream(brokers, ["documents"], {"auto.offset.reset": "earliest"})
+    consumer = lambda name, doc: received.append((name, doc))  # noqa: E731
+    thread = threading.Thread(target=stream.run, args=(consumer,), daemon=True)
+    thread.start()
+    for name, doc in documents:
+        publisher(name, doc)
+    publisher.flush()
+    wait_for(lambda: received and received[-1][0] == "stop")
+    stream.stop()
+    thread.join(20)
+    del received[0]
+    with LiveSOC() as live, LiveSOC() as reference:
+        for name, doc in received:
+            live(str(name), doc)
+        for name, doc in documents:
+            reference(name, doc)
+        live.wait(60)
+        reference.wait(60)
+        assert live.errors == []
+        assert np.array_equal(live.latest().maps.soc, reference.latest().maps.soc, equal_nan=True)
+
+
+def test_what_to_analyse_must_be_said(tmp_path: Path):
+    with pytest.raises(NimcoError, match=r"--from zmq://127.0.0.1:5578 to follow scans, or --run UID"):
+        analyse()
+    with pytest.raises(NimcoError, match="name the server with --tiled"):
+        analyse(run="abc")
+    with pytest.raises(NimcoError, match=r"does not answer at http://127.0.0.1:9"):
+        analyse(run="abc", tiled="http://127.0.0.1:9")
+    with pytest.raises(NimcoError, match="key file"):
+        analyse(run="abc", tiled="http://127.0.0.1:9", api_key_file=tmp_path / "none")
