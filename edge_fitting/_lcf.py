@@ -147,14 +147,15 @@ def fit_lcf(
         covariance = solution.covariance[2:, 2:] * noise2
         total = w.sum(axis=0)
         total_variance = covariance.sum(axis=(0, 1))
-        share = w / total
-        # d soc = sum_k (soc_k - soc) dw_k / total
-        state = references.soc @ share
-        lever = (references.soc[:, None] - state) / total
+        # A sum of weights of zero gives NaN, and is no edge.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            state = references.soc @ (w / total)
+            # d soc = sum_k (soc_k - soc) dw_k / total
+            lever = (references.soc[:, None] - state) / total
+            significance = total**2 / total_variance
         state_variance = np.einsum("kp,klp,lp->p", lever, covariance, lever)
-        significance = (
-            total**2 / total_variance if constraint != "sum_to_one" else solution.explained / noise2
-        )
+        if constraint == "sum_to_one":
+            significance = solution.explained / noise2
         code = np.full(pixels.size, FitStatus.OK, np.uint8)
         code[~(significance > detection_threshold(dof))] = FitStatus.NO_EDGE
         code[(code == FitStatus.OK) & (total < 0)] = FitStatus.INVERTED
