@@ -153,6 +153,7 @@ def fit_lcf(
             # d soc = sum_k (soc_k - soc) dw_k / total
             lever = (references.soc[:, None] - state) / total
             significance = total**2 / total_variance
+        # Rounding makes a variance of zero negative where the weights are tied.
         state_variance = np.einsum("kp,klp,lp->p", lever, covariance, lever)
         if constraint == "sum_to_one":
             significance = solution.explained / noise2
@@ -166,7 +167,7 @@ def fit_lcf(
         weight_sigma[:, pixels] = np.where(keep & (sigma > 0), sigma, np.nan)
         for target, value in (
             (jump, total),
-            (jump_sigma, np.sqrt(total_variance)),
+            (jump_sigma, np.sqrt(np.maximum(total_variance, 0.0))),
             (soc, state),
             (soc_sigma, np.sqrt(np.maximum(state_variance, 0.0))),
             (r_factor, solution.chi2 / solution.power),

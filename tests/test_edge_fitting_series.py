@@ -388,3 +388,27 @@ def test_real_charge_spectra_leave_one_out(shared_data, places):
         found.append(float(maps.soc[0, 0]))
     assert np.abs(np.array(found) - place[1:-1]).max() <= 0.03
     assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["Ni_L3", "Co_L3", "Mn_L3"])
+def test_soft_edges_are_fitted_too(name):
+    edge = EDGES[name]
+    energy = edge.energy_ev + np.arange(-8.0, 9.01, 0.25)
+
+    def soft(soc):
+        x = energy - edge.energy_ev - 0.3
+        low, high = np.exp(-((x / 0.7) ** 2)), np.exp(-(((x - 1.9) / 0.8) ** 2))
+        soc = np.asarray(soc)[..., None]
+        return 0.5 + np.arctan(x / 0.3) / np.pi + 5.0 * ((1.0 - 0.4 * soc) * low + (0.5 + 0.5 * soc) * high)
+
+    states = np.array([0.0, 0.5, 1.0])
+    series = ReferenceSeries(energy, soft(states), states)
+    true = np.linspace(0.02, 0.98, 49).reshape(7, 7)
+    stack = 0.2 + 0.15 * np.moveaxis(soft(true), -1, 0)
+    stack += 0.003 * np.random.default_rng(0).standard_normal(stack.shape)
+    maps = fit_stack(energy, stack, edge=name, references=series)
+    assert maps.has_value.all()
+    assert np.sqrt(np.mean((maps.soc - true) ** 2)) < 0.02
+    for method in ("half_jump", "white_line"):
+        found = fit_stack(energy, stack, edge=name, method=method)
+        assert found.has_value.mean() > 0.9, (method, found.counts())
