@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ def export_nexus(
 ) -> Path:
     """Write the maps of a run to an HDF5 file in the NeXus layout, replacing an older one as a whole.
 
-    Each map is an ``NXdata`` group with axes in um (pixels where the pixel size is not known); standard deviations
-    are the ``_errors`` of their map. The default plot is the state of charge, or the edge energy where there is none.
-    ``process`` holds what was fitted and how: edge, definition of the edge energy, references, parameters, versions,
-    and all metadata as JSON.
+    Each map is an ``NXdata`` group with axes in um (pixels where the pixel size is not known); standard
+    deviations are the ``_errors`` of their map. The default plot is the state of charge, or the edge energy
+    where there is none. ``process`` holds what was fitted and how: edge, definition of the edge energy,
+    references, parameters, versions, and all metadata as JSON.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def export_nexus(
 def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
     """Write each map to a TIFF of its own, named by run, edge and map.
 
-    Values are float32 (the status uint8) with NaN where there is no value; ImageJ reads the pixel size in um from
-    them, and run, unit and definition from their info.
+    Values are float32 (the status uint8) with NaN where there is no value; ImageJ reads the pixel size in
+    um from them, and run, unit and definition from their info.
 
     Parameters
     ----------
@@ -76,9 +77,7 @@ def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
     folder = Path(folder)
     stem = f"{maps.attrs['raw_uid'][:8]}_{maps.attrs['edge']}"
     return [
-        _replacing(
-            folder / f"{stem}_{name}.tif", lambda unfinished, name=name: _write_tiff(unfinished, maps, name)
-        )
+        _replacing(folder / f"{stem}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
         for name in map(str, maps.data_vars)
     ]
 

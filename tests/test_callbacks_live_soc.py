@@ -198,7 +198,7 @@ def test_a_failing_subscriber_harms_nobody(scan_documents, caplog):
     def failing(update):
         raise ValueError("no")
 
-    update, live = analyse(scan_documents().run(), subscribers=[failing, got.append])
+    update, _ = analyse(scan_documents().run(), subscribers=[failing, got.append])
     assert update.final
     assert got[-1].final
     assert sum("failed" in record.message for record in caplog.records) == 1

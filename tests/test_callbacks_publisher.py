@@ -74,7 +74,7 @@ def test_a_map_that_cannot_be_written_costs_only_itself(tiled_server, scan_docum
         publisher(nonsense)
         publisher(second)
         publisher.wait(30)
-        assert [type(error).__name__ for error in publisher.errors][0] == "KeyError"
+        assert type(publisher.errors[0]).__name__ == "KeyError"
         assert len(publisher.errors) >= 2
     assert open_soc(tiled_server.client(), second.raw_uid).attrs["final"] is True
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_a_killed_session_loses_nothing_it_had_received(tiled_server, scan_docum
     """A process is killed mid-scan; the next writer on its spool folder brings the run to Tiled."""
     code = f"""
         import os, signal, sys
-        sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from conftest import ScanDocuments
         from tiled.client import from_uri
         from callbacks import RawRunWriter
@@ -142,7 +143,11 @@ def test_a_killed_session_loses_nothing_it_had_received(tiled_server, scan_docum
         os.kill(os.getpid(), signal.SIGKILL)
         """
     killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     uid = killed.stdout.strip()
     assert killed.returncode == -signal.SIGKILL, killed.stderr

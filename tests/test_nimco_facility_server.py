@@ -86,7 +86,19 @@ def postgresql():
         **as_user,
     )
     port = free_port()
-    command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-c", "fsync=off"]
+    command = [
+        postgres,
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-h",
+        "127.0.0.1",
+        "-k",
+        str(folder),
+        "-c",
+        "fsync=off",
+    ]
     with running(command, port, stderr=subprocess.DEVNULL, cwd=folder, **as_user):
         names = ("tiled", "tiled_tables", "tiled_users")
         for name in names:
@@ -128,7 +140,10 @@ def facility(postgresql, redis, tmp_path_factory):
         "NIMCO_SECRET": secrets.token_hex(32),
         "NIMCO_PASSWORD": password,
     }
-    for arguments in (["catalog", "init", postgresql["tiled"]], ["admin", "initialize-database", postgresql["tiled_users"]]):
+    for arguments in (
+        ["catalog", "init", postgresql["tiled"]],
+        ["admin", "initialize-database", postgresql["tiled_users"]],
+    ):
         subprocess.run([sys.executable, "-m", "tiled", *arguments], check=True, capture_output=True)
     command = [sys.executable, "-m", "tiled", "serve", "config", "config.yml"]
     with (folder / "log").open("w") as log:
@@ -206,7 +221,10 @@ def test_without_the_key_there_is_nothing(facility, api_key, tmp_path):
     uri, _ = facility
     assert httpx.get(f"{uri}/api/v1/metadata/").status_code == 401
     wrong = "0" * len(api_key)
-    assert httpx.get(f"{uri}/api/v1/metadata/raw", headers={"Authorization": f"Apikey {wrong}"}).status_code == 401
+    assert (
+        httpx.get(f"{uri}/api/v1/metadata/raw", headers={"Authorization": f"Apikey {wrong}"}).status_code
+        == 401
+    )
     with pytest.raises(NimcoError, match=r"refuses this key \(401\)"):
         RemoteTiled(uri, wrong, data_dir=tmp_path)
 

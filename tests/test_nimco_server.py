@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -43,8 +44,8 @@ def test_the_key_is_in_no_log_and_no_list_of_processes(tiled_server):
     for path in tiled_server.data_dir.glob("*.log"):
         assert tiled_server.api_key not in path.read_text()
     for place in ("cmdline", "environ"):
-        with open(f"/proc/{tiled_server.pid}/{place}", "rb") as file:
-            assert tiled_server.api_key.encode() not in file.read()
+        shown = Path(f"/proc/{tiled_server.pid}/{place}").read_bytes()
+        assert tiled_server.api_key.encode() not in shown
 
 
 def test_a_port_in_use(tmp_path):
@@ -56,7 +57,7 @@ def test_a_port_in_use(tmp_path):
 
 def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataDirectoryError, match="cannot write to the data directory .*choose another"):
+    with pytest.raises(DataDirectoryError, match=r"cannot write to the data directory .*choose another"):
         TiledServer(tmp_path / "file" / "data").start()
 
 
