@@ -175,7 +175,7 @@ def blocked(size: int, n: int) -> None:
             p50, p99 = np.percentile(times, (50, 99))
             rows[name] = (p50, p99, max(times), stop[0])
             print(
-                f"  {name:34s} p50 {p50:9.3f} ms   p99 {p99:9.3f} ms   max {max(times):9.3f} ms   stop {stop[0]:9.1f} ms"
+                f"  {name:31s} p50 {p50:8.3f}  p99 {p99:8.3f}  max {max(times):8.3f}  stop {stop[0]:8.1f} ms"
             )
 
         measure("TiledWriter, batch_size=1", TiledWriter(server.raw, batch_size=1))

@@ -168,10 +168,15 @@ def fit_arctan_gauss(stack, x, weight, start, widths, out):  # type: ignore[no-u
             out[1, pixel] = np.nan
             out[2, pixel] = 0.0
             continue
-        y = stack[:, pixel].astype(np.float64)
-        parameters = start[:, pixel].copy()
+        y = np.empty(stack.shape[0])
+        for n in range(y.size):
+            y[n] = stack[n, pixel]
+        parameters = np.empty(N_PARAMETERS)
+        for k in range(N_PARAMETERS):
+            parameters[k] = start[k, pixel]
         chi2, variance, converged = _fit_one(y, x, weight, parameters, widths)
-        start[:, pixel] = parameters
+        for k in range(N_PARAMETERS):
+            start[k, pixel] = parameters[k]
         out[0, pixel] = chi2
         out[1, pixel] = variance
         out[2, pixel] = 1.0 if converged else 0.0

@@ -90,11 +90,17 @@ def _fold_block(  # type: ignore[no-untyped-def]
     local = np.zeros((n_rows, padded))
     y = np.zeros((4, padded))
     ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    # Element by element: compiling the assignment of a slice takes seconds, for its error messages.
     for k in range(n_basis):
-        local[k, :size] = sums[k, lo:hi]
-    square = sums[n_basis, lo:hi].copy()
+        for i in range(size):
+            local[k, i] = sums[k, lo + i]
+    square = np.empty(size)
+    for i in range(size):
+        square[i] = sums[n_basis, lo + i]
     top = highest[lo:hi]
-    at_top = at_highest[lo:hi].astype(np.float32)
+    at_top = np.empty(size, np.float32)
+    for i in range(size):
+        at_top[i] = at_highest[lo + i]
     sat = saturated[lo:hi]
     c = np.zeros((4, 4))
     for f in range(0, n_frames, 4):
@@ -119,9 +125,10 @@ def _fold_block(  # type: ignore[no-untyped-def]
                 local[k, :size], local[k + 1, :size], local[k + 2, :size], local[k + 3, :size], c, ya, yb, yc, yd
             )  # fmt: skip
     for k in range(n_basis):
-        sums[k, lo:hi] = local[k, :size]
-    sums[n_basis, lo:hi] = square
+        for i in range(size):
+            sums[k, lo + i] = local[k, i]
     for i in range(size):
+        sums[n_basis, lo + i] = square[i]
         at_highest[lo + i] = np.uint16(at_top[i])
 
 

@@ -9,8 +9,10 @@ from beamline_devices import DeviceError
 from beamline_plans import PlanError
 from callbacks import CallbackError
 from edge_fitting import EdgeFittingError
+from nimco._cmd_analyse import analyse
 from nimco._cmd_demo import demo
 from nimco._cmd_dry_run import dry_run_command
+from nimco._cmd_export import export
 from nimco._cmd_ioc import ioc
 from nimco._cmd_replay import replay
 from nimco._cmd_serve import serve
@@ -32,6 +34,8 @@ def build_app() -> typer.Typer:
     app.command()(replay)
     app.command(name="dry-run")(dry_run_command)
     app.command()(serve)
+    app.command()(analyse)
+    app.command()(export)
     app.command()(ioc)
     return app
 

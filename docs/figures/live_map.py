@@ -42,7 +42,9 @@ def main() -> None:
         )
         session.wait()
     # A picture for the repository: fewer colours, a third of the size, no difference to the eye.
-    Image.open(picture).convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT).save(picture, optimize=True)
+    Image.open(picture).convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT).save(
+        picture, optimize=True
+    )
 
 
 if __name__ == "__main__":
