@@ -55,7 +55,7 @@ def _pieces(data: memoryview) -> Iterator[bytes]:
 
 def _cut(request: httpx.Request) -> None:
     length = int(request.headers.get("Content-Length", 0))
-    if length > _LARGE_BYTES and not isinstance(request.stream, _Pieces):
+    if length > _LARGE_BYTES and isinstance(request.stream, httpx.ByteStream):
         request.stream = _Pieces(request.content)
 
 
