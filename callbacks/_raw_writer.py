@@ -342,6 +342,7 @@ class _Delivery:
         self.needs_clearing = True
         self.given_up = False
         self.batch_size = 0
+        self._most_events = _MOST_EVENTS
         self.checked = False
         self.refusals = 0
         self.n_events: Counter[str] = Counter()
@@ -363,11 +364,16 @@ class _Delivery:
         if identity in self._seen:
             return False
         self._seen.add(identity)
+        if name == "start":
+            # A stream is written when a batch of it is full. Darks that waited until the end of the scan for their
+            # batch would keep whoever follows the stored run from making a map before that.
+            n_darks = int((doc.get("xanes") or {}).get("n_darks") or _MOST_EVENTS)
+            self._most_events = min(_MOST_EVENTS, n_darks)
         if name == "descriptor":
             self._streams[doc["uid"]] = doc["name"]
         if name in ("event", "event_page", "stop") and not self.batch_size:
             # Large frames go one by one: putting a batch of them together keeps other threads from running.
-            self.batch_size = max(1, min(_MOST_EVENTS, _BATCH_BYTES // document_nbytes(doc)))
+            self.batch_size = max(1, min(self._most_events, _BATCH_BYTES // document_nbytes(doc)))
         if name == "event":
             self.n_events[self._streams[doc["descriptor"]]] += 1
         elif name == "event_page":

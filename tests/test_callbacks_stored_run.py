@@ -101,7 +101,7 @@ def test_frames_and_events_that_do_not_pair_up_are_refused(tiled_server, scan_do
 
 
 def test_a_run_that_goes_on_is_told_as_far_as_it_is(tiled_server, scan_documents):
-    documents = scan_documents().run()
+    documents = scan_documents(n_darks=1).run()  # written event by event
     with RawRunWriter(tiled_server.raw) as writer:
         for name, doc in documents[:41]:
             writer(name, doc)
