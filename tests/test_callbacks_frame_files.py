@@ -43,9 +43,13 @@ from sim_devices import SimBeamline
 
 DATASET = "/entry/data/data"
 ENERGIES = (
+    8190.0,
     8210.0,
-    8240.0,
+    8230.0,
+    8250.0,
     8270.0,
+    8290.0,
+    8310.0,
     8325.0,
     8338.0,
     8341.0,
@@ -103,6 +107,7 @@ class ClassicCamera:
         self.folder_in_documents = folder
         self._documents: list[tuple[str, dict]] = []
         self._stagings = 0
+        self._exposed = False
 
     def stage(self):
         self._stagings += 1
@@ -125,6 +130,7 @@ class ClassicCamera:
         return [self]
 
     def trigger(self):
+        self._exposed = True
         return self.inner.trigger()
 
     def describe(self):
@@ -136,6 +142,9 @@ class ClassicCamera:
         }  # fmt: skip
 
     def read(self):
+        if not self._exposed:
+            raise RuntimeError("no frame has been taken yet")
+        self._exposed = False
         images = [np.array(self.inner.image.get())]
         while len(images) < self.per_event:
             self.inner.trigger().wait(10)
