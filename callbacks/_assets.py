@@ -37,8 +37,9 @@ class _Source:
 class AssetBook:
     """Places of frames by what an event knows of them: a datum id, or its number in its stream.
 
-    Documents may come in any order and twice. A number of a stream is handed out once per frame: where a scan has
-    been paused and its events were taken again under the same number, the frames go to them in the order taken.
+    Documents may come in any order and twice. A number of a stream is handed out once per frame: where a
+    scan has been paused and its events were taken again under the same number, the frames go to them in the
+    order taken.
     """
 
     def __init__(self) -> None:
@@ -155,7 +156,8 @@ def _place_of_stream(doc: Mapping[str, Any]) -> FramePlace | DocumentError:
     uri = urlparse(doc["uri"])
     if doc["mimetype"] != _HDF5_MIMETYPE or parameters.get("template") or uri.scheme != "file":
         return DocumentError(
-            f"frames of {doc['uri']} ({doc['mimetype']}) cannot be read here; let the detector write one HDF5 file on "
+            f"frames of {doc['uri']} ({doc['mimetype']}) cannot be read here; let the detector write "
+            "one HDF5 file on "
             "a disk that this machine sees"
         )
     dataset = str(parameters.get("dataset") or parameters.get("path") or "/entry/data/data")

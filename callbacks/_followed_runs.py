@@ -26,11 +26,11 @@ _RECENT_S = 24 * 3600.0
 class FollowedRuns(DocumentWorker):
     """Passes the documents of runs on, each once, and fills what is missing from the runs stored in Tiled.
 
-    Documents may be dropped between processes, and a process may start, or be started again, in the middle of a
-    scan. The events of a stream are numbered: a number left out, an event of a run never opened, or fewer events than
-    the stop document counts tell that something is missing. It is then read from Tiled, where the scan's own process
-    puts it, as soon as it is there. The stop document is passed on when the run is complete, or after a while when it
-    cannot be completed, which is said.
+    Documents may be dropped between processes, and a process may start, or be started again, in the middle
+    of a scan. The events of a stream are numbered: a number left out, an event of a run never opened, or
+    fewer events than the stop document counts tell that something is missing. It is then read from Tiled,
+    where the scan's own process puts it, as soon as it is there. The stop document is passed on when the
+    run is complete, or after a while when it cannot be completed, which is said.
 
     Parameters
     ----------
@@ -145,7 +145,8 @@ class FollowedRuns(DocumentWorker):
             else:
                 self._note(
                     DroppedDocumentsError(
-                        "documents come of a run whose beginning was not seen; without Tiled it cannot be analysed, "
+                        "documents come of a run whose beginning was not seen; without Tiled it cannot "
+                        "be analysed, "
                         "give the server that stores the raw runs"
                     )
                 )
@@ -166,7 +167,8 @@ class FollowedRuns(DocumentWorker):
         )
         self._note(
             DroppedDocumentsError(
-                f"events of run {run.uid[:8]} were lost on the way {where} ({told}); its maps are without them"
+                f"events of run {run.uid[:8]} were lost on the way {where} ({told}); its maps are "
+                "without them"
             )
         )
 

@@ -55,8 +55,8 @@ class FramePlace:
 class FrameFiles:
     """Reads frames from files and waits, within bounds, for those that are not there yet.
 
-    A file that has let one frame wait in vain is not waited for again until it has given a frame, or `be_patient` is
-    called: a detector that writes nothing costs a run one wait, not one per frame.
+    A file that has let one frame wait in vain is not waited for again until it has given a frame, or
+    `be_patient` is called: a detector that writes nothing costs a run one wait, not one per frame.
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ class FrameFiles:
 def mean_exposure(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the mean of several exposures (n, rows, cols) of one point; a single one stays as it is.
 
-    A pixel at the limit of an integer camera in any of them has no mean and is NaN: nothing in the mean would tell
-    that it was saturated.
+    A pixel at the limit of an integer camera in any of them has no mean and is NaN: nothing in the mean
+    would tell that it was saturated.
     """
     if block.shape[0] == 1:
         return block[0]
@@ -212,7 +212,8 @@ def _open_registered(place: FramePlace) -> _Reader:
     registered = {entry.name: entry for entry in entry_points(group="databroker.handlers")}
     if place.spec not in registered:
         raise FrameError(
-            f"frames of spec {place.spec!r} cannot be read here; HDF5 can, and what an installed package registers "
+            f"frames of spec {place.spec!r} cannot be read here; HDF5 can, and what an installed "
+            "package registers "
             f"({', '.join(sorted(registered)) or 'none does'})"
         )
     handler_class = registered[place.spec].load()

@@ -98,9 +98,9 @@ class _Keys:
 class RunFrames:
     """Frames of one run from its documents.
 
-    Feed it every document of the run after the start document; `add` returns the frames that have become complete.
-    An event seen twice gives one frame. Frames travel in the events, or in files that the documents name: those are
-    read while they are being written, and waited for within bounds.
+    Feed it every document of the run after the start document; `add` returns the frames that have become
+    complete. An event seen twice gives one frame. Frames travel in the events, or in files that the
+    documents name: those are read while they are being written, and waited for within bounds.
 
     Parameters
     ----------
@@ -130,8 +130,9 @@ class RunFrames:
         DocumentError
             A stream of frames without an image or without energy.
         FrameError
-            An image that is not what the descriptor promised, or a file that has not come in time. Where one document
-            completes several frames and some of them are good, those are returned and the others told in `warnings`.
+            An image that is not what the descriptor promised, or a file that has not come in time. Where
+            one document completes several frames and some of them are good, those are returned and the
+            others told in `warnings`.
         """
         if name == "descriptor":
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
@@ -188,7 +189,8 @@ class RunFrames:
         block = self._files.read(place)
         if block.shape[1:] != keys.frame_shape:
             raise FrameError(
-                f"event {event['seq_num']} of stream {keys.stream!r} has an image of shape {block.shape[1:]} in "
+                f"event {event['seq_num']} of stream {keys.stream!r} has an image of shape "
+                f"{block.shape[1:]} in "
                 f"{place.path} where {keys.frame_shape} was announced; it is left out"
             )
         return mean_exposure(block)
@@ -252,7 +254,8 @@ def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Key
     for key in ("xanes_energy_index", "xanes_exposure_s"):
         if key not in data_keys:
             raise DocumentError(
-                f"stream {stream!r} of run {contract.raw_uid[:8]} lacks {key}: it was not recorded by one of our plans"
+                f"stream {stream!r} of run {contract.raw_uid[:8]} lacks {key}: it was not recorded by "
+                "one of our plans"
             )
     image = data_keys[images[0]]
     return _Keys(

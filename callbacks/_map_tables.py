@@ -30,10 +30,11 @@ def frame_table(update: SOCUpdate) -> Table:
 def particle_table(update: SOCUpdate) -> Table:
     """Return one line per particle: a connected region of at least 16 fitted pixels.
 
-    Columns are the label (in the order of each particle's first pixel), pixels, centre and diameter of the circle of
-    the same area (um where the pixel size is known, else pixels), and of the edge energy, the edge jump and, with
-    references, the state of charge: median, spread (1.48 times the median absolute deviation), root mean square of
-    the pixels' standard deviations, and the part of the spread that these do not explain.
+    Columns are the label (in the order of each particle's first pixel), pixels, centre and diameter of the
+    circle of the same area (um where the pixel size is known, else pixels), and of the edge energy, the
+    edge jump and, with references, the state of charge: median, spread (1.48 times the median absolute
+    deviation), root mean square of the pixels' standard deviations, and the part of the spread that these
+    do not explain.
     """
     maps = update.maps
     pixel_size_nm = update.xanes.get("pixel_size_nm")

@@ -13,10 +13,10 @@ _HDF5_MIMETYPE = "application/x-hdf5"
 class FrameAssets(RunNormalizer):
     """Normaliser for `TiledWriter` that sorts the frames of one file by stream.
 
-    A scan takes darks, flats and sample frames into one file in turn. Left alone, Tiled would show the whole file
-    under the stream that came first, or refuse to read it. Here each stream has a resource of its own, whose
-    parameter ``slice`` lists the positions of its frames along the first axis of the dataset, in the order of the
-    events.
+    A scan takes darks, flats and sample frames into one file in turn. Left alone, Tiled would show the
+    whole file under the stream that came first, or refuse to read it. Here each stream has a resource of
+    its own, whose parameter ``slice`` lists the positions of its frames along the first axis of the
+    dataset, in the order of the events.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +70,8 @@ class FrameAssets(RunNormalizer):
         before = self._resource_of.setdefault((descriptor, resource["data_key"]), resource["uid"])
         if before != resource["uid"]:
             raise DocumentError(
-                f"the frames {resource['data_key']!r} of one stream are in several files, which cannot be told apart "
+                f"the frames {resource['data_key']!r} of one stream are in several files, which cannot "
+                "be told apart "
                 "in Tiled; let the detector write one file per scan"
             )
 

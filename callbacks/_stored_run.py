@@ -22,17 +22,17 @@ def documents_of(
 ) -> Iterator[Document]:
     """Tell a stored run as documents, in the order of their times; a run that goes on has no stop document yet.
 
-    Frames are read from Tiled in portions as they are needed, or stay in the detector's file where that is what Tiled
-    points to. Each frame goes with the row of the table that was stored with it: number and time of an event are
-    those of the scan, its uid is made up, since Tiled does not keep it.
+    Frames are read from Tiled in portions as they are needed, or stay in the detector's file where that is
+    what Tiled points to. Each frame goes with the row of the table that was stored with it: number and time
+    of an event are those of the scan, its uid is made up, since Tiled does not keep it.
 
     Parameters
     ----------
     run : tiled client of a ``BlueskyRun``
         For example ``client["raw"][uid]``.
     skip : callable, optional
-        Told the identity of an event (descriptor, number, time); where it returns True the event and its frame are
-        left out and not read.
+        Told the identity of an event (descriptor, number, time); where it returns True the event and its
+        frame are left out and not read.
 
     Yields
     ------
@@ -89,7 +89,8 @@ class _StoredStream:
         for key, count in held.items():
             if finished and count != rows:
                 raise ReadingError(
-                    f"stream {name!r} of run {run_uid[:8]} holds {rows} events and {count} of {key!r}: which belongs "
+                    f"stream {name!r} of run {run_uid[:8]} holds {rows} events and {count} of {key!r}: "
+                    "which belongs "
                     "to which cannot be told"
                 )
         self._n_rows = min([rows, *held.values()])
