@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types contracts unit bench lock clean
+.PHONY: help demo test lint types contracts unit nojit bench lock clean
 
 help:
 	@echo "make demo   simulated Ni-edge scan with a live state-of-charge map in Tiled"
@@ -38,6 +38,9 @@ contracts: $(READY)
 
 unit: $(READY)
 	$(BIN)/python -m pytest $(TESTS)
+
+nojit: $(READY)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_edge_fitting_streaming.py -m "not slow"
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
