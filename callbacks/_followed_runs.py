@@ -52,6 +52,7 @@ class FollowedRuns(DocumentWorker):
         self._runs: dict[str, _Followed] = {}
         self._ended: set[str] = set()
         self._strangers: dict[str, float] = {}
+        self._next_survey = 0.0
         # Tiled is asked on a thread of its own: while it does not answer, documents go on.
         self._asking: LatestWins[_Question] = LatestWins(self._ask, "documents from Tiled")
         super().__init__("followed runs")
@@ -66,10 +67,6 @@ class FollowedRuns(DocumentWorker):
                 self._end(run)
 
     # On the worker's thread: what to pass on.
-
-    def _started(self) -> None:
-        if self._raw is not None:
-            self._asking.offer(_UNDER_WAY, _Question())
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
         if name == _ANSWERED:
@@ -92,7 +89,7 @@ class FollowedRuns(DocumentWorker):
 
     def _idle(self) -> float | None:
         """Fill gaps, and look after runs that have gone quiet; say when to be called again."""
-        delay: float | None = None
+        delay = self._survey()
         for run in tuple(self._runs.values()):
             if run.stop is not None or run.missing():
                 self._settle(run)
@@ -108,6 +105,17 @@ class FollowedRuns(DocumentWorker):
                     self._asking.offer(run.uid, question)
             delay = due_in if delay is None else min(delay, due_in)
         return delay if delay is None else max(delay, 0.01)
+
+    def _survey(self) -> float | None:
+        """Look for runs under way that nothing was heard of; say when to look again."""
+        if self._raw is None:
+            return None
+        due_in = self._next_survey - time.monotonic()
+        if due_in <= 0:
+            self._asking.offer(_UNDER_WAY, _Question())
+            due_in = _QUIET_S
+            self._next_survey = time.monotonic() + due_in
+        return due_in
 
     def _settle(self, run: "_Followed") -> None:
         if run.stop is None:
@@ -178,7 +186,9 @@ class FollowedRuns(DocumentWorker):
         try:
             if question.uid is None:
                 for stored in self._recent_runs(question.sought):
-                    self._tell(stored, ())
+                    known = self._runs.get(stored.metadata["start"]["uid"])
+                    if known is None or question.sought is not None:
+                        self._tell(stored, () if known is None else known.events)
             elif question.uid in self._raw:
                 stored = self._raw[question.uid]
                 if not question.only_if_ended or "stop" in stored.metadata:
@@ -205,7 +215,7 @@ class FollowedRuns(DocumentWorker):
             if not is_energy_scan(start) or float(start["time"]) < youngest:
                 continue
             if sought is None:
-                if "stop" not in run.metadata:
+                if "stop" not in run.metadata and start["uid"] not in self._ended:
                     yield run
             elif start["uid"] == sought or any(run[stream].metadata.get("uid") == sought for stream in run):
                 yield run

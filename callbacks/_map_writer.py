@@ -44,7 +44,7 @@ class MapWriter:
         self._arrays = {
             name: self._node[name] if name in there else self._create(name, document) for name in ARRAYS
         }
-        self._tables = {name: self._node[name] for name in document.tables if name in there}
+        self._tables = {name: self._node[name] for name in there if name not in ARRAYS}
         self._others_written = time.monotonic()
 
     def write(self, document: MapDocument) -> None:
