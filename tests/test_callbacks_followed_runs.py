@@ -87,7 +87,7 @@ def test_a_complete_run_passes_unchanged_and_nothing_is_asked_of_tiled(scan_docu
     runs = FollowedRuns(recorder := Recorder(), None)
     runs.wait(60)
     runs._raw = Untouchable()
-    runs._next_survey = float("inf")  # looking for runs that nothing was heard of is right
+    runs._next_survey = 1e9  # looking for runs that nothing was heard of is right
     for name, doc in [documents[0], *documents, *documents[-3:]]:
         runs(name, doc)
     runs.wait(60)
