@@ -123,7 +123,7 @@ class KafkaStream(DocumentStream):
         self._stopping = threading.Event()
         self._dispatcher = KafkaDispatcher(
             topics=topics,
-            bootstrap_servers=servers,
+            bootstrap_servers=",".join(servers),
             # A group of its own: every analysis gets every document.
             group_id=f"nimco-{uuid.uuid4()}",
             consumer_config={"auto.offset.reset": "latest", **(consumer_config or {})},
@@ -178,6 +178,7 @@ def load_plain(data: bytes) -> Any:
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        module = {"__builtin__": "builtins"}.get(module, module)  # as protocols before 3 call it
         package = module.replace("numpy.core", "numpy._core")
         if (package, name) not in _PLAIN:
             logger.error(

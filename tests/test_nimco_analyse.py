@@ -231,7 +231,7 @@ def test_documents_travel_over_kafka(scan_documents):
     cluster = confluent.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored"})
     brokers = [f"{broker.host}:{broker.port}" for broker in cluster.list_topics(timeout=20).brokers.values()]
     documents = scan_documents(shape=(6, 8)).run()
-    publisher = kafka.Publisher(topic="documents", bootstrap_servers=brokers, key="nimco")
+    publisher = kafka.Publisher(topic="documents", bootstrap_servers=",".join(brokers), key="nimco")
     publisher("start", {"uid": "to make the topic", "time": 0.0})
     publisher.flush()
     received: list[tuple[str, dict]] = []
