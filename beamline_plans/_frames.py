@@ -10,7 +10,13 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky import Msg
 from bluesky.protocols import Triggerable
-from bluesky.utils import FailedPause, IllegalMessageSequence, MsgGenerator, RunEngineControlException
+from bluesky.utils import (
+    FailedPause,
+    FailedStatus,
+    IllegalMessageSequence,
+    MsgGenerator,
+    RunEngineControlException,
+)
 
 from ._errors import FrameError, PlanError
 from ._instrument import Instrument
@@ -91,7 +97,7 @@ class FrameTaker:
                 raise
             except Exception as error:
                 yield from _drop_if_open()
-                problem = f"{type(error).__name__}: {error}"
+                problem = _what_failed(error)
                 if len(failures) + 1 >= _ATTEMPTS:
                     raise FrameError(self._given_up(left[0], problem)) from error
             failures.append(problem)
@@ -147,6 +153,12 @@ class FrameTaker:
         if self._i0_min is not None and i0 is not None and i0 < self._i0_min and shot.stream != "dark":
             return f"I0 is {i0:g}, below {self._i0_min:g}"
         return None
+
+
+def _what_failed(error: Exception) -> str:
+    """Say what went wrong: a failed status only wraps what its device raised."""
+    cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _drop_if_open() -> MsgGenerator[None]:

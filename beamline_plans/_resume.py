@@ -31,10 +31,13 @@ class TakenFrames:
         Its start document.
     frames : mapping
         Per stream, the (energy index, repeat) of the frames that were saved.
+    uids : list of str
+        The run, and those that resumed it, in order.
     """
 
     start: Mapping[str, Any]
     frames: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+    uids: list[str] = field(default_factory=list)
 
     def missing(self) -> dict[str, list[int]]:
         """Return per stream, flat and primary, the energy indices that lack a frame, in acquisition order."""
@@ -117,7 +120,9 @@ class RunLedger:
             return
         resumed = self._runs.get(str(xanes.get("resumes")))
         # A run that resumes another adds to the same account, which both uids then lead to.
-        self._runs[doc["uid"]] = TakenFrames(doc) if resumed is None else resumed
+        account = TakenFrames(doc) if resumed is None else resumed
+        account.uids.append(doc["uid"])
+        self._runs[doc["uid"]] = account
         while len(self._runs) > _RUNS_KEPT:
             self._runs.popitem(last=False)
 
@@ -145,7 +150,7 @@ def resume_scan(
     """Take the energies that an aborted run lacks.
 
     The new run has the grid of the old one, the same energy indices and the same `scan_group`; `resumes` in
-    its `xanes` block names the old run and `take` the indices that were missing, so that the frames of both
+    its `xanes` block names the old run (the last of them, where it has been resumed before) and `take` the indices that were missing, so that the frames of both
     fit together. An energy that lacks one of its repeats is taken again with all of them.
 
     Parameters
@@ -212,6 +217,6 @@ def resume_scan(
     def take(taker: FrameTaker, _uid: str) -> MsgGenerator[None]:
         yield from take_frames(taker, request, missing)
 
-    extra = {"resumes": start["uid"], "take": missing}
+    extra = {"resumes": (taken.uids or [start["uid"]])[-1], "take": missing}
     run = one_run(instrument, request, run_md, xanes=extra, take=take)
     return (yield from left_safe(instrument, run))

@@ -11,7 +11,7 @@ from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from callbacks._image_store import HeldFrame
-from callbacks._spectra import SampledSpectra, optical_depth
+from callbacks._spectra import SampledSpectra, counting_variance, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
 
@@ -48,6 +48,7 @@ class RunAnalysis:
         self._frames = RunFrames(contract, file_timeout_s=file_timeout_s)
         self._book = FlatFieldBook(contract)
         self._fitter: EdgeFitter | None = None
+        self._unit_variance: float | None = None
         self._spectra: SampledSpectra | None = None
         self._shape: tuple[int, ...] | None = None
         self._kept: dict[tuple[str, int, int], HeldFrame] = {}
@@ -56,6 +57,30 @@ class RunAnalysis:
         self._history: list[tuple[float, float]] = []
         self._warnings: list[str] = []
         self._last_time_s = float(contract.start.get("time", time.time()))
+        self._expected = contract.frames_expected
+        self.raw_uids: tuple[str, ...] = (contract.raw_uid,)
+
+    def resume(self, interrupted: "RunAnalysis") -> None:
+        """Go on with the frames of a run that was interrupted and is resumed by this one.
+
+        Call it before the first document. The interrupted analysis must not be used afterwards.
+
+        Parameters
+        ----------
+        interrupted : RunAnalysis
+            The analysis of the same edge and energies that ended before its time.
+        """
+        self.raw_uids = (*interrupted.raw_uids, self.contract.raw_uid)
+        self._book.close()
+        self._book = interrupted._book
+        self._fitter, self._spectra = interrupted._fitter, interrupted._spectra
+        self._unit_variance = interrupted._unit_variance
+        self._shape = interrupted._shape
+        self._kept, self._summaries = interrupted._kept, interrupted._summaries
+        self._history = interrupted._history
+        indices = self.contract.taken_indices
+        taken = {("primary", index, repeat) for index in indices for repeat in range(self.contract.repeats)}
+        self._expected = len(taken | set(self._kept))
 
     @property
     def n_frames(self) -> int:
@@ -97,11 +122,12 @@ class RunAnalysis:
         self._note_sigma(maps)
         return SOCUpdate(
             raw_uid=self.contract.raw_uid,
+            raw_uids=self.raw_uids,
             scan_group=self.contract.scan_group,
             edge=self.contract.edge,
             maps=maps,
             frames_done=self.n_frames,
-            frames_expected=self.contract.frames_expected,
+            frames_expected=self._expected,
             final=self.final,
             exit_status=self.exit_status,
             xanes=self.contract.xanes,
@@ -184,8 +210,13 @@ class RunAnalysis:
                 shape, edge=self.contract.edge, method=method, references=self.references
             )
             self._spectra = SampledSpectra(shape, len(self.contract.energies_ev))
+            self._unit_variance = None  # frames as noisy as the first have weight one
             self._zero = np.zeros(shape, np.float32)  # the flats have their dark subtracted already
-        weight = record.exposure_s / self.contract.median_exposure_s
+        mean_od, bad = self._spectra.add(ready)
+        variance = counting_variance(ready, mean_od, self.contract.n_flats)
+        if self._unit_variance is None:
+            self._unit_variance = variance
+        weight = self._unit_variance / variance
         if record.image.dtype == np.uint16:
             self._fitter.push_counts(
                 record.energy_ev,
@@ -199,7 +230,6 @@ class RunAnalysis:
         else:
             depth = optical_depth(ready).reshape(record.image.shape)
             self._fitter.push(record.energy_ev, depth, weight)
-        mean_od, bad = self._spectra.add(ready)
         self._summaries[record.slot] = FrameSummary(
             energy_index=record.energy_index,
             repeat=record.repeat,
@@ -222,9 +252,9 @@ class RunAnalysis:
 
     def _collect_warnings(self) -> None:
         self._warnings += self._frames.warnings + self._book.warnings
-        missing = self.contract.frames_expected - self.n_frames
+        missing = self._expected - self.n_frames
         if missing > 0:
-            self._warnings.append(f"{missing} of {self.contract.frames_expected} frames are missing")
+            self._warnings.append(f"{missing} of {self._expected} frames are missing")
 
     def close(self) -> None:
         """Let go of everything but the last maps."""

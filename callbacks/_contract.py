@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from callbacks._errors import DocumentError
 from edge_fitting import EDGES, ReferenceSeries
 
@@ -56,18 +54,23 @@ class ScanContract:
         """Number of sample frames of the whole run: all energies, those still missing, or at most so many."""
         if "max_frames" in self.xanes:
             return int(self.xanes["max_frames"])
-        taken = self.xanes.get("take", {}).get("primary", self.energies_ev)
-        return len(taken) * self.repeats
+        return len(self.taken_indices) * self.repeats
+
+    @property
+    def taken_indices(self) -> tuple[int, ...]:
+        """Indices of the energies that this run takes sample frames at: all, or what an interrupted run lacks."""
+        return tuple(self.xanes.get("take", {}).get("primary", range(len(self.energies_ev))))
+
+    @property
+    def resumes(self) -> str | None:
+        """Uid of the interrupted run that this one goes on with."""
+        uid = self.xanes.get("resumes")
+        return None if uid is None else str(uid)
 
     @property
     def is_standard(self) -> bool:
         """Whether the sample is a bulk standard of known state of charge."""
         return "standard" in self.start
-
-    @property
-    def median_exposure_s(self) -> float:
-        """Exposure that counts as weight one."""
-        return float(np.median(self.exposure_s))
 
 
 def is_energy_scan(start: Mapping[str, Any]) -> bool:

@@ -7,10 +7,10 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from callbacks._errors import SpoolError
+from callbacks._polling import Poller
 from callbacks._spool import Spool, document_nbytes
 
 logger = logging.getLogger("nimco.callbacks")
@@ -44,10 +44,10 @@ class DocumentQueue:
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._limit = memory_bytes
-        # The putting side takes no lock and does next to nothing: whoever waits for a lock, or happens to be
-        # interrupted, gets the interpreter back only milliseconds later.
+        # The putting side takes no lock, wakes nobody and does next to nothing: whoever waits for a lock, or happens
+        # to be interrupted, gets the interpreter back only milliseconds later.
         self._arrived: deque[tuple[str, Any]] = deque()
-        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._poller = Poller()
         # Everything below is changed under the lock only.
         self._lock = threading.Lock()
         self._cells: deque[_Cell] = deque()
@@ -72,13 +72,10 @@ class DocumentQueue:
     def put(self, name: str, doc: Any) -> None:
         """Add a document."""
         self._arrived.append((name, doc))
-        self._tokens.put(None)
 
     def get(self, timeout_s: float | None = None) -> tuple[str, Any] | None:
         """Return the oldest document; None where none comes in time."""
-        try:
-            self._tokens.get(timeout=None if timeout_s is None else max(timeout_s, 0.0))
-        except Empty:
+        if not self._poller.wait_for(lambda: self._arrived or self._cells, timeout_s):
             return None
         with self._lock:
             self._take_in()

@@ -71,6 +71,7 @@ class FlatFieldBook:
         self._dark_means: dict[float, FloatImage] = {}
         self._flat_means: OrderedDict[int, tuple[FloatImage, float]] = OrderedDict()
         self._revised: set[int] = set()
+        self._without_own_flat: set[int] = set()
         self.warnings: list[str] = []
 
     @property
@@ -90,7 +91,8 @@ class FlatFieldBook:
         if record.stream == "flat":
             if self._flats[index].add(held):
                 self._flat_means.pop(index, None)
-                if record.attempt:
+                if record.attempt or index in self._without_own_flat:
+                    self._without_own_flat.discard(index)
                     self._revised.add(index)
             return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
         self._waiting[index].append(held)
@@ -108,6 +110,7 @@ class FlatFieldBook:
                     )
                     continue
                 if nearest not in (index, ALL_ENERGIES):
+                    self._without_own_flat.add(index)
                     self.warnings.append(
                         f"the frame at {energy_ev:.1f} eV has no flat field of its own;"
                         " that of the nearest energy is used"

@@ -1,7 +1,7 @@
 """Live state-of-charge maps from the documents of a scan."""
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from edge_fitting import ReferenceSeries
 Subscriber = Callable[[SOCUpdate], object]
 
 _KEPT_MAP_BYTES = 2**30
+_KEPT_INTERRUPTED = 1  # of a large camera each takes as much memory as the scan itself
 
 
 class LiveSOC(DocumentWorker):
@@ -59,6 +60,7 @@ class LiveSOC(DocumentWorker):
         self._routing = RunRouting()
         self._runs: dict[str, RunAnalysis] = {}
         self._throttles: dict[str, Throttle] = {}
+        self._interrupted: deque[RunAnalysis] = deque()
         self._changed: set[str] = set()
         self._latest: OrderedDict[str, SOCUpdate] = OrderedDict()
         self._runners: list[LatestWins[SOCUpdate]] = []
@@ -107,6 +109,8 @@ class LiveSOC(DocumentWorker):
     def close(self) -> None:
         """Fit what has been received, tell the subscribers, and stop."""
         super().close()
+        while self._interrupted:
+            self._interrupted.popleft().close()
         for runner in self._runners:
             runner.close()
 
@@ -124,11 +128,10 @@ class LiveSOC(DocumentWorker):
                 self._changed.add(run.contract.raw_uid)
         finally:
             if name == "stop":
-                self._tell(run)
-                self._runs.pop(run.contract.raw_uid, None)
-                run.close()
-                self._throttles.pop(run.contract.raw_uid, None)
-                self._routing.forget(run.contract.raw_uid)
+                try:
+                    self._tell(run)
+                finally:
+                    self._end(run)
 
     def _open(self, contract: ScanContract) -> None:
         references = self._references_for(contract)
@@ -137,8 +140,42 @@ class LiveSOC(DocumentWorker):
             if contract.is_standard:
                 return  # its mean spectrum is what is wanted of it, see LiveSpectrum
             method = "half_jump"
-        self._runs[contract.raw_uid] = RunAnalysis(contract, references, method, self._file_timeout_s)
+        run = RunAnalysis(contract, references, method, self._file_timeout_s)
+        self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
+        if contract.resumes is not None:
+            self._resume(run, contract.resumes)
+
+    def _resume(self, run: RunAnalysis, uid: str) -> None:
+        """Let a run go on with the frames of the interrupted one that it resumes."""
+        edge = run.contract.edge
+        found = next(
+            (held for held in self._interrupted if uid in held.raw_uids and held.contract.edge == edge), None
+        )
+        if found is not None:
+            self._interrupted.remove(found)
+            run.resume(found)
+            return
+        self._note(
+            CallbackError(
+                f"run {run.contract.raw_uid[:8]} resumes run {uid[:8]}, whose frames are not held here: its map"
+                " shows the new frames only; join both afterwards with: nimco analyse --run "
+                f"{run.contract.raw_uid[:8]}"
+            )
+        )
+
+    def _end(self, run: RunAnalysis) -> None:
+        """Let a run go that is over; one that was interrupted may be resumed."""
+        uid = run.contract.raw_uid
+        self._runs.pop(uid, None)
+        self._throttles.pop(uid, None)
+        self._routing.forget(uid)
+        if run.exit_status == "success" or not run.n_frames:
+            run.close()
+            return
+        self._interrupted.append(run)
+        if len(self._interrupted) > _KEPT_INTERRUPTED:
+            self._interrupted.popleft().close()
 
     def _references_for(self, contract: ScanContract) -> ReferenceSeries | None:
         if isinstance(self._references, ReferenceSeries):
@@ -169,7 +206,7 @@ class LiveSOC(DocumentWorker):
         update = run.update()
         self._throttles[uid].did(time.monotonic() - began)
         if update is None:
-            if run.final:
+            if run.final and run.contract.xanes.get("flat_order") != "none":
                 raise CallbackError(
                     f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted;"
                     " its documents hold no sample frame with a flat field"

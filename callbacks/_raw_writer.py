@@ -4,9 +4,8 @@ import logging
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ from bluesky_tiled_plugins import TiledWriter
 
 from callbacks._errors import DeliveryError
 from callbacks._outage import is_outage
+from callbacks._polling import Poller
 from callbacks._routing import RunRouting
 from callbacks._run_log import SUFFIX, RunLog, logs_left_behind
 from callbacks._spool import document_nbytes
@@ -56,7 +56,7 @@ class RawRunWriter:
         self._temporary = spool_dir is None
         self.errors: list[Exception] = []
         self._said: set[str] = set()
-        self._inbox: SimpleQueue[tuple[str, Any] | None] = SimpleQueue()
+        self._inbox: deque[tuple[str, Any] | None] = deque()
         self._changed = threading.Condition()
         self._runs: dict[str, _Delivery] = {}
         self._routing = RunRouting()
@@ -74,7 +74,7 @@ class RawRunWriter:
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take note of one document."""
         self._received += 1
-        self._inbox.put((str(name), doc))
+        self._inbox.append((name, doc))
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ class RawRunWriter:
         """Deliver what has been received, then stop. What Tiled does not take stays in the spool folder."""
         if self._closing:
             return
-        self._inbox.put(None)
+        self._inbox.append(None)
         self._intake.join()
         with self._changed:
             self._changed.wait_for(self._is_done, timeout_s)
@@ -140,9 +140,11 @@ class RawRunWriter:
     # Intake: from the RunEngine to the log.
 
     def _take_in(self) -> None:
-        while (item := self._inbox.get()) is not None:
+        poller = Poller()
+        while poller.wait_for(lambda: self._inbox) and (item := self._inbox.popleft()) is not None:
+            name, doc = item
             try:
-                self._log(*item)
+                self._log(str(name), doc)
             except Exception as error:
                 self._note(error)
             with self._changed:

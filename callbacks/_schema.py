@@ -57,6 +57,7 @@ def map_metadata(update: SOCUpdate) -> dict[str, Any]:
         "schema_version": int(SPEC_VERSION),
         "raw_uid": update.raw_uid,
         "raw_path": f"raw/{update.raw_uid}",
+        "raw_uids": list(update.raw_uids),
         "scan_group": update.scan_group,
         "edge": update.edge,
         "element": edge.element,

@@ -30,6 +30,27 @@ def optical_depth(
     return depth
 
 
+def counting_variance(ready: ReadyFrame, mean_od: float, n_flats: int) -> float:
+    """Return the variance of a frame's optical depth by counting statistics, up to the gain of the camera.
+
+    It is that of a pixel of mean optical depth: the light there is the geometric mean over the frame, so that neither
+    the open beam nor a few opaque grains decide.
+
+    Parameters
+    ----------
+    ready : ReadyFrame
+        The frame.
+    mean_od : float
+        Its mean optical depth; NaN counts as open beam.
+    n_flats : int
+        Frames that its flat field is the mean of.
+    """
+    flat = float(ready.flat.reshape(-1)[:: max(ready.flat.size // _LARGEST_SAMPLE, 1)].mean())
+    if not flat > 0:
+        return 1.0  # a frame without a single value
+    return (ready.scale * float(np.exp(np.nan_to_num(mean_od))) + 1.0 / max(n_flats, 1)) / flat
+
+
 @dataclass
 class _Energy:
     energy_sum: float = 0.0

@@ -48,6 +48,8 @@ class SOCUpdate:
     ----------
     raw_uid, scan_group, edge : str
         The run, the measurement it belongs to, its edge.
+    raw_uids : tuple of str
+        The runs whose frames are in the maps: this one, after those that were interrupted and that it resumes.
     maps : EdgeMaps
         Maps of all frames so far.
     frames_done, frames_expected : int
@@ -76,6 +78,7 @@ class SOCUpdate:
     raw_uid: str
     scan_group: str
     edge: str
+    raw_uids: tuple[str, ...]
     maps: EdgeMaps
     frames_done: int
     frames_expected: int

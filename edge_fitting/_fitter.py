@@ -9,8 +9,9 @@ from ._checks import check_energies, check_frame, check_shape, check_stack, chec
 from ._edges import Edge, resolve_edge
 from ._errors import EdgeFittingError
 from ._maps import EdgeMaps
-from ._methods import Estimator, Method, make_estimator
+from ._methods import Estimator, Method, fit_at_once, make_estimator
 from ._reference_series import ReferenceSeries
+from ._stack_fit import Values
 
 
 class EdgeFitter:
@@ -175,26 +176,7 @@ class EdgeFitter:
         EdgeMaps
             New arrays; pixels that cannot be fitted yet are NaN with a status that says so.
         """
-        values, status = self._estimator.fit()
-        shape = self._shape
-        soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (
-            v.reshape(shape) for v in values
-        )
-        return EdgeMaps(
-            soc=soc,
-            soc_sigma=soc_sigma,
-            edge_energy_ev=energy,
-            edge_energy_sigma_ev=energy_sigma,
-            edge_jump=jump,
-            goodness=goodness,
-            status=status.reshape(shape),
-            noise=noise,
-            optical_depth=highest,
-            edge=self._edge.name,
-            method=self._estimator.name,
-            definition=self._estimator.definition,
-            n_frames=self.n_frames,
-        )
+        return _as_maps(self._estimator, self._estimator.fit(), self._edge, self._shape, self.n_frames)
 
     def warm_up(self) -> None:
         """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter."""
@@ -253,7 +235,29 @@ def fit_stack(
     energies = check_energies(energy_ev, edge=resolved)
     stack = check_stack(optical_depth, energies.size)
     rows, cols = stack.shape[1:]
-    fitter = EdgeFitter((rows, cols), edge=resolved, method=method, references=references)
+    shape = check_shape((rows, cols))
+    estimator = make_estimator(method, resolved, shape, references)
     # Past the public push, which would copy the stack for the methods that keep frames.
-    fitter._estimator.push(energies, stack.reshape(energies.size, -1), check_weights(weights, energies.size))
-    return fitter.maps()
+    flat = stack.reshape(energies.size, -1)
+    fitted = fit_at_once(estimator, energies, flat, check_weights(weights, energies.size))
+    return _as_maps(estimator, fitted, resolved, shape, energies.size)
+
+
+def _as_maps(estimator: Estimator, fitted: Values, edge: Edge, shape: tuple[int, int], n_frames: int) -> EdgeMaps:
+    values, status = fitted
+    soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)
+    return EdgeMaps(
+        soc=soc,
+        soc_sigma=soc_sigma,
+        edge_energy_ev=energy,
+        edge_energy_sigma_ev=energy_sigma,
+        edge_jump=jump,
+        goodness=goodness,
+        status=status.reshape(shape),
+        noise=noise,
+        optical_depth=highest,
+        edge=edge.name,
+        method=estimator.name,
+        definition=estimator.definition,
+        n_frames=n_frames,
+    )

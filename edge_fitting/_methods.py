@@ -16,7 +16,7 @@ from ._maps import FitStatus
 from ._projection_kernels import correct_counts
 from ._reference_series import ReferenceSeries
 from ._series_basis import compile_series
-from ._series_fit import fit_series
+from ._series_fit import fit_series, fit_whole_stack
 from ._stack_fit import StackMethod, Values, fit_pixels, mean_spectrum, merge_repeats
 from ._sufficient_statistics import SufficientStatistics
 from ._window_methods import WINDOW_METHODS, WindowMethod
@@ -114,10 +114,20 @@ class StreamingSeries:
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""
-        values, status = fit_series(self._statistics, self._basis, self._shape)
+        return self._on_scale(fit_series(self._statistics, self._basis, self._shape))
+
+    def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
+        """Values and status of a stack that is all there is."""
+        fitted = fit_whole_stack(self._basis.at(energy_ev), stack, weight, self._basis)
+        if fitted is not None:
+            return self._on_scale(fitted)
+        self.push(energy_ev, stack, weight)
+        return self.fit()
+
+    def _on_scale(self, fitted: Values) -> Values:
         if self._basis.series.coordinate == "shift_ev":
-            values[:2] = np.nan
-        return values, status
+            fitted[0][:2] = np.nan
+        return fitted
 
 
 class StreamingEndMembers:
@@ -225,9 +235,15 @@ class KeptStack:
         except EdgeFittingError:
             # No rising edge in the mean: too early in the scan, or nothing there.
             return no_frames(n_pixels)
-        own = StreamingSeries(self._shape, family)
-        own.push(energies, stack, weights)
-        return own.fit()
+        return StreamingSeries(self._shape, family).fit_stack(energies, stack, weights)
+
+
+def fit_at_once(estimator: Estimator, energy_ev: Array, stack: Frame, weight: Array) -> Values:
+    """Values and status of a stack, shape (n, n_pixels), given to an estimator that has no frames yet."""
+    if isinstance(estimator, StreamingSeries):
+        return estimator.fit_stack(energy_ev, stack, weight)
+    estimator.push(energy_ev, stack, weight)
+    return estimator.fit()
 
 
 def no_frames(n_pixels: int) -> Values:

@@ -34,6 +34,11 @@ def detection_threshold(dof: float) -> float:
     return dof * math.expm1(-2.0 / dof * math.log(_FALSE_ALARM))
 
 
+def needs_neighbours(dof: int) -> bool:
+    """Whether the residuals of a single pixel are too few to give its noise."""
+    return dof < _ENOUGH
+
+
 def pool_variance(
     noise: NDArray[np.float32], dof: int, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64] | None, float]:
@@ -55,7 +60,7 @@ def pool_variance(
     dof : float
         Degrees of freedom of the estimate.
     """
-    if dof >= _ENOUGH or min(shape) == 0 or shape[0] * shape[1] == 1:
+    if not needs_neighbours(dof) or min(shape) == 0 or shape[0] * shape[1] == 1:
         return None, float(dof)
     reach = math.ceil((math.sqrt(_POOL / dof) - 1.0) / 2.0)
     variance = noise.astype(np.float64).reshape(shape) ** 2

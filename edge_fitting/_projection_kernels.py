@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-_BLOCK = 1024
+BLOCK = 512
 _CHUNK = 16384
 
 
@@ -32,22 +32,20 @@ def _take_frame(frame, weight, values, square, top, at_top, saturated):  # type:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square, top, at_top):  # type: ignore[no-untyped-def]
-    """Take four frames of one block at once, unless one has missing values; return whether it was done."""
-    one, zero = np.float32(1.0), np.float32(0.0)
-    gaps = 0
-    for i in range(a.size):
-        # Zero for finite values, NaN for NaN and infinity.
-        gap = (a[i] - a[i]) + (b[i] - b[i]) + (c[i] - c[i]) + (d[i] - d[i])
-        gaps += 0 if gap == zero else 1
-    if gaps:
-        return False
+def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):  # type: ignore[no-untyped-def]
+    """Copy four frames of one block as float64; a missing value makes ``square`` NaN or infinite."""
     for i in range(a.size):
         ya[i] = a[i]
         yb[i] = b[i]
         yc[i] = c[i]
         yd[i] = d[i]
         square[i] += wa * ya[i] * ya[i] + wb * yb[i] * yb[i] + wc * yc[i] * yc[i] + wd * yd[i] * yd[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _note_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped-def]
+    """Keep the highest value of each pixel and how often exactly it was met."""
+    one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(a.size):
         first = a[i] if a[i] > b[i] else b[i]
         second = c[i] if c[i] > d[i] else d[i]
@@ -60,76 +58,134 @@ def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square, top, at_top):
         count += one if d[i] == highest else zero
         top[i] = highest
         at_top[i] = count
-    return True
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add_rows(r0, r1, r2, r3, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
-    """Add four frames, each times its coefficient, to four rows of sums; c is (row, frame)."""
-    a0, b0, c0, d0 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
-    a1, b1, c1, d1 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
-    a2, b2, c2, d2 = c[2, 0], c[2, 1], c[2, 2], c[2, 3]
-    a3, b3, c3, d3 = c[3, 0], c[3, 1], c[3, 2], c[3, 3]
-    for i in range(r0.size):
-        r0[i] += a0 * ya[i] + b0 * yb[i] + c0 * yc[i] + d0 * yd[i]
-        r1[i] += a1 * ya[i] + b1 * yb[i] + c1 * yc[i] + d1 * yd[i]
-        r2[i] += a2 * ya[i] + b2 * yb[i] + c2 * yc[i] + d2 * yd[i]
-        r3[i] += a3 * ya[i] + b3 * yb[i] + c3 * yc[i] + d3 * yd[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fold_block(  # type: ignore[no-untyped-def]
-    stack, projector, weight, lo, hi, sums, highest, at_highest, saturated, missing
+def _note_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
+    """Do the same for one frame."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for i in range(frame.size):
+        count = zero if frame[i] > top[i] else at_top[i]
+        top[i] = frame[i] if frame[i] > top[i] else top[i]
+        at_top[i] = count + (one if frame[i] == top[i] else zero)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _add_rows(r0, r1, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
+    """Add four frames, each times its coefficient, to two rows of sums; c is (row, frame).
+
+    Two rows, because their eight coefficients and all else then stay in the sixteen registers of the processor.
+    """
+    a0, b0, c0, d0 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
+    a1, b1, c1, d1 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
+    for i in range(r0.size):
+        r0[i] += a0 * ya[i] + b0 * yb[i] + c0 * yc[i] + d0 * yd[i]
+        r1[i] += a1 * ya[i] + b1 * yb[i] + c1 * yc[i] + d1 * yd[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _project_four(local, c, y, size, projector, weight, f, left):  # type: ignore[no-untyped-def]
+    """Add up to four frames, as float64 in ``y``, to all rows of sums; those left out count nothing."""
+    n_basis = projector.shape[1]
+    ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    for k in range(0, local.shape[0], 2):
+        for r in range(2):
+            for m in range(4):
+                used = m < left and k + r < n_basis
+                c[r, m] = weight[f + m] * projector[f + m, k + r] if used else 0.0
+        _add_rows(local[k, :size], local[k + 1, :size], c, ya, yb, yc, yd)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):  # type: ignore[no-untyped-def]
+    """Project the frames of one block; return whether none of their values is missing.
+
+    That shows in the end, in the squares, which saves looking at every value first.
+    """
+    n_frames = projector.shape[0]
+    size = hi - lo
+    y = np.zeros((4, local.shape[1]))
+    ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    c = np.zeros((2, 4))
+    for f in range(0, n_frames, 4):
+        left = min(4, n_frames - f)
+        last = f + left - 1
+        # Past the last frame it is repeated, with no weight.
+        f1, f2, f3 = min(f + 1, last), min(f + 2, last), min(f + 3, last)
+        wb = weight[f1] if left > 1 else 0.0
+        wc = weight[f2] if left > 2 else 0.0
+        wd = weight[f3] if left > 3 else 0.0
+        _take_four(
+            stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi],
+            weight[f], wb, wc, wd, ya, yb, yc, yd, square,
+        )  # fmt: skip
+        if left == 4:
+            _note_highest_of_four(
+                stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi], top, at_top
+            )
+        else:
+            for m in range(left):
+                _note_highest(stack[f + m, lo:hi], top, at_top)
+        _project_four(local, c, y, size, projector, weight, f, left)
+    gaps = 0
+    for i in range(size):
+        gaps += 0 if square[i] - square[i] == 0.0 else 1
+    return gaps == 0
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _fold_with_gaps(  # type: ignore[no-untyped-def]
+    stack, projector, weight, lo, hi, local, square, top, at_top, saturated, missing
 ):
-    n_frames, n_basis = projector.shape
+    """Project the frames of one block, missing values as nothing."""
+    n_frames = projector.shape[0]
+    size = hi - lo
+    y = np.zeros((4, local.shape[1]))
+    c = np.zeros((2, 4))
+    for f in range(0, n_frames, 4):
+        left = min(4, n_frames - f)
+        for m in range(left):
+            missing[f + m] += _take_frame(
+                stack[f + m, lo:hi], weight[f + m], y[m, :size], square, top, at_top, saturated
+            )
+        _project_four(local, c, y, size, projector, weight, f, left)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def fold_block(  # type: ignore[no-untyped-def]
+    stack, projector, weight, lo, hi, at, sums, highest, at_highest, saturated, missing
+):
+    """Add the frames of pixels ``lo`` to ``hi`` to the sums, which begin at ``at``; see :func:`fold`."""
+    n_basis = projector.shape[1]
     size = hi - lo
     # The sums of one block, next to each other: in the big array, rows of an image with a power of two of
     # pixels would all fall on the same lines of the cache. A row of padding keeps them off each other here.
-    padded = size + 24
-    n_rows = 4 * ((n_basis + 3) // 4)
-    local = np.zeros((n_rows, padded))
-    y = np.zeros((4, padded))
-    ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    local = np.zeros((2 * ((n_basis + 1) // 2), size + 24))
+    square = np.zeros(size)
+    top = np.empty(size, np.float32)
+    at_top = np.empty(size, np.float32)
+    for i in range(size):
+        top[i] = highest[at + i]
+        at_top[i] = at_highest[at + i]
+    if not _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):
+        for k in range(local.shape[0]):
+            for i in range(size):
+                local[k, i] = 0.0
+        for i in range(size):
+            square[i] = 0.0
+            top[i] = highest[at + i]
+            at_top[i] = at_highest[at + i]
+        _fold_with_gaps(
+            stack, projector, weight, lo, hi, local, square, top, at_top, saturated[at : at + size], missing
+        )
     # Element by element: compiling the assignment of a slice takes seconds, for its error messages.
     for k in range(n_basis):
         for i in range(size):
-            local[k, i] = sums[k, lo + i]
-    square = np.empty(size)
+            sums[k, at + i] += local[k, i]
     for i in range(size):
-        square[i] = sums[n_basis, lo + i]
-    top = highest[lo:hi]
-    at_top = np.empty(size, np.float32)
-    for i in range(size):
-        at_top[i] = at_highest[lo + i]
-    sat = saturated[lo:hi]
-    c = np.zeros((4, 4))
-    for f in range(0, n_frames, 4):
-        left = min(4, n_frames - f)
-        done = False
-        if left == 4:
-            done = _take_four(
-                stack[f, lo:hi], stack[f + 1, lo:hi], stack[f + 2, lo:hi], stack[f + 3, lo:hi],
-                weight[f], weight[f + 1], weight[f + 2], weight[f + 3], ya, yb, yc, yd, square, top, at_top,
-            )  # fmt: skip
-        if not done:
-            for m in range(left):
-                missing[f + m] += _take_frame(
-                    stack[f + m, lo:hi], weight[f + m], y[m, :size], square, top, at_top, sat
-                )  # fmt: skip
-        for k in range(0, n_rows, 4):
-            for r in range(4):
-                for m in range(4):
-                    used = m < left and k + r < n_basis
-                    c[r, m] = weight[f + m] * projector[f + m, k + r] if used else 0.0
-            _add_rows(
-                local[k, :size], local[k + 1, :size], local[k + 2, :size], local[k + 3, :size], c, ya, yb, yc, yd
-            )  # fmt: skip
-    for k in range(n_basis):
-        for i in range(size):
-            sums[k, lo + i] = local[k, i]
-    for i in range(size):
-        sums[n_basis, lo + i] = square[i]
-        at_highest[lo + i] = np.uint16(at_top[i])
+        sums[n_basis, at + i] += square[i]
+        highest[at + i] = top[i]
+        at_highest[at + i] = np.uint16(at_top[i])
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -159,14 +215,14 @@ def fold(  # type: ignore[no-untyped-def]
     """
     n_pixels = stack.shape[1]
     for block in nb.prange(missing.shape[0]):
-        lo = block * _BLOCK
-        hi = min(lo + _BLOCK, n_pixels)
-        _fold_block(stack, projector, weight, lo, hi, sums, highest, at_highest, saturated, missing[block])
+        lo = block * BLOCK
+        hi = min(lo + BLOCK, n_pixels)
+        fold_block(stack, projector, weight, lo, hi, lo, sums, highest, at_highest, saturated, missing[block])
 
 
 def count_blocks(n_pixels: int) -> int:
     """Rows that :func:`fold` needs in ``missing``."""
-    return -(-n_pixels // _BLOCK)
+    return -(-n_pixels // BLOCK)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)

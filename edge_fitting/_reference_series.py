@@ -167,7 +167,8 @@ class ReferenceSeries:
         """
         functions = self.basis(energy_ev)
         coordinates, _ = self.coordinates(soc)
-        spectra = functions[0] + coordinates @ functions[1:]
+        # Not by BLAS, whose threads would go on to spin for tens of milliseconds in the way of the kernels.
+        spectra = functions[0] + np.einsum("sk,kn->sn", coordinates, functions[1:])
         return spectra[0] if np.ndim(soc) == 0 else spectra
 
     def check_covers(self, energy_ev: Array) -> None:

@@ -56,6 +56,11 @@ class SeriesBasis:
         """Basis functions in all: two of the line, the mean, the modes."""
         return 3 + self.n_modes
 
+    @property
+    def nodes(self) -> Array:
+        """State, edge energy and its slope at the nodes, shape (3, N_NODES)."""
+        return np.stack([self.soc, self.edge_energy_ev, self.edge_energy_slope])
+
     def at(self, energy_ev: ArrayLike) -> Array:
         """Basis functions at some energies, shape (n_energy, n_functions).
 

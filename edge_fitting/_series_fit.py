@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ._launch import launch
 from ._maps import FitStatus
-from ._noise import detection_threshold, pool_variance
+from ._noise import detection_threshold, needs_neighbours, pool_variance
 from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
-from ._series_kernels import reduce_series, solve_gaps, solve_series
+from ._series_kernels import fit_complete, reduce_series, solve_gaps, solve_series
 from ._sufficient_statistics import SufficientStatistics
 
 Array = NDArray[np.float64]
@@ -55,13 +55,8 @@ def fit_series(
         return values, status
     status[~seen] = np.where(statistics.saturated[~seen] > 0, FitStatus.SATURATED, FitStatus.NO_DATA)
     dof = statistics.n_frames - N_UNKNOWNS
-    span = float(basis.series.soc[-1] - basis.series.soc[0])
-    sharpest = _BEST_JUMP_TO_NOISE * WIDEST * span
-    nodes = np.stack([basis.soc, basis.edge_energy_ev, basis.edge_energy_slope])
-    reduced = _Reduced.empty(basis)
-    if dof < 1 or not reduce_series(
-        statistics.gram, basis.curve, basis.tangent, nodes, sharpest, *reduced.arrays
-    ):
+    reduced = None if dof < 1 else _reduce(basis, statistics.gram)
+    if reduced is None:
         return values, status
     gaps, history, grams, missed = statistics.missing.histories()
 
@@ -93,11 +88,59 @@ def fit_series(
             ]
         )
         launch(
-            solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent, nodes,
-            sharpest, STRIDE, statistics.sums, statistics.highest, statistics.at_highest, statistics.saturated,
+            solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent,
+            basis.nodes, _sharpest(basis), STRIDE, statistics.sums, statistics.highest, statistics.at_highest, statistics.saturated,
             limits, pooled, values, status,
         )  # fmt: skip
     return values, status
+
+
+def fit_whole_stack(
+    projector: Array, stack: NDArray[np.float32], weight: Array, basis: SeriesBasis
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
+    """Fit a stack that is all there is, without sums of the whole image in between.
+
+    Parameters
+    ----------
+    projector : ndarray, shape (n_frames, n_functions)
+        The basis at the energies of the frames.
+    stack : ndarray of float32, shape (n_frames, n_pixels)
+        Optical depth.
+    weight : ndarray, shape (n_frames,)
+        Weights of the frames.
+    basis : SeriesBasis
+        The basis.
+
+    Returns
+    -------
+    values, status
+        As :func:`fit_series`; None where values are missing or frames too few, which needs the sums.
+    """
+    n_frames, n_pixels = stack.shape
+    dof = n_frames - N_UNKNOWNS
+    if dof < 1 or needs_neighbours(dof):
+        return None
+    reduced = _reduce(basis, (projector * weight[:, None]).T @ projector)
+    if reduced is None:
+        return None
+    values, status = np.empty((8, n_pixels), np.float32), np.empty(n_pixels, np.uint8)
+    incomplete = np.zeros(1, np.bool_)
+    launch(
+        fit_complete, stack, projector, weight, *reduced.arrays, STRIDE, _limits(basis, dof, float(dof)),
+        values, status, incomplete,
+    )  # fmt: skip
+    return None if incomplete[0] else (values, status)
+
+
+def _reduce(basis: SeriesBasis, gram: Array) -> _Reduced | None:
+    """Write the series in the metric of the frames; None while they do not determine the unknowns."""
+    reduced = _Reduced.empty(basis)
+    ready = reduce_series(gram, basis.curve, basis.tangent, basis.nodes, _sharpest(basis), *reduced.arrays)
+    return reduced if ready else None
+
+
+def _sharpest(basis: SeriesBasis) -> float:
+    return _BEST_JUMP_TO_NOISE * WIDEST * float(basis.series.soc[-1] - basis.series.soc[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

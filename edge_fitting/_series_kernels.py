@@ -6,6 +6,8 @@ import numba as nb
 import numpy as np
 
 from ._maps import FitStatus
+from ._projection_kernels import BLOCK as _FOLDED
+from ._projection_kernels import fold_block
 
 _BLOCK = 256
 
@@ -97,8 +99,9 @@ def _refine(curve, tangent, v, i, node, stride, spacing):  # type: ignore[no-unt
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _solve_block(  # type: ignore[no-untyped-def]
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
-    lo, hi, out, status,
+    lo, hi, at, out, status,
 ):  # fmt: skip
+    """Solve pixels ``lo`` to ``hi`` of the sums; their results begin at ``at``. See :func:`solve_series`."""
     n_nodes, n_modes = curve.shape
     size = hi - lo
     soc_nodes, norm, fisher, power, energy_nodes, energy_slopes = (
@@ -147,16 +150,16 @@ def _solve_block(  # type: ignore[no-untyped-def]
             best[i] = g[i] if g[i] > best[i] else best[i]
             worst[i] = g[i] if g[i] < worst[i] else worst[i]
     for i in range(size):
-        pixel = lo + i
+        pixel = at + i
         for m in range(7):
             out[m, pixel] = np.nan
-        if highest[pixel] == -np.inf:
-            status[pixel] = _SATURATED if saturated[pixel] > 0 else _NO_DATA
+        if highest[lo + i] == -np.inf:
+            status[pixel] = _SATURATED if saturated[lo + i] > 0 else _NO_DATA
             continue
-        if saturated[pixel] > 1 and saturated[pixel] > 0.05 * n_frames:
+        if saturated[lo + i] > 1 and saturated[lo + i] > 0.05 * n_frames:
             status[pixel] = _SATURATED
             continue
-        if at_highest[pixel] >= n_frames:
+        if at_highest[lo + i] >= n_frames:
             status[pixel] = _FLAT
             continue
         place, peak = _refine(curve, tangent, v, i, np.int64(where[i]), stride, spacing)
@@ -167,11 +170,11 @@ def _solve_block(  # type: ignore[no-untyped-def]
         # Rounding of float32 data and float64 sums sets the smallest residual that means anything.
         floor = 1e-14 * q[i]
         chi2 = max(power_left[i] - peak * peak, floor)
-        noise2 = pooled[pixel] if pooled.size > 1 else chi2 / dof
+        noise2 = pooled[lo + i] if pooled.size > 1 else chi2 / dof
         out[6, pixel] = np.sqrt(chi2 / dof)
         if -worst[i] > peak:
             chi2_down = max(power_left[i] - worst[i] * worst[i], floor)
-            noise2_down = pooled[pixel] if pooled.size > 1 else chi2_down / dof
+            noise2_down = pooled[lo + i] if pooled.size > 1 else chi2_down / dof
             status[pixel] = _INVERTED if worst[i] * worst[i] > detect * noise2_down else _NO_EDGE
             continue
         if not peak * peak > detect * noise2:
@@ -180,7 +183,7 @@ def _solve_block(  # type: ignore[no-untyped-def]
         jump = peak / ((1.0 - t) * norm[a] + t * norm[b])
         in_step = jump * jump * ((1.0 - t) * power[a] + t * power[b])
         goodness = chi2 / (in_step + chi2)
-        if at_highest[pixel] >= 4 and at_highest[pixel] >= 0.1 * n_frames and goodness > 1e-6:
+        if at_highest[lo + i] >= 4 and at_highest[lo + i] >= 0.1 * n_frames and goodness > 1e-6:
             status[pixel] = _SATURATED
             continue
         sigma = np.sqrt(noise2 / ((1.0 - t) * fisher[a] + t * fisher[b])) / jump
@@ -330,7 +333,7 @@ def solve_gaps(  # type: ignore[no-untyped-def]
             for lo in range(0, size, _BLOCK):
                 _solve_block(
                     own_sums, own_highest, own_at_highest, own_saturated, line, inverse, curve, tangent, tables,
-                    stride, n_frames[h], limits[h], own_pooled, lo, min(lo + _BLOCK, size), own_out, own_status,
+                    stride, n_frames[h], limits[h], own_pooled, lo, min(lo + _BLOCK, size), lo, own_out, own_status,
                 )  # fmt: skip
         for i in range(size):
             pixel = pixels[first + i]
@@ -383,5 +386,47 @@ def solve_series(  # type: ignore[no-untyped-def]
         hi = min(lo + _BLOCK, n_pixels)
         _solve_block(
             sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits,
-            pooled, lo, hi, out, status,
+            pooled, lo, hi, lo, out, status,
         )  # fmt: skip
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def fit_complete(  # type: ignore[no-untyped-def]
+    stack, projector, weight, line, inverse, curve, tangent, tables, stride, limits, out, status, incomplete
+):  # fmt: skip
+    """Fit a stack without missing values at once: the sums of a block of pixels never leave the cache.
+
+    Parameters
+    ----------
+    stack, projector, weight
+        As in :func:`~edge_fitting._projection_kernels.fold`.
+    line, inverse, curve, tangent, tables, stride, limits, out, status
+        As in :func:`solve_series`.
+    incomplete : bool (1,)
+        Set, and the fit given up, where a value is missing.
+    """
+    n_pixels = stack.shape[1]
+    n_frames, n_basis = projector.shape
+    n_blocks = (n_pixels + _FOLDED - 1) // _FOLDED
+    pooled = np.zeros(1)
+    for block in nb.prange(n_blocks):
+        if not incomplete[0]:
+            lo = block * _FOLDED
+            hi = min(lo + _FOLDED, n_pixels)
+            size = hi - lo
+            sums = np.zeros((n_basis + 1, size))
+            highest = np.full(size, np.float32(-np.inf))
+            at_highest = np.zeros(size, np.uint16)
+            saturated = np.zeros(size, np.uint16)
+            missing = np.zeros(n_frames, np.int64)
+            fold_block(stack, projector, weight, lo, hi, 0, sums, highest, at_highest, saturated, missing)
+            if missing.sum() > 0:
+                incomplete[0] = True
+            else:
+                for part in range(0, size, _BLOCK):
+                    _solve_block(
+                        sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride,
+                        n_frames, limits, pooled, part, min(part + _BLOCK, size), lo + part, out, status,
+                    )  # fmt: skip
+                for i in range(size):
+                    out[7, lo + i] = highest[i]

@@ -178,8 +178,9 @@ def _analyse_stored(
         raise NimcoError(f"Run {uid} is no energy scan of nimco (its start document has no xanes part).")
     analysis = _Analysis(console, client, references, method, plot)
     try:
-        for name, doc in documents_of(stored):
-            analysis.live(name, doc)
+        for part in _with_interrupted(client["raw"], stored):
+            for name, doc in documents_of(part):
+                analysis.live(name, doc)
         if "stop" not in stored.metadata:
             console.print("The run is not over yet: its map shows what is stored so far.")
         analysis.live.wait()
@@ -188,6 +189,14 @@ def _analyse_stored(
     if not analysis.finished and "stop" in stored.metadata:
         reason = str(analysis.live.errors[-1]) if analysis.live.errors else "it holds no frames"
         raise NimcoError(f"Run {uid} gives no map: {reason}.")
+
+
+def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
+    """Return a stored run after the interrupted runs that it resumes."""
+    runs = [stored]
+    while (uid := runs[0].metadata["start"]["xanes"].get("resumes")) and uid in raw:
+        runs.insert(0, raw[uid])
+    return runs
 
 
 def _follow(

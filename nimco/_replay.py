@@ -75,13 +75,13 @@ def replay_documents(
     streams: dict[str, Any] = {}
     try:
         yield "start", run.start_doc
-        for stream, index, frame in _frames(recording):
+        for stream, index, repeat, frame in _frames(recording):
             if stream not in streams:
                 streams[stream] = run.compose_descriptor(
                     **_descriptor(stream, frame, recording.i0 is not None)
                 )
                 yield "descriptor", streams[stream].descriptor_doc
-            data = _event_data(recording, stream, index, frame)
+            data = _event_data(recording, stream, index, repeat, frame)
             yield (
                 "event",
                 streams[stream].compose_event(data=data, timestamps=dict.fromkeys(data, time.time())),
@@ -92,20 +92,22 @@ def replay_documents(
         yield "stop", run.compose_stop()
 
 
-def _frames(recording: Recording) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Stream, energy index and frame, in the order they are told."""
-    for dark in recording.darks:
-        yield "dark", _ALL_ENERGIES, np.asarray(dark)
+def _frames(recording: Recording) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """Stream, energy index, repeat and frame, in the order they are told."""
+    for repeat, dark in enumerate(recording.darks):
+        yield "dark", _ALL_ENERGIES, repeat, np.asarray(dark)
     if not recording.flats_per_energy:
-        for flat in recording.flats:
-            yield "flat", _ALL_ENERGIES, np.asarray(flat)
+        for repeat, flat in enumerate(recording.flats):
+            yield "flat", _ALL_ENERGIES, repeat, np.asarray(flat)
     for index in range(recording.energies_ev.size):
         if recording.flats_per_energy:
-            yield "flat", index, np.asarray(recording.flats[index])
-        yield "primary", index, np.asarray(recording.frames[index])
+            yield "flat", index, 0, np.asarray(recording.flats[index])
+        yield "primary", index, 0, np.asarray(recording.frames[index])
 
 
-def _event_data(recording: Recording, stream: str, index: int, frame: np.ndarray) -> dict[str, Any]:
+def _event_data(
+    recording: Recording, stream: str, index: int, repeat: int, frame: np.ndarray
+) -> dict[str, Any]:
     # A frame for all energies is filed under the first; its index says that it belongs to none.
     energy_ev = float(recording.energies_ev[max(index, 0)])
     data: dict[str, Any] = {
@@ -114,7 +116,7 @@ def _event_data(recording: Recording, stream: str, index: int, frame: np.ndarray
         f"{_POINT}_energy_index": index,
         f"{_POINT}_energy_setpoint_ev": energy_ev,
         f"{_POINT}_exposure_s": recording.flat_exposure_s if stream == "flat" else recording.exposure_s,
-        f"{_POINT}_repeat": 0,
+        f"{_POINT}_repeat": repeat,
         f"{_POINT}_attempt": 0,
     }
     if recording.i0 is not None:

@@ -290,3 +290,57 @@ def test_the_mean_spectrum_of_a_standard(scan_documents):
     assert (sigma > 0).all()
     with pytest.raises(CallbackError, match="no frame of run"):
         spectra.spectrum("unknown")
+
+
+def test_a_resumed_run_goes_on_with_the_frames_of_the_interrupted_one(scan_documents):
+    scan = scan_documents()
+    steps = scan.steps()
+    # Interrupted after a sample frame whose flat was never taken.
+    cut = next(place for place, step in enumerate(steps) if step[:2] == ("flat", 17))
+    interrupted = scan.run([*steps[:cut], steps[cut + 1]], exit_status="abort")
+    first_uid = interrupted[0][1]["uid"]
+    scan.xanes = {
+        **scan.xanes,
+        "resumes": first_uid,
+        "take": {"primary": list(range(18, scan.energies_ev.size)), "flat": list(range(17, scan.energies_ev.size))},
+    }
+    resumed = scan.run([*steps[:2], steps[cut], *steps[cut + 2 :]])
+    with LiveSOC() as live:
+        play(live, interrupted)
+        live.wait(60)
+        assert live.latest().frames_done == 18
+        assert not live.latest().complete
+        play(live, resumed)
+        live.wait(60)
+        update = live.latest(resumed[0][1]["uid"])
+        assert live.errors == []
+    whole, _ = analyse(scan_documents().run(steps))
+    assert update.complete
+    assert update.final
+    assert (update.frames_done, update.frames_expected) == (scan.energies_ev.size, scan.energies_ev.size)
+    assert update.raw_uids == (first_uid, resumed[0][1]["uid"])
+    assert np.allclose(update.maps.soc, whole.maps.soc, atol=1e-5)
+
+
+def test_a_resumed_run_whose_beginning_is_not_here_says_so(scan_documents):
+    scan = scan_documents(resumes="an-older-run", take={"primary": list(range(10)), "flat": list(range(10))})
+    with LiveSOC() as live:
+        play(live, scan.run())
+        live.wait(60)
+        assert [str(error) for error in live.errors if "nimco analyse --run" in str(error)]
+
+
+def test_sigma_is_the_scatter_where_light_and_exposure_vary(scan_documents):
+    scan = scan_documents((48, 64), counts=4000, noise=True)
+    scan.jump *= 1.6  # behind the edge a third of the light is left
+    steps = []
+    for step in scan.steps():
+        if step[0] == "primary" and step[1] % 3 == 0:
+            image = scan.frame(step[1], exposure_s=4.0)
+            step = ("primary", step[1], image, {"xanes_exposure_s": 4.0})
+        steps.append(step)
+    scan.xanes["n_flats"] = 1
+    update, live = analyse(scan.run(steps))
+    assert live.errors == []
+    pull = (update.maps.soc - scan.soc) / update.maps.soc_sigma
+    assert np.sqrt(np.nanmean(pull**2)) == pytest.approx(1.0, abs=0.06)
