@@ -243,7 +243,9 @@ def fit_stack(
     return _as_maps(estimator, fitted, resolved, shape, energies.size)
 
 
-def _as_maps(estimator: Estimator, fitted: Values, edge: Edge, shape: tuple[int, int], n_frames: int) -> EdgeMaps:
+def _as_maps(
+    estimator: Estimator, fitted: Values, edge: Edge, shape: tuple[int, int], n_frames: int
+) -> EdgeMaps:
     values, status = fitted
     soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)
     return EdgeMaps(

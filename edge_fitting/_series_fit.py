@@ -88,9 +88,9 @@ def fit_series(
             ]
         )
         launch(
-            solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent,
-            basis.nodes, _sharpest(basis), STRIDE, statistics.sums, statistics.highest, statistics.at_highest, statistics.saturated,
-            limits, pooled, values, status,
+            solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent, basis.nodes,
+            _sharpest(basis), STRIDE, statistics.sums, statistics.highest, statistics.at_highest,
+            statistics.saturated, limits, pooled, values, status,
         )  # fmt: skip
     return values, status
 

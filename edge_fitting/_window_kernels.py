@@ -24,16 +24,11 @@ _UNCERTAIN = int(FitStatus.UNCERTAIN)
 _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _survey_four(a, b, c, d, copy, highest, at_highest, gap):  # type: ignore[no-untyped-def]
-    """Copy four frames of a block; keep each pixel's highest value, how often it occurs, and NaN for missing ones."""
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _survey_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+    """Keep each pixel's highest value, how often it occurs, and NaN for missing ones."""
     one, zero = np.float32(1.0), np.float32(0.0)
-    ca, cb, cc, cd = copy
     for i in range(a.size):
-        ca[i] = a[i]
-        cb[i] = b[i]
-        cc[i] = c[i]
-        cd[i] = d[i]
         # Zero for finite values, NaN for NaN and infinity.
         gap[i] += (a[i] - a[i]) + (b[i] - b[i]) + (c[i] - c[i]) + (d[i] - d[i])
         first = a[i] if a[i] > b[i] else b[i]
@@ -50,13 +45,25 @@ def _survey_four(a, b, c, d, copy, highest, at_highest, gap):  # type: ignore[no
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _recount(spectra, i, highest, at_highest):  # type: ignore[no-untyped-def]
+def _survey(frame, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+    """Do the same for one frame."""
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for i in range(frame.size):
+        gap[i] += frame[i] - frame[i]
+        count = zero if frame[i] > highest[i] else at_highest[i]
+        highest[i] = frame[i] if frame[i] > highest[i] else highest[i]
+        at_highest[i] = count + (one if frame[i] == highest[i] else zero)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _recount(stack, pixel, i, seen):  # type: ignore[no-untyped-def]
     """Survey one pixel that has missing values; return how many."""
+    highest, at_highest = seen[0], seen[1]
     missing = np.float32(0.0)
     highest[i] = np.float32(-np.inf)
     at_highest[i] = np.float32(0.0)
-    for f in range(spectra.shape[0]):
-        y = spectra[f, i]
+    for f in range(stack.shape[0]):
+        y = stack[f, pixel]
         if (y - y) != 0.0:
             missing += np.float32(1.0)
         elif y >= highest[i]:
@@ -65,80 +72,82 @@ def _recount(spectra, i, highest, at_highest):  # type: ignore[no-untyped-def]
     return missing
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
+    """Subtract a frame from four, and add up the squares of what is left."""
+    for i in range(base.size):
+        y0[i] = a[i] - base[i]
+        y1[i] = b[i] - base[i]
+        y2[i] = c[i] - base[i]
+        y3[i] = d[i] - base[i]
+        square[i] += w0 * y0[i] * y0[i] + w1 * y1[i] * y1[i] + w2 * y2[i] * y2[i] + w3 * y3[i] * y3[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _add_rows(r0, r1, c, y0, y1, y2, y3):  # type: ignore[no-untyped-def]
+    """Add four frames, each times its coefficient, to two rows; c is (row, frame)."""
+    a0, b0, c0, d0 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
+    a1, b1, c1, d1 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
+    for i in range(r0.size):
+        r0[i] += a0 * y0[i] + b0 * y1[i] + c0 * y2[i] + d0 * y3[i]
+        r1[i] += a1 * y0[i] + b1 * y1[i] + c1 * y2[i] + d1 * y3[i]
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _survey(stack, lo, hi, spectra, highest, at_highest, missing):  # type: ignore[no-untyped-def]
-    """Copy a block; find each pixel's highest value, how often it occurs, and how many values are missing."""
-    n_frames = stack.shape[0]
+def _visit(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no-untyped-def]
+    """Survey up to four frames while they are in the cache, and copy those of the search window."""
     size = hi - lo
-    gap = np.zeros(size, np.float32)
-    for f in range(0, n_frames - 3, 4):
-        copy = (spectra[f, :size], spectra[f + 1, :size], spectra[f + 2, :size], spectra[f + 3, :size])
+    highest, at_highest, gap = seen[0, :size], seen[1, :size], seen[2, :size]
+    if frames.size == 4:
         _survey_four(
-            stack[f, lo:hi], stack[f + 1, lo:hi], stack[f + 2, lo:hi], stack[f + 3, lo:hi],
-            copy, highest, at_highest, gap,
+            stack[frames[0], lo:hi], stack[frames[1], lo:hi], stack[frames[2], lo:hi], stack[frames[3], lo:hi],
+            highest, at_highest, gap,
         )  # fmt: skip
-    for f in range(n_frames - n_frames % 4, n_frames):
-        frame = stack[f, lo:hi]
-        row = spectra[f, :size]
-        for i in range(size):
-            y = frame[i]
-            row[i] = y
-            gap[i] += y - y
-            count = np.float32(0.0) if y > highest[i] else at_highest[i]
-            highest[i] = y if y > highest[i] else highest[i]
-            at_highest[i] = count + (np.float32(1.0) if y == highest[i] else np.float32(0.0))
-    for i in range(size):
-        if gap[i] != 0.0:
-            missing[i] = _recount(spectra, i, highest, at_highest)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add_four(row, y0, y1, y2, y3, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        row[i] += w0 * y0[i] + w1 * y1[i] + w2 * y2[i] + w3 * y3[i]
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _square_four(row, y0, y1, y2, y3, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
-    for i in range(row.size):
-        row[i] += w0 * y0[i] * y0[i] + w1 * y1[i] * y1[i] + w2 * y2[i] * y2[i] + w3 * y3[i] * y3[i]
+    else:
+        for m in range(frames.size):
+            _survey(stack[frames[m], lo:hi], highest, at_highest, gap)
+    for m in range(frames.size):
+        if slots[frames[m]] >= 0:
+            source, row = stack[frames[m], lo:hi], spectra[slots[frames[m]], :size]
+            for i in range(size):
+                row[i] = source[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _project(spectra, frames, rules, weights, rows, chi2):  # type: ignore[no-untyped-def]
+def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, seen):  # type: ignore[no-untyped-def]
     """Project the frames of a window on orthonormal polynomials; add the squared residual.
 
     The first frame of the window is subtracted from all, so that single precision is enough: what is left is of the
     size of the noise, not of the optical depth. The constant polynomial takes it up.
     """
-    size = chi2.size
-    n = frames.size
-    y = np.zeros((4, size + 24), np.float32)
+    size = hi - lo
+    n, n_rules = frames.size, rules.shape[0]
+    y = np.empty((4, size + 24), np.float32)
     y0, y1, y2, y3 = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
-    base = spectra[frames[0], :size]
-    rows[:, :] = np.float32(0.0)
-    square = np.zeros(size, np.float32)
+    base = stack[frames[0], lo:hi]
     zero = np.float32(0.0)
+    for k in range(rows.shape[0]):
+        for i in range(size):
+            rows[k, i] = zero
+    square = np.zeros(size, np.float32)
+    c = np.zeros((2, 4), np.float32)
     for j in range(0, n, 4):
-        for m in range(4):
-            if j + m < n:
-                source = spectra[frames[j + m], :size]
-                target = y[m, :size]
-                for i in range(size):
-                    target[i] = source[i] - base[i]
-        # Past the last frame the weights are zero.
+        left = min(4, n - j)
+        _visit(stack, lo, hi, frames[j : j + left], slots, spectra, seen)
+        # Past the last frame it is repeated, with no weight.
         j1, j2, j3 = min(j + 1, n - 1), min(j + 2, n - 1), min(j + 3, n - 1)
-        u1, u2, u3 = j + 1 < n, j + 2 < n, j + 3 < n
-        for k in range(rules.shape[0]):
-            _add_four(
-                rows[k, :size], y0, y1, y2, y3, np.float32(rules[k, j]), np.float32(rules[k, j1]) if u1 else zero,
-                np.float32(rules[k, j2]) if u2 else zero, np.float32(rules[k, j3]) if u3 else zero,
-            )  # fmt: skip
-        _square_four(
-            square, y0, y1, y2, y3, np.float32(weights[j]), np.float32(weights[j1]) if u1 else zero,
-            np.float32(weights[j2]) if u2 else zero, np.float32(weights[j3]) if u3 else zero,
+        _shift_four(
+            y0, y1, y2, y3,
+            stack[frames[j], lo:hi], stack[frames[j1], lo:hi], stack[frames[j2], lo:hi], stack[frames[j3], lo:hi],
+            base, square, np.float32(weights[j]), np.float32(weights[j1]) if left > 1 else zero,
+            np.float32(weights[j2]) if left > 2 else zero, np.float32(weights[j3]) if left > 3 else zero,
         )  # fmt: skip
-    for k in range(rules.shape[0]):
+        for k in range(0, rows.shape[0], 2):
+            for r in range(2):
+                for m in range(4):
+                    c[r, m] = rules[k + r, j + m] if m < left and k + r < n_rules else 0.0
+            _add_rows(rows[k, :size], rows[k + 1, :size], c, y0, y1, y2, y3)
+    for k in range(n_rules):
         row = rows[k, :size]
         for i in range(size):
             square[i] -= row[i] * row[i]
@@ -146,39 +155,76 @@ def _project(spectra, frames, rules, weights, rows, chi2):  # type: ignore[no-un
         chi2[i] += square[i] if square[i] > zero else zero
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _follow_two(first, second, number, offsets, steps, level, slope, running, lowest, at, below, above):  # type: ignore[no-untyped-def]
+    """Take two frames of the search window, one behind the other; see :func:`_find_half_jump`."""
+    one = np.float32(1.0)
+    e0, e1 = offsets
+    w0, w1 = steps
+    for i in range(level.size):
+        d0 = first[i] - (level[i] + e0 * slope[i])
+        d1 = second[i] - (level[i] + e1 * slope[i])
+        t0 = running[i] + d0 * w0
+        t1 = t0 + d1 * w1
+        after = d0 if at[i] == number - one else above[i]
+        new0 = t0 < lowest[i]
+        low = t0 if new0 else lowest[i]
+        place = number if new0 else at[i]
+        under = d0 if new0 else below[i]
+        after = d1 if place == number else after
+        new1 = t1 < low
+        lowest[i] = t1 if new1 else low
+        at[i] = number + one if new1 else place
+        below[i] = d1 if new1 else under
+        above[i] = after
+        running[i] = t1
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _follow_one(row, number, offset, step, level, slope, running, lowest, at, below, above):  # type: ignore[no-untyped-def]
+    """Take one frame."""
+    for i in range(level.size):
+        d = row[i] - (level[i] + offset * slope[i])
+        above[i] = d if at[i] == number - np.float32(1.0) else above[i]
+        running[i] += d * step
+        new = running[i] < lowest[i]
+        lowest[i] = running[i] if new else lowest[i]
+        at[i] = number if new else at[i]
+        below[i] = d if new else below[i]
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(spectra, size, lo, inside, search, line, level, slope, out):  # type: ignore[no-untyped-def]
+def _find_half_jump(spectra, size, search, line, level, slope, raw):  # type: ignore[no-untyped-def]
     """Energy of the half-jump crossing and its sigma per unit noise, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
     one half: where the running sum of the differences is smallest.
     """
     energies, weights, widths = search[0], search[1], search[2]
-    n = inside.size
+    n = energies.size
     running = np.zeros(size, np.float32)
     lowest = np.zeros(size, np.float32)
-    at = np.full(size, -1, np.int32)
+    at = np.full(size, np.float32(-1.0))
     below = np.zeros(size, np.float32)
     above = np.zeros(size, np.float32)
-    for j in range(n):
-        row = spectra[inside[j], :size]
-        here, before = np.int32(j), np.int32(j - 1)
-        e, width = np.float32(energies[j] - line[3]), np.float32(widths[j])
-        for i in range(size):
-            d = row[i] - (level[i] + e * slope[i])
-            above[i] = d if at[i] == before else above[i]
-            total = running[i] + d * width
-            running[i] = total
-            new = total < lowest[i]
-            lowest[i] = total if new else lowest[i]
-            at[i] = here if new else at[i]
-            below[i] = d if new else below[i]
+    for j in range(0, n - 1, 2):
+        offsets = (np.float32(energies[j] - line[3]), np.float32(energies[j + 1] - line[3]))
+        steps = (np.float32(widths[j]), np.float32(widths[j + 1]))
+        _follow_two(
+            spectra[j, :size], spectra[j + 1, :size], np.float32(j), offsets, steps, level, slope,
+            running, lowest, at, below, above,
+        )  # fmt: skip
+    if n % 2:
+        _follow_one(
+            spectra[n - 1, :size], np.float32(n - 1), np.float32(energies[n - 1] - line[3]),
+            np.float32(widths[n - 1]), level, slope, running, lowest, at, below, above,
+        )  # fmt: skip
     for i in range(size):
-        j = at[i]
+        j = int(at[i])
         rise = above[i] - below[i]
         if j < 0 or j == n - 1 or not rise > 0.0:
-            out[0, lo + i] = np.nan
-            out[1, lo + i] = np.nan
+            raw[0, i] = np.nan
+            raw[1, i] = np.nan
             continue
         t = -below[i] / rise
         step = energies[j + 1] - energies[j]
@@ -186,21 +232,21 @@ def _find_half_jump(spectra, size, lo, inside, search, line, level, slope, out):
         lever = line[1] * (e - line[0]) - 0.5 * line[1] * (line[3] - line[0])
         variance = (1.0 - t) ** 2 / weights[j] + t**2 / weights[j + 1]
         variance += 0.25 * line[2] ** 2 + lever**2 + 0.25 * line[4]
-        out[0, lo + i] = e
-        out[1, lo + i] = np.sqrt(variance) * step / rise
+        raw[0, i] = e
+        raw[1, i] = np.sqrt(variance) * step / rise
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_inflection(spectra, size, lo, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
+def _find_inflection(spectra, size, search, local, covariance, raw):  # type: ignore[no-untyped-def]
     """Energy of the steepest rise and its sigma per unit noise, into rows 0 and 1."""
     energies = search[0]
     start, count, slope_rule = local
-    n = inside.size
+    n = energies.size
     slopes = np.zeros((n, size))
     for j in range(n):
         target = slopes[j]
         for m in range(count[j]):
-            row = spectra[inside[start[j] + m], :size]
+            row = spectra[start[j] + m, :size]
             c = slope_rule[j, m]
             for i in range(size):
                 target[i] += c * row[i]
@@ -210,8 +256,8 @@ def _find_inflection(spectra, size, lo, inside, search, local, covariance, out):
         for k in range(1, n - 1):
             if slopes[k, i] > slopes[j, i]:
                 j = k
-        out[0, lo + i] = np.nan
-        out[1, lo + i] = np.nan
+        raw[0, i] = np.nan
+        raw[1, i] = np.nan
         d0, d1, d2 = slopes[j - 1, i], slopes[j, i], slopes[j + 1, i]
         if not (d1 >= d0 and d1 >= d2 and d1 > 0.0):
             continue
@@ -230,8 +276,8 @@ def _find_inflection(spectra, size, lo, inside, search, local, covariance, out):
         for a in range(3):
             for b in range(3):
                 variance += f[a] * f[b] * covariance[j - 1 + a, j - 1 + b]
-        out[0, lo + i] = energies[j] + x
-        out[1, lo + i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
+        raw[0, i] = energies[j] + x
+        raw[1, i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -281,21 +327,21 @@ def _local_vertex(y, energies, weights, slope, centre, reach):  # type: ignore[n
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_white_line(spectra, size, lo, inside, search, reach, line, slope, out):  # type: ignore[no-untyped-def]
+def _find_white_line(spectra, size, search, reach, line, slope, raw):  # type: ignore[no-untyped-def]
     """Top of the white line and its sigma per unit noise, into rows 0 and 1.
 
     The parabola is moved until its vertex is its centre: frames enter and leave it gradually, so that the result
     follows the spectrum without steps.
     """
     energies, weights = search[0], search[1]
-    n = inside.size
+    n = energies.size
     y = np.empty(n)
     for i in range(size):
-        out[0, lo + i] = np.nan
-        out[1, lo + i] = np.nan
+        raw[0, i] = np.nan
+        raw[1, i] = np.nan
         j = 0
         for k in range(n):
-            y[k] = spectra[inside[k], i]
+            y[k] = spectra[k, i]
             if y[k] - energies[k] * slope[i] > y[j] - energies[j] * slope[i]:
                 j = k
         centre = energies[j]
@@ -315,33 +361,19 @@ def _find_white_line(spectra, size, lo, inside, search, reach, line, slope, out)
         up, _, _ = _local_vertex(y, energies, weights, slope[i], centre + step, reach[j])
         down, _, _ = _local_vertex(y, energies, weights, slope[i], centre - step, reach[j])
         gain = -(up - down) / (2.0 * step)
-        out[0, lo + i] = centre
-        out[1, lo + i] = np.sqrt(variance + line[1] ** 2) / (-2.0 * c) / gain if gain > 0.0 else np.nan
+        raw[0, i] = centre
+        raw[1, i] = np.sqrt(variance + line[1] ** 2) / (-2.0 * c) / gain if gain > 0.0 else np.nan
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def judge_windows(raw, limits, pooled, out, status):  # type: ignore[no-untyped-def]
-    """Give every pixel its status, and values to those that deserve them.
-
-    Parameters
-    ----------
-    raw : float32 (7, n_pixels)
-        As filled by :func:`fit_half_jump` and its fellows.
-    limits : float64 (7,)
-        Degrees of freedom, detection threshold, variance of the step for unit noise, weight above the edge, ends of
-        the search window, number of frames.
-    pooled : float64 (n_pixels,) or (1,)
-        Noise variance at weight 1; with one element each pixel's own.
-    out : float32 (8, n_pixels)
-        soc and its sigma (left NaN), edge energy, its sigma, jump, R-factor, noise, highest optical depth.
-    status : uint8 (n_pixels,)
-        Status codes; ``INCOMPLETE`` where frames are missing.
-    """
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _judge(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+    """Give every pixel of a block its status, and values to those that deserve them; see :func:`fit_half_jump`."""
     dof, detect, step_variance, weight_above = limits[0], limits[1], limits[2], limits[3]
     first, last, n_frames = limits[4], limits[5], limits[6]
-    for pixel in nb.prange(raw.shape[1]):
-        energy, factor, step, chi2 = raw[0, pixel], raw[1, pixel], raw[2, pixel], raw[3, pixel]
-        highest, at_highest, missing = raw[4, pixel], raw[5, pixel], raw[6, pixel]
+    for i in range(hi - lo):
+        pixel = lo + i
+        energy, factor, step, chi2 = raw[0, i], raw[1, i], raw[2, i], raw[3, i]
+        highest, at_highest, missing = seen[0, i], seen[1, i], seen[2, i]
         for m in range(7):
             out[m, pixel] = np.nan
         out[7, pixel] = highest if missing < n_frames else np.nan
@@ -378,31 +410,33 @@ def judge_windows(raw, limits, pooled, out, status):  # type: ignore[no-untyped-
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(stack, lo, hi, spectra, plan, line, level, slope, out):  # type: ignore[no-untyped-def]
-    """Copy a block and normalise it: rows 2 to 6 of ``out``, and the pre-edge line.
+def _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw):  # type: ignore[no-untyped-def]
+    """Go once over the frames of a block: rows 2 and 3 of ``raw``, ``seen``, the pre-edge line, the search window.
 
     ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
-    Several passes follow over these spectra. They are put next to each other, with padding, because rows of an image
-    with a power of two of pixels would push each other out of the cache.
+    The frames of the search window are copied, because several passes over them follow: rows of an image with a power
+    of two of pixels would push each other out of the cache.
     """
-    pre, post, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
+    pre, post, others, slots, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
     size = hi - lo
-    highest = np.full(size, np.float32(-np.inf))
-    at_highest = np.zeros(size, np.float32)
-    missing = np.zeros(size, np.float32)
-    _survey(stack, lo, hi, spectra, highest, at_highest, missing)
-    chi2 = np.zeros(size, np.float32)
+    for i in range(size):
+        seen[0, i] = np.float32(-np.inf)
+        seen[1, i] = np.float32(0.0)
+        seen[2, i] = np.float32(0.0)
+    chi2 = raw[3, :size]
+    for i in range(size):
+        chi2[i] = np.float32(0.0)
     rows = np.empty((2, size + 24), np.float32)
-    _project(spectra, pre, pre_rule, pre_weight, rows, chi2)
-    low = spectra[pre[0], :size]
+    _project(stack, lo, hi, pre, slots, pre_rule, pre_weight, rows, chi2, spectra, seen)
+    low = stack[pre[0], lo:hi]
     lever, per_ev, constant = np.float32(line[3] - line[0]), np.float32(line[1]), np.float32(line[2])
     for i in range(size):
         slope[i] = per_ev * rows[1, i]
         level[i] = low[i] + constant * rows[0, i] + lever * slope[i]
-    rows = np.empty((post_rule.shape[0], size + 24), np.float32)
-    _project(spectra, post, post_rule, post_weight, rows, chi2)
-    step = out[2, lo:hi]
-    base = spectra[post[0], :size]
+    rows = np.empty((2 * ((post_rule.shape[0] + 1) // 2), size + 24), np.float32)
+    _project(stack, lo, hi, post, slots, post_rule, post_weight, rows, chi2, spectra, seen)
+    step = raw[2, :size]
+    base = stack[post[0], lo:hi]
     for i in range(size):
         step[i] = base[i] - level[i]
     for k in range(post_level.size):
@@ -413,14 +447,15 @@ def _prepare(stack, lo, hi, spectra, plan, line, level, slope, out):  # type: ig
     half = np.float32(0.5)
     for i in range(size):
         level[i] += half * step[i]
-        out[3, lo + i] = chi2[i]
-        out[4, lo + i] = highest[i]
-        out[5, lo + i] = at_highest[i]
-        out[6, lo + i] = missing[i]
+    for j in range(0, others.size, 4):
+        _visit(stack, lo, hi, others[j : min(j + 4, others.size)], slots, spectra, seen)
+    for i in range(size):
+        if seen[2, i] != 0.0:
+            seen[2, i] = _recount(stack, lo + i, i, seen)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_half_jump(stack, plan, line, inside, search, out):  # type: ignore[no-untyped-def]
+def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # type: ignore[no-untyped-def]
     """Find the half-jump crossing of every pixel.
 
     Parameters
@@ -428,39 +463,48 @@ def fit_half_jump(stack, plan, line, inside, search, out):  # type: ignore[no-un
     stack : float32 (n_frames, n_pixels)
         Optical depth, frames of different energies in any order.
     plan : tuple
-        Frames of the two windows, their rules and weights, post-edge levels (see ``WindowPlan``).
+        Frames of the two windows and all others, the place of each frame in the search window or -1, rules and
+        weights of the windows, post-edge levels (see ``WindowPlan``).
     line : float64 (5,)
         Centre of the pre-edge line, its slope per eV and its level per unit coefficient, reference energy, variance of
         the post-edge level.
-    inside : int64 (n_inside,)
-        Frames of the search window by energy.
     search : float64 (3, n_inside)
-        Their energies, weights and widths.
-    out : float32 (7, n_pixels)
-        Edge energy, its sigma for unit noise, step, squared residual of the windows, highest value, how often it
-        occurs, missing values.
+        Energies, weights and widths of the frames of the search window.
+    limits : float64 (7,)
+        Degrees of freedom, detection threshold, variance of the step for unit noise, weight above the edge, ends of
+        the search window, number of frames.
+    pooled : float64 (n_pixels,) or (1,)
+        Noise variance at weight 1; with one element each pixel's own.
+    out : float32 (8, n_pixels)
+        soc and its sigma (left NaN), edge energy, its sigma, jump, R-factor, noise, highest optical depth.
+    status : uint8 (n_pixels,)
+        Status codes; ``INCOMPLETE`` where frames are missing.
     """
     n_pixels = stack.shape[1]
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        level = np.empty(hi - lo, np.float32)
-        slope = np.empty(hi - lo, np.float32)
-        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
-        _find_half_jump(spectra, hi - lo, lo, inside, search, line, level, slope, out)
+        size = hi - lo
+        spectra = np.empty((search.shape[1], size + 24), np.float32)
+        raw = np.empty((4, size + 24), np.float32)
+        seen = np.empty((3, size + 24), np.float32)
+        level = np.empty(size, np.float32)
+        slope = np.empty(size, np.float32)
+        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        _find_half_jump(spectra, size, search, line, level, slope, raw)
+        _judge(raw, seen, lo, hi, limits, pooled, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_inflection(stack, plan, line, inside, search, local, covariance, out):  # type: ignore[no-untyped-def]
+def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled, out, status):  # type: ignore[no-untyped-def]
     """Find the steepest rise of every pixel.
 
     Parameters
     ----------
-    stack, plan, line, inside, search, out
+    stack, plan, line, search, limits, pooled, out, status
         As in :func:`fit_half_jump`.
     local : tuple
-        Start and length of the supports, slope rules (see ``LocalRules``).
+        Start and length of the supports, slope rules (see ``SlopeRules``).
     covariance : float64 (n_inside, n_inside)
         Of the slopes.
     """
@@ -468,20 +512,24 @@ def fit_inflection(stack, plan, line, inside, search, local, covariance, out):  
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        level = np.empty(hi - lo, np.float32)
-        slope = np.empty(hi - lo, np.float32)
-        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
-        _find_inflection(spectra, hi - lo, lo, inside, search, local, covariance, out)
+        size = hi - lo
+        spectra = np.empty((search.shape[1], size + 24), np.float32)
+        raw = np.empty((4, size + 24), np.float32)
+        seen = np.empty((3, size + 24), np.float32)
+        level = np.empty(size, np.float32)
+        slope = np.empty(size, np.float32)
+        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        _find_inflection(spectra, size, search, local, covariance, raw)
+        _judge(raw, seen, lo, hi, limits, pooled, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_white_line(stack, plan, line, inside, search, reach, out):  # type: ignore[no-untyped-def]
+def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status):  # type: ignore[no-untyped-def]
     """Find the top of the white line of every pixel.
 
     Parameters
     ----------
-    stack, plan, line, inside, search, out
+    stack, plan, line, search, limits, pooled, out, status
         As in :func:`fit_half_jump`.
     reach : float64 (n_inside,)
         Half-width of the parabola in eV around each frame.
@@ -490,8 +538,12 @@ def fit_white_line(stack, plan, line, inside, search, reach, out):  # type: igno
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        spectra = np.empty((stack.shape[0], hi - lo + 24), np.float32)
-        level = np.empty(hi - lo, np.float32)
-        slope = np.empty(hi - lo, np.float32)
-        _prepare(stack, lo, hi, spectra, plan, line, level, slope, out)
-        _find_white_line(spectra, hi - lo, lo, inside, search, reach, line, slope, out)
+        size = hi - lo
+        spectra = np.empty((search.shape[1], size + 24), np.float32)
+        raw = np.empty((4, size + 24), np.float32)
+        seen = np.empty((3, size + 24), np.float32)
+        level = np.empty(size, np.float32)
+        slope = np.empty(size, np.float32)
+        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        _find_white_line(spectra, size, search, reach, line, slope, raw)
+        _judge(raw, seen, lo, hi, limits, pooled, out, status)

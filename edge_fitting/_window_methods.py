@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from ._edges import Edge
 from ._launch import launch
 from ._maps import FitStatus
-from ._noise import detection_threshold, pool_variance
-from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line, judge_windows
-from ._windows import plan_slopes, plan_windows, wide_enough
+from ._noise import detection_threshold, needs_neighbours, pool_variance
+from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line
+from ._windows import WindowPlan, plan_slopes, plan_windows, wide_enough
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -87,49 +88,57 @@ class WindowMethod:
     ) -> tuple[Frame, NDArray[np.uint8]]:
         """Values, shape (8, n_pixels), and status; ``INCOMPLETE`` for pixels with missing frames."""
         n_pixels = stack.shape[1]
-        values = np.full((8, n_pixels), np.nan, np.float32)
+        values = np.empty((8, n_pixels), np.float32)
         status = np.empty(n_pixels, np.uint8)
         plan = plan_windows(energy_ev, weights, self._edge, self.search_ev)
         if plan is None:
+            values[:7] = np.nan
             complete = np.isfinite(stack).all(axis=0)
             with np.errstate(invalid="ignore"):
                 values[7] = np.where(complete, stack.max(axis=0), np.nan)
             status[:] = np.where(complete, FitStatus.TOO_FEW_FRAMES, INCOMPLETE)
             return values, status
-        raw = np.empty((7, n_pixels), np.float32)
         lever = plan.reference_ev - plan.pre_centre_ev
         post_variance = float((plan.post_level**2).sum())
         line = np.array(
             [plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance]
         )
+        slots = np.full(energy_ev.size, -1)
+        slots[plan.inside] = np.arange(plan.inside.size)
+        others = np.setdiff1d(np.arange(energy_ev.size), np.concatenate([plan.pre, plan.post]))
         windows = (
-            plan.pre, plan.post, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight, plan.post_level,
+            plan.pre, plan.post, others, slots, plan.pre_rule, plan.post_rule, plan.pre_weight, plan.post_weight,
+            plan.post_level,
         )  # fmt: skip
         search = np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)])
+        step_variance = plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance
+
+        def fit(noise_dof: float, pooled: Array) -> None:
+            limits = np.array(
+                [
+                    plan.dof,
+                    detection_threshold(noise_dof),
+                    step_variance,
+                    plan.post_weight.sum(),
+                    *self.search_ev,
+                    energy_ev.size,
+                ]
+            )
+            self._launch(plan, (stack, windows, line, search), (limits, pooled, values, status))
+
+        fit(plan.dof, np.zeros(1))
+        if shape is not None and needs_neighbours(plan.dof):
+            pooled, noise_dof = pool_variance(values[6], plan.dof, shape)
+            if pooled is not None:
+                fit(noise_dof, pooled)
+        return values, status
+
+    def _launch(self, plan: WindowPlan, data: tuple[Any, ...], outcome: tuple[Any, ...]) -> None:
         reach_ev = self._estimator.reach_widths * self._edge.core_width_ev
         if self.name == "half_jump":
-            launch(fit_half_jump, stack, windows, line, plan.inside, search, raw)
+            launch(fit_half_jump, *data, *outcome)
         elif self.name == "inflection":
             local = plan_slopes(plan, reach_ev)
-            supports = (local.start, local.count, local.slope)
-            launch(fit_inflection, stack, windows, line, plan.inside, search, supports, local.covariance, raw)
+            launch(fit_inflection, *data, (local.start, local.count, local.slope), local.covariance, *outcome)
         else:
-            launch(
-                fit_white_line, stack, windows, line, plan.inside, search, wide_enough(plan, reach_ev), raw
-            )
-        pooled, dof = None, float(plan.dof)
-        if shape is not None and (raw[6] == 0).any():
-            noise = np.sqrt(np.where(raw[6] == 0, raw[3], np.float32(np.nan)) / np.float32(plan.dof))
-            pooled, dof = pool_variance(noise, plan.dof, shape)
-        limits = np.array(
-            [
-                plan.dof,
-                detection_threshold(dof),
-                plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance,
-                plan.post_weight.sum(),
-                *self.search_ev,
-                energy_ev.size,
-            ]
-        )
-        launch(judge_windows, raw, limits, np.zeros(1) if pooled is None else pooled, values, status)
-        return values, status
+            launch(fit_white_line, *data, wide_enough(plan, reach_ev), *outcome)
