@@ -149,9 +149,10 @@ def resume_scan(
 ) -> MsgGenerator[Optional[str]]:
     """Take the energies that an aborted run lacks.
 
-    The new run has the grid of the old one, the same energy indices and the same `scan_group`; `resumes` in
-    its `xanes` block names the old run (the last of them, where it has been resumed before) and `take` the indices that were missing, so that the frames of both
-    fit together. An energy that lacks one of its repeats is taken again with all of them.
+    The new run has the grid of the old one, the same energy indices and the same `scan_group`; `resumes` in its `xanes`
+    block names the old run (the last of them, where it has been resumed before) and `take` the indices that were
+    missing, so that the frames of both fit together. An energy that lacks one of its repeats is taken again with all
+    of them.
 
     Parameters
     ----------

@@ -302,7 +302,10 @@ def test_a_resumed_run_goes_on_with_the_frames_of_the_interrupted_one(scan_docum
     scan.xanes = {
         **scan.xanes,
         "resumes": first_uid,
-        "take": {"primary": list(range(18, scan.energies_ev.size)), "flat": list(range(17, scan.energies_ev.size))},
+        "take": {
+            "primary": list(range(18, scan.energies_ev.size)),
+            "flat": list(range(17, scan.energies_ev.size)),
+        },
     }
     resumed = scan.run([*steps[:2], steps[cut], *steps[cut + 2 :]])
     with LiveSOC() as live:
