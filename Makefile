@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests of one file share what they start, so they stay together.
+WORKERS ?= --numprocesses 2 --dist loadfile
+
 .PHONY: help demo test lint types contracts unit nojit bench lock clean
 
 help:
@@ -37,7 +40,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 nojit: $(READY)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_edge_fitting_streaming.py -m "not slow"

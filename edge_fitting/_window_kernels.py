@@ -429,7 +429,13 @@ def _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw):  # ty
     rows = np.empty((2, size + 24), np.float32)
     _project(stack, lo, hi, pre, slots, pre_rule, pre_weight, rows, chi2, spectra, seen)
     low = stack[pre[0], lo:hi]
-    lever, per_ev, constant = np.float32(line[3] - line[0]), np.float32(line[1]), np.float32(line[2])
+    lever, per_ev, constant = np.float32(line[3] - line[0]), np.float32(line[5]), np.float32(line[2])
+    if line[6] == line[6]:
+        relative = np.float32(line[6] / line[5])
+        for i in range(size):
+            shared = relative * (low[i] + constant * rows[0, i])
+            chi2[i] += (rows[1, i] - shared) ** 2
+            rows[1, i] = shared
     for i in range(size):
         slope[i] = per_ev * rows[1, i]
         level[i] = low[i] + constant * rows[0, i] + lever * slope[i]
@@ -465,9 +471,10 @@ def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # ty
     plan : tuple
         Frames of the two windows and all others, the place of each frame in the search window or -1, rules and
         weights of the windows, post-edge levels (see ``WindowPlan``).
-    line : float64 (5,)
-        Centre of the pre-edge line, its slope per eV and its level per unit coefficient, reference energy, variance of
-        the post-edge level.
+    line : float64 (7,)
+        Centre of the pre-edge line, its slope per eV and its level per unit noise, reference energy, variance of the
+        post-edge level, slope per eV and unit coefficient, slope relative to the level that all pixels share (NaN where
+        each has its own).
     search : float64 (3, n_inside)
         Energies, weights and widths of the frames of the search window.
     limits : float64 (7,)

@@ -15,7 +15,7 @@ from ._launch import launch
 from ._maps import FitStatus
 from ._noise import detection_threshold, needs_neighbours, pool_variance
 from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line
-from ._windows import WindowPlan, plan_slopes, plan_windows, wide_enough
+from ._windows import WindowPlan, plan_slopes, plan_windows, relative_slope, wide_enough
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -100,8 +100,19 @@ class WindowMethod:
             return values, status
         lever = plan.reference_ev - plan.pre_centre_ev
         post_variance = float((plan.post_level**2).sum())
+        shared = relative_slope(plan, stack) if plan.shares_slope else np.nan
+        # What a slope of its own adds to the noise of a pixel; a shared one adds nothing.
+        own_slope = 0.0 if plan.shares_slope else plan.pre_slope
         line = np.array(
-            [plan.pre_centre_ev, plan.pre_slope, plan.pre_level, plan.reference_ev, post_variance]
+            [
+                plan.pre_centre_ev,
+                own_slope,
+                plan.pre_level,
+                plan.reference_ev,
+                post_variance,
+                plan.pre_slope,
+                shared,
+            ]
         )
         slots = np.full(energy_ev.size, -1)
         slots[plan.inside] = np.arange(plan.inside.size)
@@ -111,7 +122,7 @@ class WindowMethod:
             plan.post_level,
         )  # fmt: skip
         search = np.stack([plan.inside_ev, plan.inside_weight, np.gradient(plan.inside_ev)])
-        step_variance = plan.pre_level**2 + (plan.pre_slope * lever) ** 2 + post_variance
+        step_variance = plan.pre_level**2 + (own_slope * lever) ** 2 + post_variance
 
         def fit(noise_dof: float, pooled: Array) -> None:
             limits = np.array(

@@ -16,6 +16,12 @@ Index = NDArray[np.int64]
 _NOISE_ORDER = 4
 # Over less than this, a line would follow the fine structure rather than the atomic background: take a constant.
 _LINE_RANGE_EV = 200.0
+# A pixel's own slope through so few pre-edge energies, carried to the edge, would say more of the noise than of the
+# pixel: there the pixels share theirs.
+_FEWEST_FOR_SLOPE = 4
+# Fewer pixels than this do not give a slope worth sharing.
+_FEWEST_SHARING = 20
+_ENOUGH_SHARING = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +71,8 @@ class WindowPlan:
         Frames of the search window in order of energy.
     inside_ev, inside_weight : ndarray
         Their energies and weights.
+    shares_slope : bool
+        Whether the pre-edge energies are too few for a slope of each pixel's own.
     dof : int
         Degrees of freedom of the noise.
     """
@@ -83,6 +91,7 @@ class WindowPlan:
     inside: Index
     inside_ev: Array
     inside_weight: Array
+    shares_slope: bool
     dof: int
 
 
@@ -120,10 +129,11 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
         reference = post_centre
     post_level = (_powers(reference - post_centre, n_post) @ post_basis)[0]
     post_level[step_order + 1 :] = 0.0
-    dof = pre.size - pre_basis.shape[1] + post.size - post_basis.shape[1]
+    pre_slope = pre_basis[1, 1] / 100.0 if pre_basis.shape[0] > 1 else 0.0
+    shares_slope = 1 < pre.size < _FEWEST_FOR_SLOPE
+    dof = pre.size - (1 if shares_slope else pre_basis.shape[1]) + post.size - post_basis.shape[1]
     if dof < 1:
         return None
-    pre_slope = pre_basis[1, 1] / 100.0 if pre_basis.shape[0] > 1 else 0.0
     pre_rule = (_powers(energy_ev[pre] - pre_centre, pre_basis.shape[0] - 1) @ pre_basis).T * weights[pre]
     if pre_rule.shape[0] == 1:
         pre_rule = np.vstack([pre_rule, np.zeros_like(pre_rule)])
@@ -143,8 +153,32 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
         inside=inside,
         inside_ev=energy_ev[inside],
         inside_weight=weights[inside],
+        shares_slope=shares_slope,
         dof=dof,
     )
+
+
+def relative_slope(plan: WindowPlan, stack: NDArray[np.float32]) -> float:
+    """Slope of the pre-edge relative to its level, per eV, that the pixels share.
+
+    Absorption falls in proportion to itself, so that thick and thin pixels have one relative slope: that of their
+    mean spectrum, or, where there are too few pixels, the ``E**-3`` of photoabsorption (Victoreen).
+
+    Parameters
+    ----------
+    plan : WindowPlan
+        Windows of the scan.
+    stack : ndarray of float32, shape (n_energy, n_pixels)
+        Optical depth.
+    """
+    step = max(1, stack.shape[1] // _ENOUGH_SHARING)
+    frames = stack[plan.pre, ::step].astype(np.float64)
+    complete = np.isfinite(frames).all(axis=0)
+    if complete.sum() >= _FEWEST_SHARING:
+        constant, linear = plan.pre_rule @ frames[:, complete].mean(axis=1)
+        if constant * plan.pre_level > 0.0:
+            return float(linear * plan.pre_slope / (constant * plan.pre_level))
+    return -3.0 / plan.pre_centre_ev
 
 
 def plan_slopes(plan: WindowPlan, reach_ev: float) -> SlopeRules:

@@ -63,6 +63,27 @@ def test_sigma_agrees_with_monte_carlo(method):
     )
 
 
+@pytest.mark.parametrize("pre_edge", [(8250, 8300), (8290, 8300, 8310), (8270, 8290, 8310)])
+def test_few_pre_edge_energies_share_their_slope(pre_edge):
+    energy = np.concatenate([pre_edge, np.arange(8326.0, 8362.0, 1.0), np.arange(8400.0, 8600.0, 40.0)])
+    edges = np.full((90, 90), 8343.3)
+    thickness = np.linspace(0.5, 1.0, 90)[None, :]
+    # Absorption below the edge falls as the inverse cube of the energy, in proportion to the thickness.
+    below = 0.8 * (8340.0 / energy[:, None, None]) ** 3 * thickness
+    clean = below + 0.6 * np.moveaxis(spectrum(edges, energy), -1, 0)
+    noisy = clean + 0.012 * np.random.default_rng(4).standard_normal(clean.shape)
+    maps = fit_stack(energy, noisy, method="half_jump")
+    assert maps.has_value.mean() > 0.99
+    assert np.nanmedian(maps.edge_energy_ev) == pytest.approx(truth("half_jump", 8343.3), abs=0.1)
+    scatter = np.nanstd(maps.edge_energy_ev)
+    assert np.sqrt(np.nanmean(maps.edge_energy_sigma_ev.astype(float) ** 2)) == pytest.approx(
+        scatter, rel=0.1
+    )
+    # Three pixels have no slope of their own to share: that of photoabsorption is taken.
+    alone = fit_stack(energy, clean[:, :1, :3], method="half_jump")
+    assert alone.edge_energy_ev == pytest.approx(maps.edge_energy_ev[:1, :3], abs=0.5)
+
+
 @pytest.mark.parametrize("method", ["half_jump", "white_line"])
 def test_sigma_holds_with_weights_and_on_a_line(method):
     random = np.random.default_rng(2)
