@@ -31,7 +31,7 @@ class LiveSOCPlot:
         PNG that is replaced as a whole with each update, so that a viewer never sees half of one. The final
         picture of each edge of a measurement of several edges is kept beside it, as ``<name>-<edge>.png``.
     show : bool, optional
-        Whether to open a window; by default where there is a display. Create the plot in the main thread
+        Whether to open a window; by default where one can be opened. Create the plot in the main thread
         then.
     shown : {"soc", "edge_energy", "edge_energy_recentred"}
         What the large map shows. The edge energy is drawn from blue (reduced) to red (oxidised), over the
@@ -40,17 +40,18 @@ class LiveSOCPlot:
     Raises
     ------
     CallbackError
-        Neither a display nor a path, or a folder that cannot be written.
+        Neither a path nor a display with something to open windows with, or a folder that cannot be written.
     """
 
     def __init__(
         self, path: Path | str | None = None, *, show: bool | None = None, shown: Shown = "soc"
     ) -> None:
         self.path = None if path is None else Path(path)
-        show = has_display() if show is None else show
+        show = can_open_window() if show is None else show
         if self.path is None and not show:
             raise CallbackError(
-                "there is no display to draw on; give the path of a PNG to be written instead"
+                "there is no display to draw on, or matplotlib has no toolkit for windows (PySide6 is one); "
+                "give the path of a PNG to be written instead"
             )
         if self.path is not None:
             _check_folder(self.path.parent)
@@ -115,6 +116,18 @@ class _Window:
             draw(self._figure, update, self._shown)
             self._figure.canvas.draw_idle()
             self._drawn = update
+
+
+def can_open_window() -> bool:
+    """Return whether there is a display, and matplotlib has a toolkit to open a window with."""
+    if not has_display():
+        return False
+    import matplotlib.pyplot as plt  # chooses a backend, which only a window needs
+
+    probe = plt.figure()
+    toolkit = getattr(probe.canvas, "required_interactive_framework", None)
+    plt.close(probe)
+    return toolkit is not None
 
 
 def has_display() -> bool:

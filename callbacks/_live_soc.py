@@ -33,8 +33,8 @@ class LiveSOC(DocumentWorker):
     references : ReferenceSeries or mapping of edge name to ReferenceSeries, optional
         Spectra of known state of charge. By default those in the start document of each run.
     method : str
-        Estimator of `edge_fitting.EdgeFitter`; a run without references falls back to ``half_jump``, which
-        gives the edge energy and no state of charge.
+        Estimator of `edge_fitting.EdgeFitter`. A run without references gets the edge energy and no state of charge;
+        ``series`` then moves the run's own mean spectrum, and keeps the frames.
     subscribers : sequence of callables
         Called with a `SOCUpdate`.
     update_period_s : float
@@ -135,12 +135,9 @@ class LiveSOC(DocumentWorker):
 
     def _open(self, contract: ScanContract) -> None:
         references = self._references_for(contract)
-        method = self._method
-        if references is None and method in _NEED_REFERENCES:
-            if contract.is_standard:
-                return  # its mean spectrum is what is wanted of it, see LiveSpectrum
-            method = "half_jump"
-        run = RunAnalysis(contract, references, method, self._file_timeout_s)
+        if references is None and contract.is_standard:
+            return  # its mean spectrum is what is wanted of it, see LiveSpectrum
+        run = RunAnalysis(contract, references, self._method, self._file_timeout_s)
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
         if contract.resumes is not None:
@@ -227,6 +224,3 @@ class LiveSOC(DocumentWorker):
 
 def _map_bytes(update: SOCUpdate) -> int:
     return 8 * int(update.maps.soc.nbytes)
-
-
-_NEED_REFERENCES = frozenset({"series"})

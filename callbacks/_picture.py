@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from callbacks._update import SOCUpdate
@@ -157,6 +158,8 @@ def _map(
         shown, ax=axes, location="bottom", fraction=0.045, pad=0.02, aspect=34, extend=_beyond(values, limits)
     )
     bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(nbins=5)  # energies are long numbers
+    bar.update_ticks()
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "no pixel fitted yet", transform=axes.transAxes, ha="center", va="center")
     if pixel_size_nm:

@@ -24,6 +24,11 @@ from ._window_methods import WINDOW_METHODS, WindowMethod
 Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"]
 METHODS: tuple[str, ...] = get_args(Method)
 
+# In the mean of fewer pixels than this, the noise of each of them counts.
+_FEW_PIXELS = 100
+# How far from the white line towards the post-edge window a scan has to come before its step is about known.
+_SETTLED = 0.3
+
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 
@@ -179,11 +184,16 @@ class KeptStack:
     keeps_frames = True
 
     def __init__(
-        self, method: StackMethod | None, shape: tuple[int, int], references: ReferenceSeries | None
+        self,
+        method: StackMethod | None,
+        edge: Edge,
+        shape: tuple[int, int],
+        references: ReferenceSeries | None,
     ) -> None:
         self.name = "series" if method is None else method.name
         self.definition = _SHIFT_DEFINITION if method is None else method.definition
         self._method = method
+        self._edge = edge
         self._shape = shape
         self._references = references
         self._energy_ev: list[Array] = []
@@ -229,13 +239,35 @@ class KeptStack:
         energies, stack, weights = merge_repeats(self._energy_ev, self._stacks, self._weight)
         if self._method is not None:
             return fit_pixels(self._method, energies, stack, weights, self._shape, self._references)
-        spectrum = mean_spectrum(stack)
-        try:
-            family = ReferenceSeries.shift_family(energies, spectrum)
-        except EdgeFittingError:
-            # No rising edge in the mean: too early in the scan, or nothing there.
+        family = own_family(self._edge, energies, weights, mean_spectrum(stack), n_pixels)
+        if family is None:
             return no_frames(n_pixels)
         return StreamingSeries(self._shape, family).fit_stack(energies, stack, weights)
+
+
+def own_family(
+    edge: Edge, energy_ev: Array, weights: Array, spectrum: Array, n_pixels: int
+) -> ReferenceSeries | None:
+    """Make a shift family of a scan's mean spectrum; None while that shows no whole edge.
+
+    The spectrum has to go from below the edge to beyond the white line: before, its step is not known, and the edge
+    energies would wander by electronvolts while the frames come in. The mean of a few pixels has to have an edge that
+    noise cannot make, because such pixels would find their own noise in it.
+    """
+    below = energy_ev < edge.half_jump_window_ev[0]
+    top_ev = edge.white_line_window_ev[1]
+    settled_ev = top_ev + _SETTLED * (edge.post_edge_ev[0] - top_ev)
+    if below.sum() < 2 or (energy_ev > top_ev).sum() < 2 or energy_ev.max() < settled_ev:
+        return None
+    if n_pixels < _FEW_PIXELS:
+        half_jump = WindowMethod(WINDOW_METHODS["half_jump"], edge)
+        _, status = half_jump.estimate(energy_ev, weights, spectrum[:, None].astype(np.float32), None)
+        if status[0] != FitStatus.OK:
+            return None
+    try:
+        return ReferenceSeries.shift_family(energy_ev, spectrum)
+    except EdgeFittingError:
+        return None  # no rising edge, or no pixel that has all frames
 
 
 def fit_at_once(estimator: Estimator, energy_ev: Array, stack: Frame, weight: Array) -> Values:
@@ -269,7 +301,11 @@ def make_estimator(
     if method not in METHODS:
         raise EdgeFittingError(f"unknown method {method!r}: use one of {', '.join(METHODS)}.")
     if method == "series":
-        return StreamingSeries(shape, references) if references is not None else KeptStack(None, shape, None)
+        return (
+            StreamingSeries(shape, references)
+            if references is not None
+            else KeptStack(None, edge, shape, None)
+        )
     if method == "lcf":
         if references is None:
             raise EdgeFittingError(
@@ -277,5 +313,5 @@ def make_estimator(
             )
         return StreamingEndMembers(shape, references)
     if method == "arctan_gauss":
-        return KeptStack(ArctanGaussMethod(edge), shape, references)
-    return KeptStack(WindowMethod(WINDOW_METHODS[method], edge), shape, references)
+        return KeptStack(ArctanGaussMethod(edge), edge, shape, references)
+    return KeptStack(WindowMethod(WINDOW_METHODS[method], edge), edge, shape, references)

@@ -244,6 +244,10 @@ class ReferenceSeries:
         energies = check_energies(energy_ev, what="reference energy_ev")
         spectrum, _ = _check_spectra(energies, np.vstack([mu, mu]), (0.0, 1.0))
         energies, spectrum = _merge_repeats(energies, spectrum[:1])
+        if energies.size < 3:
+            raise EdgeFittingError(
+                f"a spectrum of {energies.size} energies cannot be moved: give three or more."
+            )
         shifts = np.atleast_1d(np.asarray(shifts_ev, dtype=np.float64))
         slopes = three_point_slopes(energies, spectrum[0])
         moved = np.stack([hermite(energies, spectrum[0], slopes, energies - shift)[0] for shift in shifts])

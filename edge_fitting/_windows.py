@@ -18,7 +18,7 @@ _NOISE_ORDER = 4
 _LINE_RANGE_EV = 200.0
 # A pixel's own slope through so few pre-edge energies, carried to the edge, would say more of the noise than of the
 # pixel: there the pixels share theirs.
-_FEWEST_FOR_SLOPE = 4
+_FEWEST_FOR_SLOPE = 5
 # Fewer pixels than this do not give a slope worth sharing.
 _FEWEST_SHARING = 20
 _ENOUGH_SHARING = 65_536

@@ -244,6 +244,34 @@ def test_shift_family_needs_no_references():
     np.testing.assert_allclose(streamed.maps().edge_energy_ev, maps.edge_energy_ev, atol=2e-3)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3)])
+def test_few_pixels_of_noise_do_not_find_themselves_in_their_own_mean(shape):
+    for seed in range(60):
+        noise = 0.02 * np.random.default_rng(seed).standard_normal((GRID.size, *shape))
+        maps = fit_stack(GRID, noise)
+        assert np.isnan(maps.edge_energy_ev).all(), seed
+    one = fit_stack(GRID, stack_of(np.full((1, 1), 0.5), noise=0.005))
+    assert one.status[0, 0] == FitStatus.OK
+
+
+def test_without_references_there_is_no_edge_energy_before_the_edge_is_whole():
+    soc = np.random.default_rng(5).random((20, 20))
+    frames = stack_of(soc, noise=0.005)
+    fitter = EdgeFitter((20, 20))
+    whole = fit_stack(GRID, frames)
+    for energy, frame in zip(GRID, frames, strict=True):
+        fitter.push(energy, frame)
+        found = fitter.maps().edge_energy_ev
+        # Not a wandering number that the post-edge corrects later.
+        assert np.isnan(found).all() or np.nanmax(np.abs(found - whole.edge_energy_ev)) < 1.0, energy
+    assert np.isfinite(found).all()
+
+
+def test_a_spectrum_of_two_energies_cannot_be_moved():
+    with pytest.raises(EdgeFittingError, match="three or more"):
+        ReferenceSeries.shift_family([8300.0, 8400.0], [0.0, 1.0])
+
+
 def test_raw_references_are_normalised():
     series = references(5)
     raw = 0.3 + 0.1 * (GRID - 8340.0) / 100.0 + 2.5 * series.mu
