@@ -16,6 +16,7 @@ from callbacks._outage import is_outage
 from callbacks._polling import Poller
 from callbacks._routing import RunRouting
 from callbacks._run_log import SUFFIX, RunLog, logs_left_behind
+from callbacks._served_frames import ServedFrames
 from callbacks._spool import document_nbytes
 from callbacks._stored_assets import FrameAssets
 from callbacks._uploads import send_in_pieces
@@ -253,6 +254,11 @@ class RawRunWriter:
             run.writer(name, doc)
             if name == "start":
                 self._check_opened(run)
+                run.served = ServedFrames(self._container, run.uid)
+            if name == "descriptor":
+                run.served.expect(doc)
+            if problem := run.served.problem(final=name == "stop"):
+                self._say(DeliveryError(problem))
             if name == "stop":
                 self._check(run)
                 self._finish(run)
@@ -340,6 +346,7 @@ class _Delivery:
         self.log = log
         self.n_delivered = 0
         self.writer: TiledWriter | None = None
+        self.served: ServedFrames
         # What an earlier process or attempt wrote of the run has to go before it is written again.
         self.needs_clearing = True
         self.given_up = False

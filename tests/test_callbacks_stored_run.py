@@ -143,6 +143,21 @@ def test_frames_in_a_file_shared_by_the_streams_are_stored_and_read_back_by_stre
         same_frames(frames_of(documents_of(run)), frames_of(documents))
 
 
+def test_a_folder_that_tiled_may_not_read_is_said_while_the_run_is_written(tmp_path):
+    from nimco import TiledServer
+
+    cameras = camera_module()
+    beamline = cameras.SimBeamline((24, 32), seed=4)
+    documents = cameras.scan(beamline, cameras.ClassicCamera(beamline, tmp_path, per_event=1))
+    with TiledServer(tmp_path / "server") as server, RawRunWriter(server.raw) as writer:
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+        assert [str(error) for error in writer.errors if "nimco serve --readable" in str(error)]
+        assert len(writer.errors) == 1
+        assert documents[0][1]["uid"] in server.client()["raw"]
+
+
 def camera_module():
     """The file-writing cameras of the tests of frames from files."""
     name = "frame_file_cameras"
