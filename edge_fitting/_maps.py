@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class FitStatus(IntEnum):
     """Why a pixel has the value it has, or none.
 
-    ``OK``, ``BELOW_RANGE`` and ``ABOVE_RANGE`` carry values (see :attr:`has_value`); all others are NaN in
+    ``OK``, and up to a limit ``BELOW_RANGE`` and ``ABOVE_RANGE``, carry values; all others are NaN in
     every map but ``optical_depth`` and, where it could be measured, ``noise`` and ``edge_jump``.
     """
 
@@ -97,8 +97,9 @@ class EdgeMaps:
 
     @property
     def has_value(self) -> NDArray[np.bool_]:
-        """Pixels whose status carries values, shape (rows, cols)."""
-        return self.status <= FitStatus.ABOVE_RANGE
+        """Pixels with a state of charge or an edge energy, shape (rows, cols)."""
+        carries = self.status <= FitStatus.ABOVE_RANGE
+        return carries & (np.isfinite(self.soc) | np.isfinite(self.edge_energy_ev))
 
     def counts(self) -> dict[str, int]:
         """Count the pixels of each status that occurs, by its name."""
