@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._checks import check_energies, check_frame, check_shape, check_stack, check_weights
+from ._counts import CountsFrame
 from ._edges import Edge, resolve_edge
 from ._errors import EdgeFittingError
 from ._maps import EdgeMaps
@@ -157,16 +158,15 @@ class EdgeFitter:
             dark_frame if dark_flat is None else check_frame(dark_flat, self._shape, "dark_flat").ravel()
         )
         limit = int(np.iinfo(np.uint16).max) if saturation is None else int(saturation)
-        self._estimator.push_counts(
-            float(energies[0]),
-            np.ascontiguousarray(raw, dtype=np.uint16).ravel(),
-            dark_frame,
-            flat_frame,
-            dark_of_flat,
-            float(scale),
-            limit,
-            float(weights[0]),
+        frame = CountsFrame(
+            counts=np.ascontiguousarray(raw, dtype=np.uint16).ravel(),
+            dark=dark_frame,
+            flat=flat_frame,
+            dark_flat=dark_of_flat,
+            scale=float(scale),
+            saturation=limit,
         )
+        self._estimator.push_counts(float(energies[0]), frame, float(weights[0]))
 
     def maps(self) -> EdgeMaps:
         """Fit what has arrived so far.

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arctan_gauss import ArctanGaussMethod
+from ._counts import CountsFrame
 from ._edges import Edge
 from ._end_members import EndMemberFit
 from ._errors import EdgeFittingError
-from ._launch import launch
 from ._maps import FitStatus
-from ._projection_kernels import correct_counts
 from ._reference_series import ReferenceSeries
 from ._series_basis import compile_series
 from ._series_fit import fit_series, fit_whole_stack
@@ -56,42 +55,32 @@ class Estimator(Protocol):
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Add frames, shape (n, n_pixels)."""
 
-    def push_counts(
-        self,
-        energy_ev: float,
-        counts: NDArray[np.uint16],
-        dark: Frame,
-        flat: Frame,
-        dark_flat: Frame,
-        scale: float,
-        saturation: int,
-        weight: float,
-    ) -> None:
+    def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
 
     def fit(self) -> Values:
         """Values, shape (8, n_pixels) in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
 
 
-def push_projected(statistics: SufficientStatistics, projector: Array, stack: Frame, weight: Array) -> None:
-    """Add one frame by way of the waiting ones, or many without copying them."""
-    if stack.shape[0] == 1:
-        statistics.push(projector[0], stack[0], float(weight[0]))
-    else:
-        statistics.push_stack(projector, stack, weight)
+class _Basis(Protocol):
+    """What frames are projected on."""
+
+    @property
+    def n_functions(self) -> int:
+        """Basis functions."""
+
+    def at(self, energy_ev: Array) -> Array:
+        """Basis functions at some energies, shape (n_energy, n_functions)."""
 
 
-class StreamingSeries:
-    """The series fit from sufficient statistics: frames are let go once they are folded in."""
+class _Streaming:
+    """Frames reduced to sums as they come, and let go."""
 
-    name = "series"
     keeps_frames = False
 
-    def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
-        self.definition = _SERIES_DEFINITION if references.coordinate == "soc" else _SHIFT_DEFINITION
-        self._shape = shape
-        self._basis = compile_series(references)
-        self._statistics = SufficientStatistics(shape[0] * shape[1], self._basis.n_functions)
+    def __init__(self, shape: tuple[int, int], basis: _Basis) -> None:
+        self._functions = basis
+        self._statistics = SufficientStatistics(shape[0] * shape[1], basis.n_functions)
 
     @property
     def n_frames(self) -> int:
@@ -99,23 +88,28 @@ class StreamingSeries:
         return self._statistics.n_frames
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
-        """Add frames, shape (n, n_pixels)."""
-        push_projected(self._statistics, self._basis.at(energy_ev), stack, weight)
+        """Add one frame by way of the waiting ones, or many, shape (n, n_pixels), without copying them."""
+        projector = self._functions.at(energy_ev)
+        if stack.shape[0] == 1:
+            self._statistics.push(projector[0], stack[0], float(weight[0]))
+        else:
+            self._statistics.push_stack(projector, stack, weight)
 
-    def push_counts(
-        self,
-        energy_ev: float,
-        counts: NDArray[np.uint16],
-        dark: Frame,
-        flat: Frame,
-        dark_flat: Frame,
-        scale: float,
-        saturation: int,
-        weight: float,
-    ) -> None:
+    def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
-        projector = self._basis.at(energy_ev)[0]
-        self._statistics.push_counts(projector, counts, dark, flat, dark_flat, scale, saturation, weight)
+        self._statistics.push_counts(self._functions.at(np.array([energy_ev]))[0], frame, weight)
+
+
+class StreamingSeries(_Streaming):
+    """The series fit from sufficient statistics."""
+
+    name = "series"
+
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
+        self.definition = _SERIES_DEFINITION if references.coordinate == "soc" else _SHIFT_DEFINITION
+        self._shape = shape
+        self._basis = compile_series(references)
+        super().__init__(shape, self._basis)
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""
@@ -135,7 +129,7 @@ class StreamingSeries:
         return fitted
 
 
-class StreamingEndMembers:
+class StreamingEndMembers(_Streaming):
     """Linear combination of the end members from sufficient statistics."""
 
     name = "lcf"
@@ -143,35 +137,10 @@ class StreamingEndMembers:
         "lcf: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the fitted linear "
         "combination of the two end members of the reference series."
     )
-    keeps_frames = False
 
     def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
         self._fit = EndMemberFit(references)
-        self._statistics = SufficientStatistics(shape[0] * shape[1], self._fit.n_functions)
-
-    @property
-    def n_frames(self) -> int:
-        """Frames so far."""
-        return self._statistics.n_frames
-
-    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
-        """Add frames, shape (n, n_pixels)."""
-        push_projected(self._statistics, self._fit.at(energy_ev), stack, weight)
-
-    def push_counts(
-        self,
-        energy_ev: float,
-        counts: NDArray[np.uint16],
-        dark: Frame,
-        flat: Frame,
-        dark_flat: Frame,
-        scale: float,
-        saturation: int,
-        weight: float,
-    ) -> None:
-        """Correct and add one frame."""
-        projector = self._fit.at(np.array([energy_ev]))[0]
-        self._statistics.push_counts(projector, counts, dark, flat, dark_flat, scale, saturation, weight)
+        super().__init__(shape, self._fit)
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""
@@ -213,23 +182,11 @@ class KeptStack:
         self._stacks.append(stack)
         self._weight.append(weight)
 
-    def push_counts(
-        self,
-        energy_ev: float,
-        counts: NDArray[np.uint16],
-        dark: Frame,
-        flat: Frame,
-        dark_flat: Frame,
-        scale: float,
-        saturation: int,
-        weight: float,
-    ) -> None:
+    def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
-        frame = np.empty((1, counts.size), np.float32)
-        launch(
-            correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), frame[0]
-        )
-        self.push(np.array([energy_ev]), frame, np.array([weight]))
+        depth = np.empty((1, frame.counts.size), np.float32)
+        frame.correct(depth[0])
+        self.push(np.array([energy_ev]), depth, np.array([weight]))
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""

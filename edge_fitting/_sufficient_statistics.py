@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._counts import CountsFrame
 from ._launch import launch
-from ._projection_kernels import correct_counts, count_blocks, fold
+from ._projection_kernels import count_blocks, fold
 
 # Frames collected before they are folded in: each pass over the sums then serves sixteen frames.
 _PENDING = 16
@@ -59,20 +60,9 @@ class SufficientStatistics:
         self._slot()[...] = frame
         self._commit(projector, weight)
 
-    def push_counts(
-        self,
-        projector: NDArray[np.float64],
-        counts: NDArray[np.uint16],
-        dark: NDArray[np.float32],
-        flat: NDArray[np.float32],
-        dark_flat: NDArray[np.float32],
-        scale: float,
-        saturation: int,
-        weight: float,
-    ) -> None:
-        """Correct one frame of detector counts, shape (n_pixels,), and add it."""
-        slot = self._slot()
-        launch(correct_counts, counts, dark, flat, dark_flat, np.float32(scale), np.float32(saturation), slot)
+    def push_counts(self, projector: NDArray[np.float64], frame: CountsFrame, weight: float) -> None:
+        """Correct one frame of detector counts and add it."""
+        frame.correct(self._slot())
         self._commit(projector, weight)
 
     def push_stack(

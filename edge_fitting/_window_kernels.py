@@ -410,8 +410,8 @@ def _judge(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore[no-u
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw):  # type: ignore[no-untyped-def]
-    """Go once over the frames of a block: rows 2 and 3 of ``raw``, ``seen``, the pre-edge line, the search window.
+def _prepare(stack, lo, hi, plan, line, n_inside):  # type: ignore[no-untyped-def]
+    """Go once over the frames of a block: the search window, rows 2 and 3 of ``raw``, ``seen``, the pre-edge line.
 
     ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
     The frames of the search window are copied, because several passes over them follow: rows of an image with a power
@@ -419,6 +419,11 @@ def _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw):  # ty
     """
     pre, post, others, slots, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
     size = hi - lo
+    spectra = np.empty((n_inside, size + 24), np.float32)
+    raw = np.empty((4, size + 24), np.float32)
+    seen = np.empty((3, size + 24), np.float32)
+    level = np.empty(size, np.float32)
+    slope = np.empty(size, np.float32)
     for i in range(size):
         seen[0, i] = np.float32(-np.inf)
         seen[1, i] = np.float32(0.0)
@@ -458,6 +463,7 @@ def _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw):  # ty
     for i in range(size):
         if seen[2, i] != 0.0:
             seen[2, i] = _recount(stack, lo + i, i, seen)
+    return spectra, raw, seen, level, slope
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -492,12 +498,7 @@ def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # ty
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra = np.empty((search.shape[1], size + 24), np.float32)
-        raw = np.empty((4, size + 24), np.float32)
-        seen = np.empty((3, size + 24), np.float32)
-        level = np.empty(size, np.float32)
-        slope = np.empty(size, np.float32)
-        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        spectra, raw, seen, level, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_half_jump(spectra, size, search, line, level, slope, raw)
         _judge(raw, seen, lo, hi, limits, pooled, out, status)
 
@@ -520,12 +521,7 @@ def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled,
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra = np.empty((search.shape[1], size + 24), np.float32)
-        raw = np.empty((4, size + 24), np.float32)
-        seen = np.empty((3, size + 24), np.float32)
-        level = np.empty(size, np.float32)
-        slope = np.empty(size, np.float32)
-        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        spectra, raw, seen, _, _ = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_inflection(spectra, size, search, local, covariance, raw)
         _judge(raw, seen, lo, hi, limits, pooled, out, status)
 
@@ -546,11 +542,6 @@ def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra = np.empty((search.shape[1], size + 24), np.float32)
-        raw = np.empty((4, size + 24), np.float32)
-        seen = np.empty((3, size + 24), np.float32)
-        level = np.empty(size, np.float32)
-        slope = np.empty(size, np.float32)
-        _prepare(stack, lo, hi, plan, line, spectra, seen, level, slope, raw)
+        spectra, raw, seen, _, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_white_line(spectra, size, search, reach, line, slope, raw)
         _judge(raw, seen, lo, hi, limits, pooled, out, status)
