@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from callbacks._closing import Closing
 from callbacks._errors import DeliveryError, SpoolError
 from callbacks._map_document import MapDocument, keep_on_disk, map_document, read_from_disk
 from callbacks._map_writer import MapWriter
@@ -26,7 +26,7 @@ _CLOSE_TIMEOUT_S = 60.0
 _KEPT_ERRORS = 100
 
 
-class SOCPublisher:
+class SOCPublisher(Closing):
     """Writes each `SOCUpdate` to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
     Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
@@ -71,14 +71,6 @@ class SOCPublisher:
         with self._changed:
             self._offers[update.raw_uid] = lambda: map_document(update)
             self._changed.notify_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until what was handed over is in Tiled and linked to its raw run.

@@ -6,11 +6,11 @@ import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bluesky_tiled_plugins import TiledWriter
 
+from callbacks._closing import Closing
 from callbacks._errors import DeliveryError
 from callbacks._outage import is_outage
 from callbacks._polling import Poller
@@ -32,7 +32,7 @@ _MOST_EVENTS = 8
 _BATCH_BYTES = 4 * 2**20
 
 
-class RawRunWriter:
+class RawRunWriter(Closing):
     """The field's `TiledWriter` on a thread of its own, behind a log on disk.
 
     Subscribe it to a RunEngine. Being called costs microseconds and never raises. Each document is first
@@ -76,14 +76,6 @@ class RawRunWriter:
         """Take note of one document."""
         self._received += 1
         self._inbox.append((name, doc))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def backlog(self) -> int:

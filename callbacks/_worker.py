@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
+from callbacks._closing import Closing
 from callbacks._document_queue import MEMORY_BYTES, DocumentQueue
 from callbacks._errors import CallbackError
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("nimco.callbacks")
 Result = TypeVar("Result")
 
 
-class DocumentWorker(ABC):
+class DocumentWorker(Closing):
     """A subscriber of a RunEngine that only takes note, and does the work on a thread of its own.
 
     Calling it with a document costs microseconds and never raises. An error while a document is worked on
@@ -42,14 +42,6 @@ class DocumentWorker(ABC):
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take note of one document."""
         self._queue.put(name, doc)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until every document received so far has been worked on.
@@ -91,7 +83,7 @@ class DocumentWorker(ABC):
         """Do what is due between documents; return in how many seconds to be called again (None: not at all)."""
         return None
 
-    def _started(self) -> None:  # noqa: B027  (a hook: most workers need none)
+    def _started(self) -> None:
         """Prepare on the worker thread."""
 
     def _run(self) -> None:
@@ -110,7 +102,7 @@ class DocumentWorker(ABC):
                 continue
             self._guarded(self._handle, name, doc)
 
-    def _before_barrier(self) -> None:  # noqa: B027  (a hook: most workers need none)
+    def _before_barrier(self) -> None:
         """Finish what `wait` promises (worker thread)."""
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,7 +1,10 @@
-"""The two containers everything is kept in."""
+"""The two containers everything is kept in, and how a session gets at them."""
 
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from tiled.client import from_uri
 from tiled.structures.core import Spec
 
 
@@ -18,3 +21,29 @@ def create_containers(root: Any) -> None:
         root.create_container("raw", specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
     if "maps" not in root:
         root.create_container("maps")
+
+
+class TiledAccess:
+    """A Tiled server as a session sees it; the same for one of its own and one that somebody else runs."""
+
+    api_key: str
+    data_dir: Path
+
+    @property
+    def uri(self) -> str:
+        """Address of the server, without the key."""
+        raise NotImplementedError
+
+    def client(self) -> Any:
+        """Return a new client of the root, with a connection of its own."""
+        return from_uri(self.uri, api_key=self.api_key)
+
+    @cached_property
+    def raw(self) -> Any:
+        """Client of the container of raw runs (a ``CatalogOfBlueskyRuns``)."""
+        return self.client()["raw"]
+
+    @cached_property
+    def maps(self) -> Any:
+        """Client of the container of maps."""
+        return self.client()["maps"]

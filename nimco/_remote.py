@@ -1,17 +1,14 @@
 """A Tiled server that somebody else runs, seen as a session sees its own."""
 
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import httpx
-from tiled.client import from_uri
 
-from nimco._containers import create_containers
+from nimco._containers import TiledAccess, create_containers
 from nimco._errors import NimcoError
 
 
-class RemoteTiled:
+class RemoteTiled(TiledAccess):
     """A running Tiled server, for a `Session` to write to.
 
     Parameters
@@ -30,7 +27,7 @@ class RemoteTiled:
     """
 
     def __init__(self, uri: str, api_key: str, *, data_dir: Path | str) -> None:
-        self.uri = uri.rstrip("/")
+        self._uri = uri.rstrip("/")
         self.api_key = api_key
         self.data_dir = Path(data_dir).expanduser().resolve()
         try:
@@ -43,16 +40,7 @@ class RemoteTiled:
         except httpx.TransportError as error:
             raise NimcoError(f"no Tiled server answers at {self.uri} ({error}); check the address") from error
 
-    def client(self) -> Any:
-        """Return a new client of the root, with a connection of its own."""
-        return from_uri(self.uri, api_key=self.api_key)
-
-    @cached_property
-    def raw(self) -> Any:
-        """Client of the container of raw runs (a ``CatalogOfBlueskyRuns``)."""
-        return self.client()["raw"]
-
-    @cached_property
-    def maps(self) -> Any:
-        """Client of the container of maps."""
-        return self.client()["maps"]
+    @property
+    def uri(self) -> str:
+        """Address of the server."""
+        return self._uri

@@ -11,16 +11,14 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import httpx
 from rich.console import Console
-from tiled.client import from_uri
 
-from nimco._containers import create_containers
+from nimco._containers import TiledAccess, create_containers
 from nimco._errors import NimcoError
 
 _STARTUP_TIMEOUT_S = 60.0
@@ -45,7 +43,7 @@ class DataDirectoryError(ServerError):
     """The data directory cannot be written, or another server is using it."""
 
 
-class TiledServer:
+class TiledServer(TiledAccess):
     """A Tiled server in a process of its own, with its catalog (SQLite) and arrays in one directory.
 
     Use as a context manager, or call `start` and `close`. Nothing but programs on this machine can connect,
@@ -211,20 +209,6 @@ class TiledServer:
         with suppress(KeyboardInterrupt):
             while self.pid is not None:
                 time.sleep(0.2)
-
-    def client(self) -> Any:
-        """Return a new client of the root, with a connection of its own."""
-        return from_uri(self.uri, api_key=self.api_key)
-
-    @cached_property
-    def raw(self) -> Any:
-        """Client of the container of raw runs (a ``CatalogOfBlueskyRuns``)."""
-        return self.client()["raw"]
-
-    @cached_property
-    def maps(self) -> Any:
-        """Client of the container of maps."""
-        return self.client()["maps"]
 
     def _wait_until_ready(self) -> None:
         process = self._process

@@ -8,8 +8,8 @@ from typing import Any
 
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot, RawRunWriter, SOCPublisher, SOCUpdate
 from edge_fitting import ReferenceSeries
+from nimco._containers import TiledAccess
 from nimco._learned_times import LearnedTimes
-from nimco._server import TiledServer
 
 Document = tuple[str, dict[str, Any]]
 Consumer = Callable[[str, dict[str, Any]], None]
@@ -22,7 +22,7 @@ class Session:
 
     Parameters
     ----------
-    server : TiledServer
+    server : TiledServer or RemoteTiled
         A running server.
     references : ReferenceSeries or mapping of edge name to ReferenceSeries, optional
         By default those in the start documents.
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        server: TiledServer,
+        server: TiledAccess,
         *,
         references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
         method: str = "series",
