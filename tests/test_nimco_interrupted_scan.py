@@ -7,7 +7,8 @@ from bluesky.preprocessors import plan_mutator
 from bluesky.utils import RunEngineInterrupted, single_gen
 
 from beamline_plans import EnergyGrid, RunLedger, resume_scan, validate_run_documents, xanes_scan
-from nimco import Session, TiledServer
+from nimco import Session, TiledServer, open_soc
+from nimco._cmd_analyse import analyse
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid((8300.0, 8345.0, 8350.0, 8400.0), 0.1)
@@ -79,3 +80,51 @@ def test_tiled_holds_every_frame_under_its_own_name(tmp_path):
     assert held == {(index, repeat) for index in range(len(GRID)) for repeat in range(2)}
     attempts = [doc["data"]["xanes_attempt"] for name, doc in documents if name == "event"]
     assert max(attempts) > 0
+
+
+@pytest.mark.slow
+def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypatch):
+    beamline = SimBeamline((48, 48), seed=1)
+    devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
+    ledger = RunLedger()
+    RE = RunEngine({})
+    grid = EnergyGrid.preset("fxi_41", "Ni_K", exposure_s=0.5)
+    with TiledServer(tmp_path) as server, Session(server) as session:
+        RE.subscribe(session)
+        RE.subscribe(ledger)
+        scan = xanes_scan(*devices, edge="Ni_K", grid=grid, i0=beamline.i0, n_darks=2)
+        with pytest.raises(RunEngineInterrupted):
+            RE(with_pauses(scan, {500}))
+        (first,) = RE.abort()
+        session.wait(60)
+        cut_short = session.live.latest(first)
+        assert 0 < cut_short.frames_done < len(grid)
+        (second,) = RE(resume_scan(*devices, uid=first, archive=ledger, i0=beamline.i0))
+        session.wait(60)
+        update = session.live.latest(second)
+        assert session.live.errors == []
+        assert update.raw_uids == (first, second)
+        assert update.complete
+        assert update.frames_done == update.frames_expected == len(grid)
+        truth = beamline.twin.truth("Ni_K")
+        thick = truth.jump > 0.2
+        found = update.maps.edge_energy_ev[thick]
+        assert np.isfinite(found).mean() > 0.95
+        assert np.corrcoef(found[np.isfinite(found)], truth.soc[thick][np.isfinite(found)])[0, 1] > 0.5
+
+        # The same from what is stored, in a process that never saw the interrupted run.
+        monkeypatch.setenv("TILED_API_KEY", server.api_key)
+        before = open_soc(server.client(), second)
+        analyse(
+            run=second,
+            tiled=server.uri,
+            source=None,
+            api_key_file=None,
+            reference=None,
+            method="series",
+            plot=None,
+        )
+        anew = open_soc(server.client(), second)
+        assert anew.attrs["raw_uids"] == [first, second]
+        assert anew.attrs["n_frames"] == len(grid)
+        np.testing.assert_allclose(anew.edge_energy_ev, before.edge_energy_ev, atol=0.01)
