@@ -7,6 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ._launch import launch
+from ._pool_kernel import mean_square_around
+
 # Chance that a pixel of noise alone passes for an edge: none in a frame of 4 million pixels.
 _FALSE_ALARM = 1e-7
 # With this many degrees of freedom a pixel's own residuals give its noise to about 15 %.
@@ -63,23 +66,8 @@ def pool_variance(
     if not needs_neighbours(dof) or min(shape) == 0 or shape[0] * shape[1] == 1:
         return None, float(dof)
     reach = math.ceil((math.sqrt(_POOL / dof) - 1.0) / 2.0)
-    variance = noise.astype(np.float64).reshape(shape) ** 2
-    known = np.isfinite(variance)
-    total = _box_sum(np.where(known, variance, 0.0), reach)
-    count = _box_sum(known.astype(np.float64), reach)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (total / count).ravel()
+    mean = np.empty(shape)
+    launch(mean_square_around, np.ascontiguousarray(noise).reshape(shape), reach, mean)
     # The smallest pool counts, at the corner of the map, so that the threshold is never too low.
     members = min(reach + 1, shape[0]) * min(reach + 1, shape[1])
-    return mean, float(dof * members)
-
-
-def _box_sum(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    for axis in (0, 1):
-        n = image.shape[axis]
-        sums = np.concatenate([np.zeros_like(image.take([0], axis)), np.cumsum(image, axis=axis)], axis=axis)
-        index = np.arange(n)
-        image = sums.take(np.minimum(index + reach + 1, n), axis) - sums.take(
-            np.maximum(index - reach, 0), axis
-        )
-    return image
+    return mean.ravel(), float(dof * members)

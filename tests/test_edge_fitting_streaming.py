@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries, fit_stack
+from edge_fitting._noise import pool_variance
 from edge_fitting._projection_kernels import correct_counts, count_blocks, fold
 from edge_fitting._series_basis import compile_series
 from edge_fitting._series_kernels import reduce_series
@@ -398,3 +399,22 @@ def test_fitters_may_be_driven_from_several_threads():
     with ThreadPoolExecutor(4) as pool:
         for maps in pool.map(run, range(8)):
             assert_same(maps, expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 40), (70, 33), (90, 3)])
+@pytest.mark.parametrize("dof", [1, 3, 11])
+def test_noise_of_neighbours_is_their_mean_square(shape, dof):
+    random = np.random.default_rng(9)
+    noise = random.random(shape).astype(np.float32)
+    noise[random.random(shape) < 0.2] = np.nan
+    found, together = pool_variance(noise.ravel(), dof, shape)
+    reach = 1
+    while (2 * reach + 1) ** 2 * dof < 40:
+        reach += 1
+    expected = np.full(shape, np.nan)
+    for i, j in np.ndindex(shape):
+        around = noise[max(i - reach, 0) : i + reach + 1, max(j - reach, 0) : j + reach + 1].astype(float)
+        if np.isfinite(around).any():
+            expected[i, j] = np.nanmean(around**2)
+    np.testing.assert_allclose(found.reshape(shape), expected, rtol=1e-9)
+    assert together == dof * min(reach + 1, shape[0]) * min(reach + 1, shape[1])
