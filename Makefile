@@ -40,7 +40,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest $(WORKERS) $(TESTS)
+	$(BIN)/python -m pytest $(WORKERS) --durations 8 $(TESTS)
 
 nojit: $(READY)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_edge_fitting_streaming.py -m "not slow"

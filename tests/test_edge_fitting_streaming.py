@@ -49,6 +49,22 @@ def assert_same(left, right, rtol=2e-4):
         )
 
 
+@pytest.mark.parametrize("gap", [None, (3, 0), (-1, -1)])
+def test_blocks_of_a_stack_fitted_at_once_equal_the_sums_of_its_frames(gap):
+    """Several blocks of pixels, the last not full; a value missing in the first or in the last of them."""
+    shape = (29, 37)
+    frames = stack(shape, seed=8)
+    if gap is not None:
+        frames[11, gap[0], gap[1]] = np.nan
+    fitter = EdgeFitter(shape, references=series())
+    for energy, frame in zip(ENERGY, frames, strict=True):
+        fitter.push(energy, frame, 2.0)
+    at_once = fit_stack(ENERGY, frames, references=series(), weights=np.full(ENERGY.size, 2.0))
+    assert_same(fitter.maps(), at_once)
+    np.testing.assert_array_equal(fitter.maps().optical_depth, at_once.optical_depth)
+    assert at_once.has_value.all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_frame_by_frame_equals_the_whole_stack(method):
     frames = stack()
