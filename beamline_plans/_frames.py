@@ -27,6 +27,7 @@ __all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
 _ATTEMPTS = 3
 # A camera that is silent for so long after its exposure will not answer any more.
 _PATIENCE_S = 60.0
+_LOOK_S = 0.02
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -176,19 +177,37 @@ def _drop_if_open() -> MsgGenerator[None]:
 def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[None]:
     """Say which frame comes next and expose it."""
     group = uuid.uuid4().hex
-    yield Msg("set", label, shot, group=group)
-    for device in devices:
-        if isinstance(device, Triggerable):
-            yield Msg("trigger", device, group=group)
-    yield Msg("wait", None, group=group, timeout=shot.exposure_s + _PATIENCE_S)
+    starts = [Msg("set", label, shot, group=group)]
+    starts += [Msg("trigger", device, group=group) for device in devices if isinstance(device, Triggerable)]
+    yield from _together(starts, group, shot.exposure_s + _PATIENCE_S)
 
 
 def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
     """Move devices at the same time and wait for all."""
     group = uuid.uuid4().hex
-    for device, value in moves:
-        yield Msg("set", device, value, group=group)
-    yield Msg("wait", None, group=group)
+    yield from _together([Msg("set", device, value, group=group) for device, value in moves], group, None)
+
+
+def _together(starts: Sequence[Msg], group: str, timeout_s: Optional[float]) -> MsgGenerator[None]:
+    """Start devices and wait for all of them, also where one fails.
+
+    The RunEngine waits no longer than to the first failure. A camera that was left exposing would refuse the next try,
+    and the one after.
+    """
+    statuses: list[Any] = []
+    try:
+        for start in starts:
+            statuses.append((yield start))
+        wait = {} if timeout_s is None else {"timeout": timeout_s}
+        yield Msg("wait", None, group=group, **wait)
+    except (RunEngineControlException, FailedPause):
+        raise
+    except Exception:
+        for _ in range(int((timeout_s or _PATIENCE_S) / _LOOK_S)):
+            if all(getattr(status, "done", True) for status in statuses):
+                break
+            yield Msg("sleep", None, _LOOK_S)
+        raise
 
 
 def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:

@@ -438,3 +438,24 @@ def test_what_cannot_be_resumed_is_refused():
     with pytest.raises(PlanError, match="same"):
         session.RE(resume_scan(*devices, uid=uid, archive=session.ledger))
     assert len(session.of("start")) == 1
+
+
+def test_a_retry_waits_for_the_camera_that_is_still_exposing():
+    beamline = SimBeamline(shape=(16, 16), seed=3, time_scale=1.0)
+    session = Session()
+    trigger = beamline.i0.trigger
+    calls = []
+
+    def fails_once():
+        calls.append(1)
+        if len(calls) == 4:
+            raise OSError("link down")
+        return trigger()
+
+    beamline.i0.trigger = fails_once
+    grid = EnergyGrid((8300.0, 8350.0), (0.6, 0.6))
+    session.RE(xanes_scan(*devices_of(beamline), edge="Ni_K", grid=grid, i0=beamline.i0, n_darks=1))
+    assert session.of("stop")[0]["exit_status"] == "success"
+    attempts = [doc["data"]["xanes_attempt"] for doc in session.of("event")]
+    assert len(attempts) == 5
+    assert len(calls) == 6  # one more than frames: the camera was not asked while it was busy
