@@ -16,7 +16,7 @@ from ._maps import FitStatus
 from ._reference_series import ReferenceSeries
 from ._series_basis import compile_series
 from ._series_fit import fit_series, fit_whole_stack
-from ._stack_fit import StackMethod, Values, fit_pixels, mean_spectrum, merge_repeats
+from ._stack_fit import FrameStore, StackMethod, Values, fit_pixels, mean_spectrum
 from ._sufficient_statistics import SufficientStatistics
 from ._window_methods import WINDOW_METHODS, WindowMethod
 
@@ -165,22 +165,18 @@ class KeptStack:
         self._edge = edge
         self._shape = shape
         self._references = references
-        self._energy_ev: list[Array] = []
-        self._stacks: list[Frame] = []
-        self._weight: list[Array] = []
+        self._frames = FrameStore()
 
     @property
     def n_frames(self) -> int:
         """Frames so far."""
-        return sum(energy.size for energy in self._energy_ev)
+        return len(self._frames)
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
-        """Add frames, shape (n, n_pixels); they are kept as they are, not copied."""
+        """Add frames, shape (n, n_pixels); the first ones are kept as they are, not copied."""
         if self._references is not None:
             self._references.check_covers(energy_ev)
-        self._energy_ev.append(energy_ev)
-        self._stacks.append(stack)
-        self._weight.append(weight)
+        self._frames.add(energy_ev, stack, weight)
 
     def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
@@ -191,9 +187,9 @@ class KeptStack:
     def fit(self) -> Values:
         """Values and status of the frames so far."""
         n_pixels = self._shape[0] * self._shape[1]
-        if not self._stacks:
+        if not len(self._frames):
             return no_frames(n_pixels)
-        energies, stack, weights = merge_repeats(self._energy_ev, self._stacks, self._weight)
+        energies, stack, weights = self._frames.merged()
         if self._method is not None:
             return fit_pixels(self._method, energies, stack, weights, self._shape, self._references)
         family = own_family(self._edge, energies, weights, mean_spectrum(stack), n_pixels)

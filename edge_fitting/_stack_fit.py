@@ -18,28 +18,57 @@ Frame = NDArray[np.float32]
 Values = tuple[Frame, NDArray[np.uint8]]
 
 
-def merge_repeats(
-    energy_ev: list[Array], stacks: list[Frame], weights: list[Array]
-) -> tuple[Array, Frame, Array]:
-    """Join pushed frames into one stack with every energy once.
+class FrameStore:
+    """Frames of different energies that are kept, in one array that grows by doubling."""
+
+    def __init__(self) -> None:
+        self._energy_ev: Array = np.empty(0)
+        self._weight: Array = np.empty(0)
+        self._stack: Frame | None = None
+
+    def __len__(self) -> int:
+        return self._energy_ev.size
+
+    def add(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels); the first ones are kept as they are, not copied."""
+        held, wanted = len(self), len(self) + energy_ev.size
+        self._energy_ev = np.concatenate([self._energy_ev, energy_ev])
+        self._weight = np.concatenate([self._weight, weight])
+        if self._stack is None:
+            self._stack = stack
+            return
+        if wanted > self._stack.shape[0]:
+            # Pages that are not written to yet take no memory.
+            grown = np.empty((max(wanted, 2 * held), stack.shape[1]), np.float32)
+            grown[:held] = self._stack[:held]
+            self._stack = grown
+        self._stack[held:wanted] = stack
+
+    def merged(self) -> tuple[Array, Frame, Array]:
+        """Return energies, frames and weights with every energy once; see :func:`merge_repeats`."""
+        assert self._stack is not None
+        return merge_repeats(self._energy_ev, self._stack[: len(self)], self._weight)
+
+
+def merge_repeats(energies: Array, stack: Frame, weight: Array) -> tuple[Array, Frame, Array]:
+    """Average frames of the same energy.
 
     Parameters
     ----------
-    energy_ev, stacks, weights : list of ndarray, shapes (n,), (n, n_pixels), (n,)
-        What was pushed, in any order.
+    energies, weight : ndarray, shape (n,)
+        Energies and weights of the frames, in any order.
+    stack : ndarray of float32, shape (n, n_pixels)
+        The frames.
 
     Returns
     -------
     energy_ev : ndarray, shape (n_energy,)
         Different energies, in order of first appearance when nothing repeats, else increasing.
     stack : ndarray of float32, shape (n_energy, n_pixels)
-        Weighted mean of the repeats, over those that are finite; a single pushed stack is not copied.
+        Weighted mean of the repeats, over those that are finite; not copied where nothing repeats.
     weights : ndarray, shape (n_energy,)
         Summed weights.
     """
-    energies = np.concatenate(energy_ev)
-    weight = np.concatenate(weights)
-    stack = stacks[0] if len(stacks) == 1 else np.concatenate(stacks)
     unique, where = np.unique(energies, return_inverse=True)
     if unique.size == energies.size:
         return energies, stack, weight
