@@ -7,6 +7,10 @@ READY := $(VENV)/.ready
 # Tests of one file share what they start, so they stay together.
 WORKERS ?= --numprocesses 2 --dist loadfile
 
+# The kernels as plain Python: small enough for that, and all of them met.
+PLAIN := tests/test_edge_fitting_streaming.py tests/test_edge_fitting_map_statistics.py \
+  tests/test_edge_fitting_windows.py::test_arctan_gauss_recovers_its_own_model
+
 .PHONY: help demo test lint types contracts unit nojit bench lock clean
 
 help:
@@ -43,7 +47,8 @@ unit: $(READY)
 	$(BIN)/python -m pytest $(WORKERS) --durations 8 $(TESTS)
 
 nojit: $(READY)
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_edge_fitting_streaming.py -m "not slow"
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --source edge_fitting -m pytest -m "not slow" $(PLAIN)
+	$(BIN)/coverage report --include "*kernel*" --show-missing --fail-under 90
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
