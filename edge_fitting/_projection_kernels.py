@@ -71,7 +71,7 @@ def _note_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add_rows(r0, r1, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
+def add_rows(r0, r1, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
     """Add four frames, each times its coefficient, to two rows of sums; c is (row, frame).
 
     Two rows, because their eight coefficients and all else then stay in the sixteen registers of the processor.
@@ -93,7 +93,7 @@ def _project_four(local, c, y, size, projector, weight, f, left):  # type: ignor
             for m in range(4):
                 used = m < left and k + r < n_basis
                 c[r, m] = weight[f + m] * projector[f + m, k + r] if used else 0.0
-        _add_rows(local[k, :size], local[k + 1, :size], c, ya, yb, yc, yd)
+        add_rows(local[k, :size], local[k + 1, :size], c, ya, yb, yc, yd)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

@@ -9,6 +9,7 @@ import numba as nb
 import numpy as np
 
 from ._maps import FitStatus
+from ._projection_kernels import add_rows
 
 _BLOCK = 1024
 
@@ -83,16 +84,6 @@ def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):  # ty
         square[i] += w0 * y0[i] * y0[i] + w1 * y1[i] * y1[i] + w2 * y2[i] * y2[i] + w3 * y3[i] * y3[i]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add_rows(r0, r1, c, y0, y1, y2, y3):  # type: ignore[no-untyped-def]
-    """Add four frames, each times its coefficient, to two rows; c is (row, frame)."""
-    a0, b0, c0, d0 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
-    a1, b1, c1, d1 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
-    for i in range(r0.size):
-        r0[i] += a0 * y0[i] + b0 * y1[i] + c0 * y2[i] + d0 * y3[i]
-        r1[i] += a1 * y0[i] + b1 * y1[i] + c1 * y2[i] + d1 * y3[i]
-
-
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _visit(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no-untyped-def]
     """Survey up to four frames while they are in the cache, and copy those of the search window."""
@@ -146,7 +137,7 @@ def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, 
             for r in range(2):
                 for m in range(4):
                     c[r, m] = rules[k + r, j + m] if m < left and k + r < n_rules else 0.0
-            _add_rows(rows[k, :size], rows[k + 1, :size], c, y0, y1, y2, y3)
+            add_rows(rows[k, :size], rows[k + 1, :size], c, y0, y1, y2, y3)
     for k in range(n_rules):
         row = rows[k, :size]
         for i in range(size):
