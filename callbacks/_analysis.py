@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from callbacks._contract import ScanContract
 from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from callbacks._image_store import HeldFrame
-from callbacks._spectra import SampledSpectra, counting_variance, optical_depth
+from callbacks._spectra import SampledSpectra, counting_variance, finite_mean, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
 
@@ -49,6 +50,7 @@ class RunAnalysis:
         self._book = FlatFieldBook(contract)
         self._fitter: EdgeFitter | None = None
         self._unit_variance: float | None = None
+        self._no_dark: npt.NDArray[np.float32] | None = None
         self._spectra: SampledSpectra | None = None
         self._shape: tuple[int, ...] | None = None
         self._kept: dict[tuple[str, int, int], HeldFrame] = {}
@@ -211,25 +213,30 @@ class RunAnalysis:
             )
             self._spectra = SampledSpectra(shape, len(self.contract.energies_ev))
             self._unit_variance = None  # frames as noisy as the first have weight one
-            self._zero = np.zeros(shape, np.float32)  # the flats have their dark subtracted already
-        mean_od, bad = self._spectra.add(ready)
+        sampled = self._spectra.sample(ready)
+        mean_od, bad = finite_mean(sampled)
         variance = counting_variance(ready, mean_od, self.contract.n_flats)
         if self._unit_variance is None:
             self._unit_variance = variance
         weight = self._unit_variance / variance
         if record.image.dtype == np.uint16:
+            if self._no_dark is None:
+                self._no_dark = np.zeros(
+                    record.image.shape, np.float32
+                )  # flats have theirs subtracted already
             self._fitter.push_counts(
                 record.energy_ev,
                 record.image,
                 dark=ready.dark,
                 flat=ready.flat,
-                dark_flat=self._zero,
+                dark_flat=self._no_dark,
                 scale=ready.scale,
                 weight=weight,
             )
         else:
             depth = optical_depth(ready).reshape(record.image.shape)
             self._fitter.push(record.energy_ev, depth, weight)
+        self._spectra.add(record, sampled)
         self._summaries[record.slot] = FrameSummary(
             energy_index=record.energy_index,
             repeat=record.repeat,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks._flat_field import ReadyFrame
+from callbacks._frames import FrameRecord
 
 Spectrum = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -28,6 +29,12 @@ def optical_depth(
     if np.issubdtype(image.dtype, np.unsignedinteger):
         depth[image == np.iinfo(image.dtype).max] = np.nan
     return depth
+
+
+def finite_mean(depth: npt.NDArray[np.float32]) -> tuple[float, int]:
+    """Return the mean of what is finite (NaN where nothing is), and how much is not."""
+    good = np.isfinite(depth)
+    return float(depth[good].mean()) if good.any() else np.nan, int(depth.size - good.sum())
 
 
 def counting_variance(ready: ReadyFrame, mean_od: float, n_flats: int) -> float:
@@ -78,15 +85,16 @@ class SampledSpectra:
         self.pixels: npt.NDArray[np.intp] = (rows * shape[1] + cols).ravel()
         self._energies: dict[int, _Energy] = {}
 
-    def add(self, ready: ReadyFrame) -> tuple[float, int]:
-        """Add a frame; return its mean optical depth and its bad pixels."""
-        depth = optical_depth(ready, self.pixels)
-        entry = self._energies.setdefault(ready.record.energy_index, _Energy())
-        entry.energy_sum += ready.record.energy_ev
+    def sample(self, ready: ReadyFrame) -> npt.NDArray[np.float32]:
+        """Return the optical depth of a frame at the sampled pixels."""
+        return optical_depth(ready, self.pixels)
+
+    def add(self, record: FrameRecord, depth: npt.NDArray[np.float32]) -> None:
+        """Add the sample of a frame."""
+        entry = self._energies.setdefault(record.energy_index, _Energy())
+        entry.energy_sum += record.energy_ev
         entry.frames += 1
         entry.depth_sum = depth if entry.depth_sum is None else entry.depth_sum + depth
-        good = np.isfinite(depth)
-        return float(depth[good].mean()) if good.any() else np.nan, int(depth.size - good.sum())
 
     def mean(self, mask: npt.NDArray[np.bool_] | None = None) -> Spectrum:
         """Return energies, mean optical depth and its standard error over the sampled pixels of a mask.

@@ -293,22 +293,25 @@ def test_the_mean_spectrum_of_a_standard(scan_documents):
         spectra.spectrum("unknown")
 
 
-def test_a_resumed_run_goes_on_with_the_frames_of_the_interrupted_one(scan_documents):
+@pytest.mark.parametrize("flat_is_missing", [False, True])
+def test_a_resumed_run_goes_on_with_the_frames_of_the_interrupted_one(scan_documents, flat_is_missing):
     scan = scan_documents()
     steps = scan.steps()
-    # Interrupted after a sample frame whose flat was never taken.
+    # Interrupted after a sample frame, whose flat was perhaps never taken.
     cut = next(place for place, step in enumerate(steps) if step[:2] == ("flat", 17))
-    interrupted = scan.run([*steps[:cut], steps[cut + 1]], exit_status="abort")
+    begun = [*steps[:cut], steps[cut + 1]] if flat_is_missing else steps[: cut + 2]
+    interrupted = scan.run(begun, exit_status="abort")
     first_uid = interrupted[0][1]["uid"]
     scan.xanes = {
         **scan.xanes,
         "resumes": first_uid,
         "take": {
             "primary": list(range(18, scan.energies_ev.size)),
-            "flat": list(range(17, scan.energies_ev.size)),
+            "flat": list(range(17 if flat_is_missing else 18, scan.energies_ev.size)),
         },
     }
-    resumed = scan.run([*steps[:2], steps[cut], *steps[cut + 2 :]])
+    missing_flat = [steps[cut]] if flat_is_missing else []
+    resumed = scan.run([*steps[:2], *missing_flat, *steps[cut + 2 :]])
     with LiveSOC() as live:
         play(live, interrupted)
         live.wait(60)
