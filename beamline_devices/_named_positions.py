@@ -1,5 +1,6 @@
 """Devices with a few named positions: shutter, filters, sample stage."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["EpicsFilters", "EpicsSampleStage", "EpicsShutter", "NamedPositions"]
 _UNKNOWN = "unknown"
 
 
-class NamedPositions(CompleteDescriptions, Device):
+class NamedPositions(CompleteDescriptions, Device, ABC):
     """What the named-position devices have in common; a subclass moves in `_go` and looks in `_find`.
 
     Its reading has one word under the name of the device: a position, or "unknown" where it is at none.
@@ -82,11 +83,13 @@ class NamedPositions(CompleteDescriptions, Device):
         self._task.stop()
         super().stop(success=success)
 
+    @abstractmethod
     def _go(self, value: str) -> None:
-        raise NotImplementedError
+        """Move, and return when it is there."""
 
+    @abstractmethod
     def _find(self) -> str:
-        raise NotImplementedError
+        """Look where it is."""
 
 
 class EpicsShutter(NamedPositions):

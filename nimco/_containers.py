@@ -1,5 +1,6 @@
 """The two containers everything is kept in, and how a session gets at them."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,16 @@ def create_containers(root: Any) -> None:
         root.create_container("maps")
 
 
-class TiledAccess:
+class TiledAccess(ABC):
     """A Tiled server as a session sees it; the same for one of its own and one that somebody else runs."""
 
     api_key: str
     data_dir: Path
 
     @property
+    @abstractmethod
     def uri(self) -> str:
         """Address of the server, without the key."""
-        raise NotImplementedError
 
     def client(self) -> Any:
         """Return a new client of the root, with a connection of its own."""
