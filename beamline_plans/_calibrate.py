@@ -110,7 +110,7 @@ def calibrate_energy(
         )
     wanted = present - shift
     report = (
-        f"{edge} foil: first inflection at {found.measured_ev:.3f} eV, +- {found.sigma_ev:.3f} eV by noise and "
+        f"{around.name} foil: first inflection at {found.measured_ev:.3f} eV, +- {found.sigma_ev:.3f} eV by noise and "
         f"{found.smoothing_ev:.3f} eV by smoothing; convention {found.nominal_ev:.3f} eV ({found.definition}); "
         f"offset {present:.3f} -> {wanted:.3f} eV"
     )

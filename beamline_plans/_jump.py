@@ -6,6 +6,8 @@ from typing import Optional, Union
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from edge_fitting import EdgeFittingError, edge_names
+
 from ._errors import PlanError
 from ._frames import left_safe
 from ._grid import EnergyGrid
@@ -67,15 +69,19 @@ def edge_jump_map(
     for name, distance in (("below_ev", below_ev), ("above_ev", above_ev)):
         if distance is not None and not distance > 0:
             raise PlanError(f"{name} is a distance from the edge and must be positive, not {distance}.")
+    try:
+        names = edge_names(edges)
+    except EdgeFittingError as error:
+        raise PlanError(f"The edges cannot be scanned: {error}") from error
     grids = {}
-    for name in edges:
+    for name in names:
         edge = edge_named(name)
         below = edge.pre_edge_ev[1] if below_ev is None else edge.energy_ev - below_ev
         above = edge.post_edge_ev[0] if above_ev is None else edge.energy_ev + above_ev
         grids[name] = EnergyGrid((below, above), exposure_s)
     requests = requests_for_edges(
         instrument,
-        edges,
+        names,
         grids=grids,
         n_flats=n_flats,
         n_darks=n_darks,

@@ -60,7 +60,9 @@ def preset_regions(name: str, edge: Edge) -> list[EnergyRegion]:
     if name == "default":
         name = names[0]
     if name not in names:
-        raise GridError(f"There is no grid {name!r} for {edge.name}; choose one of {', '.join(names)}.")
+        raise GridError(
+            f"There is no grid {name!r} for {edge.name}; choose one of default, {', '.join(names)}."
+        )
     if name == "l_edge":
         # L2 lines are 10-20 eV above L3 and narrower than 10 eV: the L3 style around them
         start, stop, step = _L_REGIONS.get(

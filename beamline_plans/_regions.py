@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from edge_fitting import EDGES, Edge
+from edge_fitting import EDGES, Edge, EdgeFittingError, edge_name
 
 from ._errors import GridError
 
@@ -23,7 +23,7 @@ def edge_named(name: str) -> Edge:
     Parameters
     ----------
     name : str
-        For example "Ni_K" or "Mn_L3".
+        For example "Ni_K", "Ni" or "Mn L3", see `edge_fitting.edge_name`.
 
     Raises
     ------
@@ -31,9 +31,11 @@ def edge_named(name: str) -> Edge:
         If there is no such edge; the message lists those there are.
     """
     try:
-        return EDGES[name]
-    except (KeyError, TypeError):
-        raise GridError(f"There is no edge {name!r}; choose one of {', '.join(EDGES)}.") from None
+        return EDGES[edge_name(name)]
+    except EdgeFittingError:
+        raise GridError(
+            f"There is no edge {name!r}; choose Ni, Co or Mn for a K edge, or one of {', '.join(EDGES)}."
+        ) from None
 
 
 def finite_number(value: Any, what: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional
 
 import numpy as np
 
-from edge_fitting import EdgeFittingError, ReferenceSeries
+from edge_fitting import EdgeFittingError, ReferenceSeries, edge_names, keyed_by_edge
 
 from ._documents import SCHEMA_VERSION
 from ._errors import PlanError
@@ -73,6 +73,7 @@ class ScanRequest:
     i0_min: Optional[float] = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "edge", edge_named(self.edge).name)
         if self.flat_order not in _FLAT_ORDERS:
             raise PlanError(
                 f"There is no flat order {self.flat_order!r}; choose one of {', '.join(_FLAT_ORDERS)}."
@@ -133,7 +134,7 @@ class ScanRequest:
 
 def requests_for_edges(
     instrument: Instrument,
-    edges: Sequence[str],
+    edges: str | Sequence[str],
     *,
     grids: Optional[Mapping[str, Any]] = None,
     references: Optional[Mapping[str, Any]] = None,
@@ -146,8 +147,8 @@ def requests_for_edges(
     ----------
     instrument : Instrument
         The devices, which are asked whether they accept every move.
-    edges : sequence of str
-        The edges in the order they are measured.
+    edges : str or sequence of str
+        The edges in the order they are measured, by any name that `edge_fitting.edge_name` knows.
     grids, references, filter_per_edge : mapping, optional
         What differs between edges, by edge.
     **common
@@ -158,29 +159,27 @@ def requests_for_edges(
     PlanError
         If the edges or what belongs to them make no sense, or a device would refuse a move.
     """
-    if isinstance(edges, str):
-        edges = [edges]
-    if not edges:
-        raise PlanError("There is no edge to measure; name at least one.")
-    if len(set(edges)) != len(edges):
-        raise PlanError(f"An edge is named twice in {', '.join(edges)}; use xanes_series to repeat edges.")
-    per_edge = {"grids": grids, "references": references, "filter_per_edge": filter_per_edge}
-    for what, given in per_edge.items():
-        unknown = sorted(set(given or {}) - set(edges))
+    try:
+        names = edge_names(edges)
+        per_edge = [keyed_by_edge(given or {}) for given in (grids, references, filter_per_edge)]
+    except EdgeFittingError as error:
+        raise PlanError(f"The edges cannot be scanned: {error}") from error
+    for what, given in zip(("grids", "references", "filter_per_edge"), per_edge, strict=True):
+        unknown = sorted(set(given) - set(names))
         if unknown:
-            raise PlanError(f"{what} names {unknown[0]!r}, which is not among the edges {', '.join(edges)}.")
-    positions = filter_per_edge or {}
+            raise PlanError(f"{what} names {unknown[0]!r}, which is not among the edges {', '.join(names)}.")
+    grid_of, references_of, positions = per_edge
     if positions and instrument.filters is None:
         raise PlanError("filter_per_edge is given but no filters; pass the device that moves them.")
     requests = [
         ScanRequest(
             edge,
-            grid_from((grids or {}).get(edge), edge),
-            references=(references or {}).get(edge),
+            grid_from(grid_of.get(edge), edge),
+            references=references_of.get(edge),
             filter_position=positions.get(edge),
             **common,
         )
-        for edge in edges
+        for edge in names
     ]
     instrument.check((e for request in requests for e in request.grid.energies_ev), positions.values())
     return requests

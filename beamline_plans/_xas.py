@@ -15,6 +15,7 @@ from ._frames import first_value, restored, trigger
 from ._grid import EnergyGrid
 from ._instrument import check_value
 from ._label import FrameLabel, Shot
+from ._regions import edge_named
 from ._request import grid_from
 
 __all__ = ["point_scan", "xas_scan"]
@@ -95,6 +96,7 @@ def point_scan(
         raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
     if repeats < 1:
         raise PlanError(f"repeats must be at least 1, not {repeats}.")
+    edge = edge_named(edge).name
     for energy_ev in sorted(set(grid.energies_ev)):
         check_value(energy, energy_ev)
     detectors = list(dict.fromkeys(channels.values()))

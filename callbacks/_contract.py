@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callbacks._errors import DocumentError
-from edge_fitting import EDGES, ReferenceSeries
+from edge_fitting import EdgeFittingError, ReferenceSeries, edge_name
 
 SCHEMA_VERSION = 1
 
@@ -97,13 +97,15 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
     missing = [key for key in ("edge", "energies_ev", "exposure_s", "devices") if key not in xanes]
     if missing:
         raise DocumentError(f"the start document of run {uid[:8]} lacks xanes.{', xanes.'.join(missing)}")
-    if xanes["edge"] not in EDGES:
-        raise DocumentError(f"run {uid[:8]} names the edge {xanes['edge']!r}; known are {', '.join(EDGES)}")
+    try:
+        edge = edge_name(xanes["edge"])
+    except EdgeFittingError as error:
+        raise DocumentError(f"run {uid[:8]} cannot be analysed: {error}") from error
     references = xanes.get("references")
     return ScanContract(
         raw_uid=uid,
         scan_group=str(start.get("scan_group", uid)),
-        edge=xanes["edge"],
+        edge=edge,
         energies_ev=tuple(float(value) for value in xanes["energies_ev"]),
         exposure_s=tuple(float(value) for value in xanes["exposure_s"]),
         repeats=int(xanes.get("repeats", 1)),

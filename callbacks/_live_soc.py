@@ -12,7 +12,7 @@ from callbacks._frames import FILE_TIMEOUT_S
 from callbacks._routing import RunRouting
 from callbacks._update import SOCUpdate
 from callbacks._worker import DocumentWorker, LatestWins, Throttle
-from edge_fitting import ReferenceSeries
+from edge_fitting import ReferenceSeries, keyed_by_edge
 
 Subscriber = Callable[[SOCUpdate], object]
 
@@ -53,7 +53,11 @@ class LiveSOC(DocumentWorker):
         update_period_s: float = 0.5,
         file_timeout_s: float = FILE_TIMEOUT_S,
     ) -> None:
-        self._references = references
+        self._references = (
+            references
+            if references is None or isinstance(references, ReferenceSeries)
+            else keyed_by_edge(references)
+        )
         self._method = method
         self._update_period_s = update_period_s
         self._file_timeout_s = file_timeout_s

@@ -8,6 +8,7 @@ import xarray as xr
 
 from callbacks._errors import ReadingError
 from callbacks._schema import ARRAYS, DIMS, SPEC_NAME
+from edge_fitting import EdgeFittingError, edge_name
 
 
 def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
@@ -91,7 +92,10 @@ def maps_of_run(client: Any, uid: str, edge: str | None = None) -> Any:
     edges = list(of_run)
     if edge is None and len(edges) != 1:
         raise ReadingError(f"run {uid} has maps of {', '.join(edges) or 'no edge yet'}; name the edge")
-    name = edge or edges[0]
+    try:
+        name = edge_name(edge) if edge else edges[0]
+    except EdgeFittingError as error:
+        raise ReadingError(str(error)) from error
     if name not in edges:
         raise ReadingError(f"run {uid} has no maps of {name}, only of {', '.join(edges) or 'no edge yet'}")
     node = of_run[name]

@@ -16,7 +16,7 @@ from ._clusters import (
     cluster_spectra,
     group_spectra,
 )
-from ._edges import EDGES, Edge
+from ._edges import EDGES, Edge, edge_name, edge_names, keyed_by_edge
 from ._errors import EdgeFittingError
 from ._fitter import EdgeFitter, fit_stack
 from ._foil import FoilCalibration, calibrate_foil
@@ -66,10 +66,13 @@ __all__ = [
     "cluster_maps",
     "cluster_spectra",
     "edge_distance",
+    "edge_name",
+    "edge_names",
     "expected_sigma",
     "fit_lcf",
     "fit_stack",
     "group_spectra",
+    "keyed_by_edge",
     "label_particles",
     "map_histogram",
     "mask_maps",

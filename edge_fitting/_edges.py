@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from ._errors import EdgeFittingError
 
 Window = tuple[float, float]
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +126,72 @@ def _table() -> Mapping[str, Edge]:
 EDGES: Mapping[str, Edge] = _table()
 
 
+_SPELLING = re.compile(r"([a-z]{1,2})[\s_-]*([a-z][0-9]?)?(?:[\s_-]*edge)?", re.IGNORECASE)
+_BETWEEN = re.compile(rf"[,;]|\s+(?=(?:{'|'.join(sorted({e.element for e in EDGES.values()}))})(?![a-z]))")
+
+
+def edge_name(edge: object) -> str:
+    """Return the key of an edge in :data:`EDGES` for a name as people write it.
+
+    Parameters
+    ----------
+    edge : str
+        Element and level in any case, joined by anything or nothing: "Ni_K", "ni-k", "NiK", "Mn L3"; an element
+        alone stands for its K edge.
+
+    Raises
+    ------
+    EdgeFittingError
+        If there is no such edge; the message lists those there are.
+    """
+    found = _SPELLING.fullmatch(edge.strip()) if isinstance(edge, str) else None
+    if found is not None:
+        name = f"{found[1].capitalize()}_{(found[2] or 'K').upper()}"
+        if name in EDGES:
+            return name
+    raise EdgeFittingError(
+        f"there is no edge {edge!r}: use Ni, Co or Mn for a K edge, or one of {', '.join(EDGES)}."
+    )
+
+
+def edge_names(edges: str | Iterable[str]) -> list[str]:
+    """Return the keys of several edges, given as a list or as one text ("Ni, Mn K").
+
+    Raises
+    ------
+    EdgeFittingError
+        If one of them is unknown, none is named, or one is named twice.
+    """
+    given: Iterable[object]
+    if isinstance(edges, str):
+        given = [part for part in _BETWEEN.split(edges) if part.strip()]
+    else:
+        given = edges if isinstance(edges, Iterable) else [edges]
+    names = [edge_name(edge) for edge in given]
+    if not names:
+        raise EdgeFittingError("there is no edge to measure: name at least one.")
+    if len(set(names)) != len(names):
+        raise EdgeFittingError(f"an edge is named twice in {', '.join(names)}: name each once.")
+    return names
+
+
+def keyed_by_edge(given: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return a mapping whose keys are edges, each under its key in :data:`EDGES`.
+
+    Raises
+    ------
+    EdgeFittingError
+        If a key is no edge, or two mean the same one.
+    """
+    return dict(zip(edge_names(given) if given else (), given.values(), strict=True))
+
+
 def resolve_edge(edge: str | Edge) -> Edge:
-    """Look an edge up by name; an :class:`Edge` is returned as it is.
+    """Look an edge up by any of its names, see `edge_name`; an :class:`Edge` is returned as it is.
 
     Raises
     ------
     EdgeFittingError
         If no edge has that name.
     """
-    if isinstance(edge, Edge):
-        return edge
-    if edge not in EDGES:
-        raise EdgeFittingError(
-            f"unknown edge {edge!r}: use one of {', '.join(EDGES)}, or an Edge of your own."
-        )
-    return EDGES[edge]
+    return edge if isinstance(edge, Edge) else EDGES[edge_name(edge)]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from beamline_plans import EnergyGrid, multi_edge_xanes
 from callbacks import SOCUpdate
-from edge_fitting import EDGES
+from edge_fitting import edge_names
 from nimco._compiling import compiling
 from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
@@ -27,7 +27,7 @@ _TRUTH_JUMP = 0.2
 
 
 def demo(
-    edges: Annotated[str, typer.Option(help="Edges to scan, by element: Ni or Ni,Mn,Co.")] = "Ni",
+    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
     data_dir: Annotated[
         Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
     ] = Path("nimco-data"),
@@ -40,7 +40,7 @@ def demo(
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     console = Console()
-    names = [edge_name(text) for text in edges.split(",")]
+    names = edge_names(edges)
     picture = data_dir / "live.png"
     with (
         compiling(),
@@ -67,16 +67,6 @@ def demo(
             )
         if hold:
             server.hold(console)
-
-
-def edge_name(text: str) -> str:
-    """Name of an edge from an element ('Ni') or a full name ('Ni_K')."""
-    name = text.strip()
-    if name in EDGES:
-        return name
-    if f"{name}_K" in EDGES:
-        return f"{name}_K"
-    raise NimcoError(f"'{name}' is not an edge known here; choose from Ni, Mn, Co or {', '.join(EDGES)}.")
 
 
 def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:

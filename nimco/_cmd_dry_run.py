@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beamline_plans import DryRun, EnergyGrid, dry_run, multi_edge_xanes
-from nimco._cmd_demo import edge_name
+from edge_fitting import edge_names
 from nimco._errors import NimcoError
 from nimco._learned_times import read_times
 from nimco._reference_files import parse_reference_option, reference_series
@@ -51,7 +51,7 @@ def dry_run_command(
 ) -> None:
     """Say what a scan would take: frames, time, dose, disk and expected sigma; nothing moves."""
     console = Console()
-    names = [edge_name(text) for text in edges.split(",")]
+    names = edge_names(edges)
     series = _references(reference, names)
     beamline = SimBeamline((32, 32))
     plan = multi_edge_xanes(

@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 
 from callbacks import LiveSOC
-from edge_fitting import ReferenceSeries
-from nimco._cmd_demo import edge_name
+from edge_fitting import ReferenceSeries, edge_name
 from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
 from nimco._recordings import Recording, RecordingFile

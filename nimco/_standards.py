@@ -8,7 +8,7 @@ from bluesky import RunEngine
 
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import LiveSpectrum
-from edge_fitting import ReferenceSeries
+from edge_fitting import ReferenceSeries, edge_name
 from sim_devices import SimBeamline
 
 
@@ -44,6 +44,7 @@ def measure_standards(
     CallbackError
         If a scan of a standard gave no spectrum.
     """
+    edge = edge_name(edge)
     spectra = LiveSpectrum()
     token = run_engine.subscribe(spectra)
     measured = []

@@ -337,7 +337,7 @@ def test_a_missing_key_of_a_stored_series_is_named():
         (GRID, np.zeros(GRID.size), {}, "n_energy, rows, cols"),
         (GRID, np.zeros((GRID.size, 0, 3)), {}, "no pixel"),
         (GRID, np.zeros((GRID.size, 2, 2), complex), {}, "real numbers"),
-        (GRID, None, {"edge": "Xx_K"}, "unknown edge"),
+        (GRID, None, {"edge": "Xx_K"}, "no edge"),
         (GRID, None, {"method": "magic"}, "unknown method"),
         (GRID, None, {"references": "NiO"}, "must be a ReferenceSeries"),
         (GRID, None, {"references": None, "method": "lcf"}, "needs references"),

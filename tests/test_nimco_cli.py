@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_unknown_edge(tmp_path: Path) -> None:
-    assert "'Fe' is not an edge" in refused(nimco("demo", "--edges", "Fe", cwd=tmp_path))
+    assert "no edge 'Fe'" in refused(nimco("demo", "--edges", "Fe", cwd=tmp_path))
 
 
 def test_missing_truncated_and_unknown_files(tmp_path: Path) -> None:
