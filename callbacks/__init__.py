@@ -1,32 +1,36 @@
 """From bluesky documents to frames, fitted maps, Tiled and a live plot."""
 
-from callbacks._contract import ScanContract, is_energy_scan, read_contract
-from callbacks._document_streams import DocumentPublisher, DocumentStream, open_stream
-from callbacks._errors import (
-    CallbackError,
-    DeliveryError,
-    DocumentError,
-    DroppedDocumentsError,
-    ExportError,
-    FrameError,
-    MissingFrameError,
-    ReadingError,
-    SpoolError,
-    StreamError,
-)
-from callbacks._exports import export_nexus, export_tiff
-from callbacks._flat_field import FlatFieldBook, ReadyFrame
-from callbacks._followed_runs import FollowedRuns
-from callbacks._following import FollowedMap, follow_soc
-from callbacks._frames import FrameRecord, RunFrames
-from callbacks._live_plot import LiveSOCPlot
-from callbacks._live_soc import LiveSOC
-from callbacks._live_spectrum import LiveSpectrum
-from callbacks._publisher import SOCPublisher
-from callbacks._raw_writer import RawRunWriter
-from callbacks._reading import open_soc, open_soc_table
-from callbacks._stored_run import documents_of
-from callbacks._update import FrameSummary, SOCUpdate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callbacks._contract import ScanContract, is_energy_scan, read_contract
+    from callbacks._document_streams import DocumentPublisher, DocumentStream, open_stream
+    from callbacks._errors import (
+        CallbackError,
+        DeliveryError,
+        DocumentError,
+        DroppedDocumentsError,
+        ExportError,
+        FrameError,
+        MissingFrameError,
+        ReadingError,
+        SpoolError,
+        StreamError,
+    )
+    from callbacks._exports import export_nexus, export_tiff
+    from callbacks._flat_field import FlatFieldBook, ReadyFrame
+    from callbacks._followed_runs import FollowedRuns
+    from callbacks._following import FollowedMap, follow_soc
+    from callbacks._frames import FrameRecord, RunFrames
+    from callbacks._live_plot import LiveSOCPlot
+    from callbacks._live_soc import LiveSOC
+    from callbacks._live_spectrum import LiveSpectrum
+    from callbacks._publisher import SOCPublisher
+    from callbacks._raw_writer import RawRunWriter
+    from callbacks._reading import open_soc, open_soc_table
+    from callbacks._stored_run import documents_of
+    from callbacks._update import FrameSummary, SOCUpdate
 
 __all__ = [
     "CallbackError",
@@ -65,3 +69,54 @@ __all__ = [
     "open_stream",
     "read_contract",
 ]
+
+# Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
+_HOME = {
+    "CallbackError": "callbacks._errors",
+    "DeliveryError": "callbacks._errors",
+    "DocumentError": "callbacks._errors",
+    "DocumentPublisher": "callbacks._document_streams",
+    "DocumentStream": "callbacks._document_streams",
+    "DroppedDocumentsError": "callbacks._errors",
+    "ExportError": "callbacks._errors",
+    "FlatFieldBook": "callbacks._flat_field",
+    "FollowedMap": "callbacks._following",
+    "FollowedRuns": "callbacks._followed_runs",
+    "FrameError": "callbacks._errors",
+    "FrameRecord": "callbacks._frames",
+    "FrameSummary": "callbacks._update",
+    "LiveSOC": "callbacks._live_soc",
+    "LiveSOCPlot": "callbacks._live_plot",
+    "LiveSpectrum": "callbacks._live_spectrum",
+    "MissingFrameError": "callbacks._errors",
+    "RawRunWriter": "callbacks._raw_writer",
+    "ReadingError": "callbacks._errors",
+    "ReadyFrame": "callbacks._flat_field",
+    "RunFrames": "callbacks._frames",
+    "SOCPublisher": "callbacks._publisher",
+    "SOCUpdate": "callbacks._update",
+    "ScanContract": "callbacks._contract",
+    "SpoolError": "callbacks._errors",
+    "StreamError": "callbacks._errors",
+    "documents_of": "callbacks._stored_run",
+    "export_nexus": "callbacks._exports",
+    "export_tiff": "callbacks._exports",
+    "follow_soc": "callbacks._following",
+    "is_energy_scan": "callbacks._contract",
+    "open_soc": "callbacks._reading",
+    "open_soc_table": "callbacks._reading",
+    "open_stream": "callbacks._document_streams",
+    "read_contract": "callbacks._contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

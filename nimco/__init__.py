@@ -1,12 +1,16 @@
 """Live state-of-charge maps from energy scans across the Ni, Mn and Co edges."""
 
-from callbacks import open_soc
-from nimco._errors import NimcoError
-from nimco._remote import RemoteTiled
-from nimco._server import TiledServer
-from nimco._session import Session
-from nimco._standards import measure_standards
-from nimco._version import __version__
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callbacks import open_soc
+    from nimco._errors import NimcoError
+    from nimco._remote import RemoteTiled
+    from nimco._server import TiledServer
+    from nimco._session import Session
+    from nimco._standards import measure_standards
+    from nimco._version import __version__
 
 __all__ = [
     "NimcoError",
@@ -17,3 +21,26 @@ __all__ = [
     "measure_standards",
     "open_soc",
 ]
+
+# Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
+_HOME = {
+    "NimcoError": "nimco._errors",
+    "RemoteTiled": "nimco._remote",
+    "Session": "nimco._session",
+    "TiledServer": "nimco._server",
+    "__version__": "nimco._version",
+    "measure_standards": "nimco._standards",
+    "open_soc": "callbacks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,23 +2,13 @@
 
 import logging
 import sys
+from typing import Annotated
 
 import typer
 
-from beamline_devices import DeviceError
-from beamline_plans import PlanError
-from callbacks import CallbackError
-from edge_fitting import EdgeFittingError
-from nimco._cmd_analyse import analyse
-from nimco._cmd_demo import demo
-from nimco._cmd_dry_run import dry_run_command
-from nimco._cmd_export import export
-from nimco._cmd_ioc import ioc
-from nimco._cmd_replay import replay
-from nimco._cmd_serve import serve
+from nimco import _commands
 from nimco._errors import NimcoError
-
-_USER_ERRORS = (NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError)
+from nimco._version import __version__
 
 
 def build_app() -> typer.Typer:
@@ -30,13 +20,14 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.command()(demo)
-    app.command()(replay)
-    app.command(name="dry-run")(dry_run_command)
-    app.command()(serve)
-    app.command()(analyse)
-    app.command()(export)
-    app.command()(ioc)
+    app.callback()(_options)
+    app.command()(_commands.demo)
+    app.command()(_commands.replay)
+    app.command(name="dry-run")(_commands.dry_run)
+    app.command()(_commands.serve)
+    app.command()(_commands.analyse)
+    app.command()(_commands.export)
+    app.command()(_commands.ioc)
     return app
 
 
@@ -45,12 +36,39 @@ def main() -> None:
     _log_in_single_lines()
     try:
         build_app()()
-    except _USER_ERRORS as error:
-        print(f"nimco: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     except KeyboardInterrupt:
         print("nimco: stopped by Ctrl-C.", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        print(f"nimco: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"nimco {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    pass
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    # By the time one of them is raised its package has been imported; help and mistyped options need none.
+    from beamline_devices import DeviceError
+    from beamline_plans import PlanError
+    from callbacks import CallbackError
+    from edge_fitting import EdgeFittingError
+
+    return NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError
 
 
 class _SingleLine(logging.Formatter):

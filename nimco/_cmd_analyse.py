@@ -5,10 +5,9 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-import typer
 from rich.console import Console
 from tiled.client import from_uri
 
@@ -31,29 +30,14 @@ _KEY_VARIABLE = "TILED_API_KEY"
 
 
 def analyse(
-    source: Annotated[
-        str | None,
-        typer.Option("--from", help="Documents to follow: zmq://HOST:PORT or kafka://HOST:PORT/TOPIC."),
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Uid of a stored run to analyse anew, or its beginning.")
-    ] = None,
-    tiled: Annotated[
-        str | None,
-        typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
-    ] = None,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(help=f"File with the key of that server; otherwise the variable {_KEY_VARIABLE}."),
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="Reference spectrum FILE or FILE=SOC instead of those in the runs; repeat it."),
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
-    ] = "series",
-    plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
+    *,
+    source: str | None,
+    run: str | None,
+    tiled: str | None,
+    api_key_file: Path | None,
+    reference: list[str] | None,
+    method: str,
+    plot: Path | None,
 ) -> None:
     """Analyse scans in a process of its own: as they are published, or as they are stored."""
     if (source is None) == (run is None):

@@ -1,9 +1,7 @@
 """`nimco demo`: a simulated beamline, a real scan, a live map."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from rich.console import Console
@@ -27,16 +25,13 @@ _TRUTH_JUMP = 0.2
 
 
 def demo(
-    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
-    data_dir: Annotated[
-        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
-    ] = Path("nimco-data"),
-    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
-    hold: Annotated[
-        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
-    ] = False,
+    *,
+    edges: str,
+    data_dir: Path,
+    size: int,
+    seed: int,
+    port: int,
+    hold: bool,
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     console = Console()

@@ -2,9 +2,8 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -17,37 +16,23 @@ from sim_devices import SimBeamline
 
 
 def dry_run_command(
-    edges: Annotated[str, typer.Option(help="Edges to scan, by element: Ni or Ni,Mn,Co.")] = "Ni",
-    grid: Annotated[
-        str, typer.Option(help="Name of a preset for every edge, or a CSV with energy_ev,exposure_s.")
-    ] = "default",
-    exposure_s: Annotated[float, typer.Option(help="Exposure of each frame of a preset.")] = 0.5,
-    order: Annotated[
-        Literal["ascending", "descending", "interleaved"] | None, typer.Option(help="Order of the energies.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Frames per energy.")] = 1,
-    n_flats: Annotated[int, typer.Option(help="Flats per energy.")] = 1,
-    n_darks: Annotated[int, typer.Option(help="Darks per exposure.")] = 5,
-    flat_order: Annotated[
-        Literal["per_energy", "every_n", "after_all", "none"], typer.Option(help="When flats are taken.")
-    ] = "per_energy",
-    flat_every: Annotated[int, typer.Option(help="Energies between flats with every_n.")] = 10,
-    size: Annotated[int, typer.Option(min=32, max=16384, help="Rows and columns of the camera.")] = 2048,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="Reference spectrum FILE=SOC (text, CSV or XDI); repeat it, for sigma."),
-    ] = None,
-    jump: Annotated[float, typer.Option(help="Edge jump the sigma is foretold for, in optical depth.")] = 0.5,
-    counts_per_s: Annotated[
-        float, typer.Option(help="Photons per pixel and second in the open beam.")
-    ] = 20000.0,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory: its disk, and the durations learnt from its past scans.")
-    ] = Path("nimco-data"),
-    max_minutes: Annotated[float | None, typer.Option(help="Refuse a scan that takes longer.")] = None,
-    max_sample_exposure_s: Annotated[
-        float | None, typer.Option(help="Refuse a scan that exposes the sample for longer.")
-    ] = None,
+    *,
+    edges: str,
+    grid: str,
+    exposure_s: float,
+    order: Literal["ascending", "descending", "interleaved"] | None,
+    repeats: int,
+    n_flats: int,
+    n_darks: int,
+    flat_order: Literal["per_energy", "every_n", "after_all", "none"],
+    flat_every: int,
+    size: int,
+    reference: list[str] | None,
+    jump: float,
+    counts_per_s: float,
+    data_dir: Path,
+    max_minutes: float | None,
+    max_sample_exposure_s: float | None,
 ) -> None:
     """Say what a scan would take: frames, time, dose, disk and expected sigma; nothing moves."""
     console = Console()

@@ -3,24 +3,19 @@
 import contextlib
 import os
 import socket
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from nimco._errors import NimcoError
 
 
 def ioc(
-    prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
-    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
-    port: Annotated[
-        int, typer.Option(min=1024, max=65535, help="Port of Channel Access on this machine.")
-    ] = 5064,
-    time_scale: Annotated[
-        float, typer.Option(min=0.0, help="Real seconds per simulated second; 0 does everything at once.")
-    ] = 1.0,
+    *,
+    prefix: str,
+    size: int,
+    seed: int,
+    port: int,
+    time_scale: float,
 ) -> None:
     """Serve the simulated beamline over EPICS Channel Access, on loopback only, until Ctrl-C."""
     console = Console()

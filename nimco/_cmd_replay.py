@@ -1,10 +1,8 @@
 """`nimco replay`: a recorded scan through the same documents, analysis and publisher as a live one."""
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from rich.console import Console
 
 from callbacks import LiveSOC
@@ -24,21 +22,13 @@ _JUMP_RANGES = ((0.4, float("inf")), (0.2, 0.4))
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="HDF5 file: nimco, DataExchange or FXI export layout.")],
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="Reference spectrum FILE or FILE=SOC (text, CSV or XDI; eV or keV); repeat it."),
-    ] = None,
-    edge: Annotated[
-        str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
-    ] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
-    ] = Path("nimco-data"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
-    hold: Annotated[
-        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
-    ] = False,
+    *,
+    file: Path,
+    reference: list[str] | None,
+    edge: str | None,
+    data_dir: Path,
+    port: int,
+    hold: bool,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     console = Console()

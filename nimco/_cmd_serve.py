@@ -3,29 +3,18 @@
 import ipaddress
 import signal
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from nimco._server import TiledServer
 
-_PORT = 8710
-
 
 def serve(
-    data_dir: Annotated[
-        Path, typer.Option(help="Where the server keeps its catalogue, frames and maps; kept when it ends.")
-    ] = Path("nimco-data"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = _PORT,
-    host: Annotated[
-        str,
-        typer.Option(help="Interface to listen on; by default only programs on this machine can connect."),
-    ] = "127.0.0.1",
-    readable: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder with files of detectors that the server may read; may be repeated."),
-    ] = None,
+    *,
+    data_dir: Path,
+    port: int,
+    host: str,
+    readable: list[Path] | None,
 ) -> None:
     """Serve raw runs and maps with Tiled, until Ctrl-C."""
     console = Console(highlight=False)

@@ -18,7 +18,7 @@ from callbacks import (
     open_soc_table,
 )
 from edge_fitting import label_particles
-from nimco._cmd_export import ExportFormat, export
+from nimco._commands import export
 
 
 def publish(server, documents):
@@ -128,7 +128,7 @@ def test_the_command_writes_both_and_a_folder_that_cannot_be_written_is_said(exp
     export(
         update.raw_uid[:8],
         to=tmp_path / "out",
-        layout=ExportFormat.BOTH,
+        layout="both",
         edge=None,
         tiled=server.uri,
         api_key_file=None,

@@ -17,11 +17,11 @@ from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import DocumentPublisher, LiveSOC, RawRunWriter, StreamError, open_soc, open_stream
 from callbacks._document_streams import KafkaStream, load_plain
 from nimco import TiledServer
-from nimco._cmd_analyse import analyse
+from nimco._commands import analyse
 from nimco._errors import NimcoError
 from sim_devices import SimBeamline
 
-COMMAND = "import typer; from nimco._cmd_analyse import analyse; typer.run(analyse)"
+COMMAND = "import typer; from nimco._commands import analyse; typer.run(analyse)"
 
 
 @pytest.fixture

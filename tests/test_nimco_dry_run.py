@@ -8,7 +8,7 @@ from bluesky import RunEngine
 from typer.testing import CliRunner
 
 from beamline_plans import EnergyGrid, PlanError, TimeModel, xanes_scan
-from nimco._cmd_dry_run import dry_run_command
+from nimco._commands import dry_run as dry_run_command
 from nimco._errors import NimcoError
 from nimco._learned_times import LearnedTimes, read_times
 from sim_devices import SimBeamline

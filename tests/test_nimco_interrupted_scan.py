@@ -8,7 +8,7 @@ from bluesky.utils import RunEngineInterrupted, single_gen
 
 from beamline_plans import EnergyGrid, RunLedger, resume_scan, validate_run_documents, xanes_scan
 from nimco import Session, TiledServer, open_soc
-from nimco._cmd_analyse import analyse
+from nimco._commands import analyse
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid((8300.0, 8345.0, 8350.0, 8400.0), 0.1)

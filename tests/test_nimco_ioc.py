@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nimco._cmd_ioc import ioc
+from nimco._commands import ioc
 from nimco._errors import NimcoError
 
-SERVE = "from nimco._cmd_ioc import ioc; ioc(prefix='CLI:', size=32, seed=1, port={port}, time_scale=0.0)"
+SERVE = "from nimco._commands import ioc; ioc(prefix='CLI:', size=32, seed=1, port={port}, time_scale=0.0)"
 ASK = "import epics; print(*(epics.caget(f'CLI:{name}', timeout=20) for name in ('mono:bragg.EGU', 'shutter:Status')))"
 
 

@@ -85,7 +85,7 @@ def test_what_was_written_is_there_after_a_restart_and_after_a_kill(tmp_path):
 
 @pytest.mark.slow
 def test_nimco_serve_shows_the_key_once_and_ends_when_told(tmp_path):
-    code = "import sys; from nimco._cmd_serve import serve; import typer; typer.run(serve)"
+    code = "import sys; from nimco._commands import serve; import typer; typer.run(serve)"
     command = [sys.executable, "-c", code, "--data-dir", str(tmp_path), "--port", "0"]
     for start in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

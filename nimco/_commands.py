@@ -1,0 +1,236 @@
+"""What each command of `nimco` takes: its options and their help.
+
+The work is imported when a command runs, so that help and mistyped options cost no time.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def demo(
+    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
+    ] = Path("nimco-data"),
+    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
+    from nimco._cmd_demo import demo
+
+    demo(
+        edges=edges,
+        data_dir=data_dir,
+        size=size,
+        seed=seed,
+        port=port,
+        hold=hold,
+    )
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="HDF5 file: nimco, DataExchange or FXI export layout.")],
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE or FILE=SOC (text, CSV or XDI; eV or keV); repeat it."),
+    ] = None,
+    edge: Annotated[
+        str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
+    ] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
+    ] = Path("nimco-data"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
+    from nimco._cmd_replay import replay
+
+    replay(
+        file=file,
+        reference=reference,
+        edge=edge,
+        data_dir=data_dir,
+        port=port,
+        hold=hold,
+    )
+
+
+def dry_run(
+    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
+    grid: Annotated[
+        str, typer.Option(help="Name of a preset for every edge, or a CSV with energy_ev,exposure_s.")
+    ] = "default",
+    exposure_s: Annotated[float, typer.Option(help="Exposure of each frame of a preset.")] = 0.5,
+    order: Annotated[
+        Literal["ascending", "descending", "interleaved"] | None, typer.Option(help="Order of the energies.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Frames per energy.")] = 1,
+    n_flats: Annotated[int, typer.Option(help="Flats per energy.")] = 1,
+    n_darks: Annotated[int, typer.Option(help="Darks per exposure.")] = 5,
+    flat_order: Annotated[
+        Literal["per_energy", "every_n", "after_all", "none"], typer.Option(help="When flats are taken.")
+    ] = "per_energy",
+    flat_every: Annotated[int, typer.Option(help="Energies between flats with every_n.")] = 10,
+    size: Annotated[int, typer.Option(min=32, max=16384, help="Rows and columns of the camera.")] = 2048,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE=SOC (text, CSV or XDI); repeat it, for sigma."),
+    ] = None,
+    jump: Annotated[float, typer.Option(help="Edge jump the sigma is foretold for, in optical depth.")] = 0.5,
+    counts_per_s: Annotated[
+        float, typer.Option(help="Photons per pixel and second in the open beam.")
+    ] = 20000.0,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory: its disk, and the durations learnt from its past scans.")
+    ] = Path("nimco-data"),
+    max_minutes: Annotated[float | None, typer.Option(help="Refuse a scan that takes longer.")] = None,
+    max_sample_exposure_s: Annotated[
+        float | None, typer.Option(help="Refuse a scan that exposes the sample for longer.")
+    ] = None,
+) -> None:
+    """Say what a scan would take: frames, time, dose, disk and expected sigma; nothing moves."""
+    from nimco._cmd_dry_run import dry_run_command
+
+    dry_run_command(
+        edges=edges,
+        grid=grid,
+        exposure_s=exposure_s,
+        order=order,
+        repeats=repeats,
+        n_flats=n_flats,
+        n_darks=n_darks,
+        flat_order=flat_order,
+        flat_every=flat_every,
+        size=size,
+        reference=reference,
+        jump=jump,
+        counts_per_s=counts_per_s,
+        data_dir=data_dir,
+        max_minutes=max_minutes,
+        max_sample_exposure_s=max_sample_exposure_s,
+    )
+
+
+def serve(
+    data_dir: Annotated[
+        Path, typer.Option(help="Where the server keeps its catalogue, frames and maps; kept when it ends.")
+    ] = Path("nimco-data"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = 8710,
+    host: Annotated[
+        str,
+        typer.Option(help="Interface to listen on; by default only programs on this machine can connect."),
+    ] = "127.0.0.1",
+    readable: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder with files of detectors that the server may read; may be repeated."),
+    ] = None,
+) -> None:
+    """Serve raw runs and maps with Tiled, until Ctrl-C."""
+    from nimco._cmd_serve import serve
+
+    serve(
+        data_dir=data_dir,
+        port=port,
+        host=host,
+        readable=readable,
+    )
+
+
+def analyse(
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Documents to follow: zmq://HOST:PORT or kafka://HOST:PORT/TOPIC."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Uid of a stored run to analyse anew, or its beginning.")
+    ] = None,
+    tiled: Annotated[
+        str | None,
+        typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the key of that server; otherwise the variable TILED_API_KEY."),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="Reference spectrum FILE or FILE=SOC instead of those in the runs; repeat it."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
+    ] = "series",
+    plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
+) -> None:
+    """Analyse scans in a process of its own: as they are published, or as they are stored."""
+    from nimco._cmd_analyse import analyse
+
+    analyse(
+        source=source,
+        run=run,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        reference=reference,
+        method=method,
+        plot=plot,
+    )
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Uid of the raw run, or its beginning.")],
+    to: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
+    layout: Annotated[
+        Literal["nexus", "tiff", "both"], typer.Option("--format", help="What to write.")
+    ] = "both",
+    edge: Annotated[str | None, typer.Option(help="Edge, where the run has maps of several.")] = None,
+    tiled: Annotated[
+        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+    ] = Path("nimco-data"),
+) -> None:
+    """Write the maps of a run to HDF5 (NeXus) and TIFF."""
+    from nimco._cmd_export import export
+
+    export(
+        run=run,
+        to=to,
+        layout=layout,
+        edge=edge,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        data_dir=data_dir,
+    )
+
+
+def ioc(
+    prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
+    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
+    port: Annotated[
+        int, typer.Option(min=1024, max=65535, help="Port of Channel Access on this machine.")
+    ] = 5064,
+    time_scale: Annotated[
+        float, typer.Option(min=0.0, help="Real seconds per simulated second; 0 does everything at once.")
+    ] = 1.0,
+) -> None:
+    """Serve the simulated beamline over EPICS Channel Access, on loopback only, until Ctrl-C."""
+    from nimco._cmd_ioc import ioc
+
+    ioc(
+        prefix=prefix,
+        size=size,
+        seed=seed,
+        port=port,
+        time_scale=time_scale,
+    )
