@@ -1,0 +1,61 @@
+"""What a run says about itself: start document per technique, labels of its events, and a validator.
+
+Plans write with it; callbacks, replay, progress and the queue server read with it. It imports no other package
+of the project.
+"""
+
+from ._contracts import (
+    CONTRACT_KEY,
+    CONTRACTS,
+    SCHEMA_VERSION,
+    Contract,
+    FlatOrder,
+    FullFieldContract,
+    PointContract,
+    RunContract,
+    is_energy_scan,
+    read_contract,
+)
+from ._labels import (
+    ALL_ENERGIES,
+    LABEL_DEVICE,
+    STREAMS,
+    Label,
+    Shot,
+    label_data_keys,
+    read_label,
+    read_shot,
+    shot_values,
+)
+from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
+from ._validator import validate_run_documents
+from .errors import ContractError
+
+__all__ = [
+    "ALL_ENERGIES",
+    "CONTRACTS",
+    "CONTRACT_KEY",
+    "LABEL_DEVICE",
+    "SCHEMA_VERSION",
+    "STREAMS",
+    "Contract",
+    "ContractError",
+    "FieldOfView",
+    "FlatOrder",
+    "FullFieldContract",
+    "Label",
+    "PointContract",
+    "Proposal",
+    "ReferenceSource",
+    "RunContract",
+    "Sample",
+    "Shot",
+    "is_energy_scan",
+    "label_data_keys",
+    "read_contract",
+    "read_label",
+    "read_sample",
+    "read_shot",
+    "shot_values",
+    "validate_run_documents",
+]

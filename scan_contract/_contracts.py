@@ -1,0 +1,329 @@
+"""The contract in the start document, one model per technique under one version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ._one_sentence import first_problem
+from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
+from .errors import ContractError
+
+__all__ = [
+    "CONTRACTS",
+    "CONTRACT_KEY",
+    "SCHEMA_VERSION",
+    "Contract",
+    "FlatOrder",
+    "FullFieldContract",
+    "PointContract",
+    "RunContract",
+    "is_energy_scan",
+    "read_contract",
+]
+
+SCHEMA_VERSION = 2
+"""Version that is written; version 1 is read too."""
+
+CONTRACT_KEY = "xanes"
+"""Where the contract is in the start document."""
+
+FlatOrder = Literal["per_energy", "every_n", "after_all", "before_all", "none"]
+
+# What version 1 called things.
+_OLD_POINT_KEY = "xas"
+_OLD_TECHNIQUES = {"txm_transmission": "full_field"}
+
+# Below this an energy is in keV; the lowest edges of the project are near 280 eV, and no K edge of it is below 5 keV.
+_LOWEST_EV = 50.0
+
+
+def _energy(value: float) -> float:
+    if value < _LOWEST_EV:
+        raise ValueError(f"an energy in eV is expected, {value:g} looks like keV")
+    return value
+
+
+def _positive(value: float) -> float:
+    if not value > 0:
+        raise ValueError("a positive number is expected")
+    return value
+
+
+Energy = Annotated[float, AfterValidator(_energy)]
+Positive = Annotated[float, AfterValidator(_positive)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+class Taken(BaseModel):
+    """The energy indices that a run takes, where it goes on with another one."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    primary: tuple[int, ...] | None = None
+    flat: tuple[int, ...] | None = None
+
+
+class Contract(BaseModel):
+    """What every energy scan says.
+
+    Parameters
+    ----------
+    schema_version : int
+        Version of this contract.
+    technique : str
+        How it was measured; decides what analyses it.
+    edge : str
+        For example ``Ni_K``.
+    energies_ev, exposure_s : tuple of float, (n,)
+        Planned energies and exposures in the order of acquisition; the place in these lists is the energy index.
+    repeats : int
+        Readings per energy.
+    devices : mapping of str to str
+        Names of the devices by role; None for a role that nothing has.
+    axes : mapping of str to tuple of float
+        The technique's further axes, such as ``angle_deg``; labels hold places in these lists.
+    pixel_size_nm : float, optional
+        Pixel size at the sample.
+    references : mapping, optional
+        Reference spectra with known state of charge, `edge_fitting.ReferenceSeries.to_dict`.
+    reference_sources : tuple of ReferenceSource
+        Where they came from.
+    sample, field_of_view, proposal
+        Who and what.
+    resumes : str, optional
+        Uid of the interrupted run that this one goes on with.
+    take : Taken
+        What that one lacked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    schema_version: Literal[2] = 2
+    technique: str
+    edge: str
+    energies_ev: Annotated[tuple[Energy, ...], Field(min_length=1)]
+    exposure_s: tuple[Positive, ...]
+    repeats: AtLeastOne = 1
+    devices: dict[str, str | None]
+    axes: dict[str, tuple[float, ...]] = {}
+    pixel_size_nm: Positive | None = None
+    references: dict[str, Any] | None = None
+    reference_sources: tuple[ReferenceSource, ...] = ()
+    sample: Sample | None = None
+    field_of_view: FieldOfView | None = None
+    proposal: Proposal | None = None
+    resumes: str | None = None
+    take: Taken = Taken()
+    max_frames: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_exposure_an_energy(self) -> "Contract":
+        if len(self.exposure_s) != len(self.energies_ev):
+            raise ValueError(f"{len(self.energies_ev)} energies and {len(self.exposure_s)} exposures")
+        n_energies = len(self.energies_ev)
+        for name in ("primary", "flat"):
+            for index in getattr(self.take, name) or ():
+                if not 0 <= index < n_energies:
+                    raise ValueError(f"energy index {index} is taken of a grid of {n_energies}")
+        return self
+
+    @property
+    def taken_indices(self) -> tuple[int, ...]:
+        """Indices of the energies that this run takes readings at: all, or what an interrupted run lacks."""
+        return tuple(range(len(self.energies_ev))) if self.take.primary is None else self.take.primary
+
+    @property
+    def readings_expected(self) -> int:
+        """Number of readings of the sample in the whole run, or the most there may be."""
+        if self.max_frames is not None:
+            return self.max_frames
+        places = 1
+        for axis in self.axes.values():
+            places *= max(len(axis), 1)
+        return len(self.taken_indices) * self.repeats * places
+
+    @property
+    def events_expected(self) -> int:
+        """Number of events of the whole run in all its streams, as a progress bar counts them."""
+        return self.readings_expected
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contract as plain data for a start document, without what was not said."""
+        return self.model_dump(mode="json", exclude_none=False, exclude_defaults=False)
+
+
+class FullFieldContract(Contract):
+    """An energy scan with a camera in transmission.
+
+    Parameters
+    ----------
+    flat_order : str
+        When flats are taken: beside each energy's frames, after every few energies, after or before all, or never.
+    flat_every : int
+        Energies between two series of flats with ``every_n``.
+    n_flats : int
+        Flats per energy, or in all with ``before_all``.
+    n_darks : int
+        Darks per distinct exposure.
+    saturation_counts : float, optional
+        Counts from here on are saturated.
+    i0_min : float, optional
+        Frames with a lower incident intensity are taken again.
+    filter_position : optional
+        Where the filters stand.
+    """
+
+    technique: Literal["full_field"] = "full_field"
+    flat_order: FlatOrder = "per_energy"
+    flat_every: AtLeastOne = 10
+    n_flats: Count = 1
+    n_darks: Count = 1
+    saturation_counts: Positive | None = None
+    i0_min: float | None = None
+    filter_position: Any = None
+
+    @property
+    def flats_expected(self) -> int:
+        """Number of flats of the whole run."""
+        if self.flat_order == "none":
+            return 0
+        if self.flat_order == "before_all":
+            return self.n_flats
+        indices = range(len(self.energies_ev)) if self.take.flat is None else self.take.flat
+        return len(indices) * self.n_flats
+
+    @property
+    def events_expected(self) -> int:
+        """Darks, flats and frames of the sample together."""
+        return self.readings_expected + self.flats_expected + len(set(self.exposure_s)) * self.n_darks
+
+
+class PointContract(Contract):
+    """An energy scan with point detectors.
+
+    Parameters
+    ----------
+    channels : mapping of str to str
+        Which device is which channel: i0, it, iref, tey, fy.
+    """
+
+    technique: Literal["xas"] = "xas"
+    channels: dict[str, str]
+
+
+CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(
+    {"full_field": FullFieldContract, "xas": PointContract}
+)
+"""Contracts of the techniques by name."""
+
+
+@dataclass(frozen=True)
+class RunContract:
+    """A run's contract with what else its start document says of it.
+
+    Attributes
+    ----------
+    raw_uid, scan_group : str
+        Uid of the run, and of the measurement it belongs to.
+    scan : Contract
+        The contract, as the model of its technique; the general one for a technique that is not known.
+    is_standard : bool
+        Whether the sample is a bulk standard of known state of charge.
+    start : mapping
+        The start document.
+    """
+
+    raw_uid: str
+    scan_group: str
+    scan: Contract
+    is_standard: bool
+    start: Mapping[str, Any] = field(repr=False)
+
+
+def is_energy_scan(start: Any) -> bool:
+    """Return whether a start document opens an energy scan that keeps a contract of any technique."""
+    if not isinstance(start, Mapping):
+        return False
+    block = start.get(CONTRACT_KEY, start.get(_OLD_POINT_KEY))
+    return isinstance(block, Mapping) and "schema_version" in block
+
+
+def read_contract(
+    start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] = CONTRACTS
+) -> RunContract:
+    """Read the contract from a start document, of this version or of version 1.
+
+    Parameters
+    ----------
+    start : mapping
+        The start document.
+    contracts : mapping of str to type of Contract
+        The model of each technique.
+
+    Returns
+    -------
+    RunContract
+
+    Raises
+    ------
+    ContractError
+        In one sentence, where the document says no contract, one of another version, or something that cannot be.
+    """
+    uid = str(start.get("uid", "?")) if isinstance(start, Mapping) else "?"
+    if not is_energy_scan(start):
+        raise ContractError(f"run {uid[:8]} says nothing of an energy scan in its start document")
+    block = _current(start, uid)
+    technique = block.get("technique")
+    model = contracts.get(technique, Contract) if isinstance(technique, str) else Contract
+    try:
+        scan = model.model_validate(block)
+    except ValidationError as error:
+        raise ContractError(f"the contract of run {uid[:8]} cannot be used: {first_problem(error)}") from None
+    group = start.get("scan_group", uid)
+    return RunContract(
+        raw_uid=uid,
+        scan_group=group if isinstance(group, str) else uid,
+        scan=scan,
+        is_standard=isinstance(start.get("standard"), Mapping),
+        start=start,
+    )
+
+
+def _current(start: Mapping[str, Any], uid: str) -> dict[str, Any]:
+    """Return the block as this version writes it."""
+    old_point = CONTRACT_KEY not in start
+    block = {str(key): value for key, value in start[_OLD_POINT_KEY if old_point else CONTRACT_KEY].items()}
+    version = block.get("schema_version")
+    if version == 1:
+        block["schema_version"] = SCHEMA_VERSION
+        if old_point:
+            block["technique"] = "xas"
+        else:
+            technique = block.get("technique", "txm_transmission")
+            block["technique"] = (
+                _OLD_TECHNIQUES.get(technique, technique) if isinstance(technique, str) else technique
+            )
+        for name in ("sample", "proposal"):
+            block.pop(name, None)
+        block["sample"] = _old_sample(start)
+    elif version != SCHEMA_VERSION:
+        raise ContractError(
+            f"run {uid[:8]} follows version {version!r} of the contract and this software reads 1 and "
+            f"{SCHEMA_VERSION}; analyse it with the release that recorded it"
+        )
+    devices = block.get("devices")
+    if isinstance(devices, Mapping):
+        block["devices"] = {str(role): None if name is None else str(name) for role, name in devices.items()}
+    return block
+
+
+def _old_sample(start: Mapping[str, Any]) -> Sample | None:
+    """Version 1 had the sample beside the contract, as the user wrote it: what cannot be read is not in the way."""
+    try:
+        return read_sample(start.get("sample"))
+    except ContractError:
+        return Sample(name=str(start.get("sample")))
