@@ -28,6 +28,8 @@ from tiled.server.app import build_app
 from tiled.server.streaming import TTLCacheDatastore, register_datastore
 from tiled.utils import ensure_specified_sql_driver
 
+from nimco._key_guard import KeyGuard
+
 CATALOG_FILE = "catalog.db"
 TABLES_FILE = "tables.db"
 ARRAYS_FOLDER = "arrays"
@@ -105,7 +107,7 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
         serialization_registry=registry,
     )
     config = uvicorn.Config(
-        app,
+        KeyGuard(app, api_key),
         loop="asyncio",
         log_config=None,
         access_log=False,  # request lines may carry a key

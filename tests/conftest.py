@@ -170,7 +170,7 @@ class ScanDocuments:
         }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scan_documents() -> type[ScanDocuments]:
     """Class that composes the documents of a small scan with known truth."""
     return ScanDocuments
