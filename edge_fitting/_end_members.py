@@ -10,7 +10,7 @@ from ._lcf import determined, groups, line_and, no_fit_status, solve
 from ._maps import FitStatus
 from ._noise import detection_threshold
 from ._reference_series import ReferenceSeries
-from ._series_basis import MARGIN, N_NODES, RANGE_TOLERANCE, half_jump_energies
+from ._series_basis import MARGIN, N_NODES, RANGE_TOLERANCE, energies_around_edge, half_jump_energies
 from ._series_fit import WIDEST
 from ._sufficient_statistics import SufficientStatistics
 
@@ -40,9 +40,11 @@ class EndMemberFit:
         order = np.unique(np.r_[order[fractions[order] < 1.0 - 1e-6], fractions.size - 1])
         self._calibration = AnchorCalibration(fractions[order], series.soc[order])
         nodes = np.linspace(-MARGIN, 1.0 + MARGIN, N_NODES)
-        mixtures = np.outer(1.0 - nodes, self._ends[0]) + np.outer(nodes, self._ends[1])
+        fine = energies_around_edge(series)
+        first, last = series.evaluate(fine, [series.soc[0], series.soc[-1]])
+        mixtures = np.outer(1.0 - nodes, first) + np.outer(nodes, last)
         self._nodes = nodes
-        self._edge_ev = half_jump_energies(series.energy_ev, mixtures)
+        self._edge_ev = half_jump_energies(fine, mixtures)
         self._edge_slope = np.gradient(self._edge_ev, nodes)
 
     @property

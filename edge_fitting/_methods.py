@@ -32,11 +32,11 @@ Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 
 _SERIES_DEFINITION = (
-    "series: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the reference series at "
+    "series: half-jump energy (normalised absorption crosses 0.5, cubic interpolation) of the reference series at "
     "the pixel's maximum-likelihood position along it."
 )
 _SHIFT_DEFINITION = (
-    "series: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the scan's own mean "
+    "series: half-jump energy (normalised absorption crosses 0.5, cubic interpolation) of the scan's own mean "
     "spectrum, moved along the energy axis to the pixel's maximum-likelihood shift."
 )
 
@@ -134,7 +134,7 @@ class StreamingEndMembers(_Streaming):
 
     name = "lcf"
     definition = (
-        "lcf: half-jump energy (normalised absorption crosses 0.5, linear interpolation) of the fitted linear "
+        "lcf: half-jump energy (normalised absorption crosses 0.5, cubic interpolation) of the fitted linear "
         "combination of the two end members of the reference series."
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._checks import check_energies
+from ._edge_step import line_and_step
 from ._errors import EdgeFittingError
 from ._interpolation import hermite, limit_slopes, three_point_slopes
 
@@ -25,8 +26,8 @@ class ReferenceSeries:
     """Reference spectra in order of state of charge, normalised, with a smooth curve through them.
 
     Spectra that are not normalised yet (about 0 below the edge and about 1 above) are normalised on the way in:
-    pre-edge line, post-edge line, step at the edge of the mean spectrum, the same windows for all. Raw optical
-    depths of bulk standards will do. Between the
+    pre-edge line and step at the edge of the mean spectrum, the same rule for all (:mod:`._edge_step`). Raw
+    optical depths of bulk standards will do. Between the
     references the spectrum moves along a curve without kinks: the references are written as their mean plus
     the modes of their singular value decomposition, and the coordinates are joined by cubic Hermite pieces,
     the leading one kept monotone. Two references give the linear combination. Beyond the first and last
@@ -303,7 +304,7 @@ def _to_unit(energies: Array) -> Array:
 
 
 def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
-    """Pre-edge line, and step at the mean spectrum's steepest point, by the same linear rule for all."""
+    """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all."""
     mean = spectra.mean(axis=0)
     pre_guess = mean[: max(2, energies.size // 10)].mean()
     scale = mean[-max(2, energies.size // 10) :].mean() - pre_guess
@@ -311,10 +312,8 @@ def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
     slope = (mean[2:] - mean[:-2]) / (energies[2:] - energies[:-2])
     edge_ev = float(energies[1 + int(np.argmax(slope))])
     below = energies <= edge_ev - min(20.0, 0.5 * (edge_ev - energies[0]))
-    above = energies >= edge_ev + min(100.0, 0.5 * (energies[-1] - edge_ev))
-    pre = _fit_line(energies, spectra, below, edge_ev)
-    post = _fit_line(energies, spectra, above, edge_ev)
-    step = (post[:, 0] - pre[:, 0])[:, None]
+    above = energies >= edge_ev + min(80.0, 0.5 * (energies[-1] - edge_ev))
+    level, slope, step = line_and_step(energies, spectra, edge_ev, below | above).T[:, :, None]
     bad = ~(step[:, 0] > 1e-3 * max(np.abs(scale), np.ptp(mean)))
     if bad.any():
         raise EdgeFittingError(
@@ -325,16 +324,4 @@ def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
     ).all():
         # Normalised already: respect how.
         return spectra.copy(), edge_ev
-    offset = energies - edge_ev
-    return (spectra - pre[:, :1] - pre[:, 1:] * offset) / step, edge_ev
-
-
-def _fit_line(energies: Array, spectra: Array, where: NDArray[np.bool_], about_ev: float) -> Array:
-    """Intercept at ``about_ev`` and slope; a constant where a line would be carried further than it was seen."""
-    x = energies[where] - about_ev
-    reach = np.abs(x).min() if x.size else 0.0
-    if x.size < 3 or np.ptp(x) < reach:
-        level = spectra[:, where].mean(axis=1) if x.size else spectra[:, [0]].mean(axis=1)
-        return np.stack([level, np.zeros_like(level)], axis=1)
-    design = np.stack([np.ones_like(x), x], axis=1)
-    return (np.linalg.pinv(design) @ spectra[:, where].T).T
+    return (spectra - level - slope * (energies - edge_ev)) / step, edge_ev

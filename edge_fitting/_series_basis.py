@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,9 @@ MARGIN = 0.25
 RANGE_TOLERANCE = 1e-3
 
 _MOST_MODES = 7
+# Half-jump crossings lie nearer than this to the steepest point, and are found on a finer axis than that of the scan.
+_AROUND_EDGE_EV = 40.0
+_PER_STEP = 8
 # Modes below this fraction of the jump cannot be seen in any measurement of a single pixel.
 _SMALLEST_MODE = 3e-5
 
@@ -94,7 +98,8 @@ def compile_series(series: ReferenceSeries) -> SeriesBasis:
     coordinates, derivatives = series.coordinates(soc)
     curve = np.concatenate([np.ones((N_NODES, 1)), coordinates[:, :n_modes]], axis=1)
     tangent = np.concatenate([np.zeros((N_NODES, 1)), derivatives[:, :n_modes]], axis=1)
-    energy = half_jump_energies(series.energy_ev, series.evaluate(series.energy_ev, soc))
+    fine = energies_around_edge(series)
+    energy = half_jump_energies(fine, series.evaluate(fine, soc))
     return SeriesBasis(
         series=series,
         n_modes=n_modes,
@@ -104,6 +109,22 @@ def compile_series(series: ReferenceSeries) -> SeriesBasis:
         edge_energy_ev=energy,
         edge_energy_slope=np.gradient(energy, soc),
     )
+
+
+def energies_around_edge(series: ReferenceSeries) -> Array:
+    """Return a fine axis around the edge, for crossings of the curve that joins the energies of the references.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The energies of the references near their edge, and others between them.
+    """
+    first, last = np.searchsorted(
+        series.energy_ev, series.edge_ev + np.array([-_AROUND_EDGE_EV, _AROUND_EDGE_EV])
+    )
+    near = series.energy_ev[max(first - 1, 0) : last + 1]
+    pieces = (np.linspace(start, stop, _PER_STEP, endpoint=False) for start, stop in pairwise(near))
+    return np.concatenate([*pieces, near[-1:]])
 
 
 def half_jump_energies(energy_ev: Array, normalised: Array) -> Array:
