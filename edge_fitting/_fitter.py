@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ._checks import check_energies, check_frame, check_shape, check_stack, check_weights
 from ._counts import CountsFrame
@@ -141,9 +143,162 @@ class EdgeFitter:
         EdgeFittingError
             As :meth:`push`, and for counts that are not uint16 or a scale that is not positive.
         """
+        self._estimator.push_counts(
+            *self._counts_frame(energy_ev, counts, dark, flat, dark_flat, scale, saturation, weight)
+        )
+
+    def retract(self, energy_ev: float, optical_depth: ArrayLike, weight: float = 1.0) -> None:
+        """Take one frame out again: a frame taken anew, or one that turned out not to belong.
+
+        It costs about what adding it did, whatever the number of frames; the maps are those of the other frames to
+        rounding. The one exception: ``optical_depth`` of the maps, the highest met, stays as an upper bound where the
+        frame alone had it.
+
+        Parameters
+        ----------
+        energy_ev, optical_depth, weight
+            What was given to :meth:`push`, for one frame.
+
+        Raises
+        ------
+        EdgeFittingError
+            As :meth:`push`, if there are no frames, or, for the methods that keep frames, if this one is not among
+            them.
+        """
         energies = check_energies(energy_ev, edge=self._edge)
         if energies.size != 1:
-            raise EdgeFittingError("push_counts takes one frame and one energy at a time.")
+            raise EdgeFittingError("retract takes one frame and one energy at a time.")
+        frame = check_frame(optical_depth, self._shape).ravel()
+        self._take_out(float(energies[0]), frame, float(check_weights(weight, 1)[0]))
+
+    def retract_counts(
+        self,
+        energy_ev: float,
+        counts: ArrayLike,
+        *,
+        dark: ArrayLike,
+        flat: ArrayLike,
+        dark_flat: ArrayLike | None = None,
+        scale: float = 1.0,
+        saturation: int | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Take one frame of detector counts out again; see :meth:`retract` and :meth:`push_counts`.
+
+        Raises
+        ------
+        EdgeFittingError
+            As both of them.
+        """
+        energy, frame, own_weight = self._counts_frame(
+            energy_ev, counts, dark, flat, dark_flat, scale, saturation, weight
+        )
+        depth = np.empty(frame.counts.size, np.float32)
+        frame.correct(depth)
+        self._take_out(energy, depth, own_weight)
+
+    def merge(self, other: EdgeFitter) -> None:
+        """Add all frames of another fitter: another part of the scan, or another worker's.
+
+        The maps are those of one fitter with the frames of both, to rounding.
+
+        Parameters
+        ----------
+        other : EdgeFitter
+            Of the same shape, edge, method and references. It can be used on.
+
+        Raises
+        ------
+        EdgeFittingError
+            If it differs in one of these.
+        """
+        if other.shape != self._shape:
+            raise EdgeFittingError(f"a fitter of {other.shape} cannot be merged into one of {self._shape}.")
+        self._check_same_fit(other)
+        self._estimator.merge(other._estimator)
+
+    @classmethod
+    def from_tiles(
+        cls, shape: tuple[int, int], tiles: Sequence[tuple[tuple[int, int], EdgeFitter]]
+    ) -> EdgeFitter:
+        """Join fitters of parts of the image that were given the same frames.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns of the whole image.
+        tiles : sequence of ((row, column), EdgeFitter)
+            First row and column of each tile, and its fitter. Together they cover the image, each pixel once.
+
+        Returns
+        -------
+        EdgeFitter
+            Its maps are those of a fitter of the whole image, to rounding.
+
+        Raises
+        ------
+        EdgeFittingError
+            If the tiles do not fit together, or were not given the same frames.
+        """
+        if not tiles:
+            raise EdgeFittingError("there is no tile to join.")
+        first = tiles[0][1]
+        whole = cls(shape, edge=first._edge, method=first._method, references=first._references)
+        index = np.arange(whole._shape[0] * whole._shape[1]).reshape(whole._shape)
+        covered = np.zeros(whole._shape, np.int64)
+        parts = []
+        for (row, column), tile in tiles:
+            first._check_same_fit(tile)
+            place = np.s_[row : row + tile.shape[0], column : column + tile.shape[1]]
+            if min(row, column) < 0 or index[place].shape != tile.shape:
+                raise EdgeFittingError(
+                    f"a tile of {tile.shape} at row {row}, column {column} is not inside of an image of {whole._shape}."
+                )
+            covered[place] += 1
+            parts.append((index[place].ravel(), tile._estimator))
+        if (covered != 1).any():
+            raise EdgeFittingError(
+                f"the tiles leave {int((covered == 0).sum())} pixels out and cover {int((covered > 1).sum())} twice or "
+                "more: each pixel has to be in one tile."
+            )
+        whole._estimator.join_tiles(parts)
+        return whole
+
+    def _check_same_fit(self, other: EdgeFitter) -> None:
+        mine, theirs = self._references, other._references
+        same_series = mine is theirs or (
+            mine is not None and theirs is not None and mine.to_dict() == theirs.to_dict()
+        )
+        for what, same in (
+            ("edge", self._edge == other._edge),
+            ("method", self._method == other._method),
+            ("references", same_series),
+        ):
+            if not same:
+                raise EdgeFittingError(
+                    f"two fitters with different {what} have no common sums: fit them alike."
+                )
+
+    def _take_out(self, energy_ev: float, frame: NDArray[np.float32], weight: float) -> None:
+        if self.n_frames == 0:
+            raise EdgeFittingError("no frame has been added, so none can be taken out.")
+        self._estimator.retract(energy_ev, frame, weight)
+
+    def _counts_frame(
+        self,
+        energy_ev: float,
+        counts: ArrayLike,
+        dark: ArrayLike,
+        flat: ArrayLike,
+        dark_flat: ArrayLike | None,
+        scale: float,
+        saturation: int | None,
+        weight: float,
+    ) -> tuple[float, CountsFrame, float]:
+        """Check what :meth:`push_counts` was given."""
+        energies = check_energies(energy_ev, edge=self._edge)
+        if energies.size != 1:
+            raise EdgeFittingError("counts are taken one frame and one energy at a time.")
         weights = check_weights(weight, 1)
         raw = np.asarray(counts)
         if raw.dtype.kind != "u" or raw.dtype.itemsize > 2:
@@ -166,7 +321,7 @@ class EdgeFitter:
             scale=float(scale),
             saturation=limit,
         )
-        self._estimator.push_counts(float(energies[0]), frame, float(weights[0]))
+        return float(energies[0]), frame, float(weights[0])
 
     def maps(self) -> EdgeMaps:
         """Fit what has arrived so far.

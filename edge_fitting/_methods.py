@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,12 @@ _SHIFT_DEFINITION = (
 )
 
 
+_DIFFERENT_FRAMES = (
+    "the tiles do not hold the same frames, so they cannot be joined: give every tile all frames with the same "
+    "weights."
+)
+
+
 class Estimator(Protocol):
     """What :class:`~edge_fitting.EdgeFitter` drives; frames are flat, shape (n_pixels,)."""
 
@@ -57,6 +64,15 @@ class Estimator(Protocol):
 
     def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
+
+    def retract(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Take out one frame, shape (n_pixels,), that has been added."""
+
+    def merge(self, other: Self) -> None:
+        """Add all frames of another estimator of the same kind, pixels and references."""
+
+    def join_tiles(self, tiles: Sequence[tuple[NDArray[np.intp], Self]]) -> None:
+        """Take over tiles of the image, each with the flat indices of its pixels, that hold the same frames."""
 
     def fit(self) -> Values:
         """Values, shape (8, n_pixels) in the order of EdgeMaps, and status, shape (n_pixels,), of the frames so far."""
@@ -98,6 +114,24 @@ class _Streaming:
     def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct and add one frame."""
         self._statistics.push_counts(self._functions.at(np.array([energy_ev]))[0], frame, weight)
+
+    def retract(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Take out one frame, shape (n_pixels,), that has been added."""
+        self._statistics.retract(self._functions.at(np.array([energy_ev]))[0], frame, weight)
+
+    def merge(self, other: Self) -> None:
+        """Add all frames of another estimator of the same kind, pixels and references."""
+        self._statistics.merge(other._statistics)
+
+    def join_tiles(self, tiles: Sequence[tuple[NDArray[np.intp], Self]]) -> None:
+        """Take over tiles of the image, each with the flat indices of its pixels, that hold the same frames."""
+        common = tiles[0][1]._statistics
+        for number, (pixels, tile) in enumerate(tiles):
+            part = tile._statistics
+            part.flush()
+            if part.n_frames != common.n_frames or not np.allclose(part.gram, common.gram, rtol=1e-9):
+                raise EdgeFittingError(_DIFFERENT_FRAMES)
+            self._statistics.place(pixels, part, first=number == 0)
 
 
 class StreamingSeries(_Streaming):
@@ -183,6 +217,35 @@ class KeptStack:
         depth = np.empty((1, frame.counts.size), np.float32)
         frame.correct(depth[0])
         self.push(np.array([energy_ev]), depth, np.array([weight]))
+
+    def retract(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Take out one frame, shape (n_pixels,), that has been added."""
+        if not self._frames.remove(energy_ev, frame, weight):
+            raise EdgeFittingError(
+                f"no frame of {energy_ev:g} eV with these values and this weight has been added, so none is taken out."
+            )
+
+    def merge(self, other: Self) -> None:
+        """Add all frames of another estimator of the same kind, pixels and references."""
+        if len(other._frames):
+            energies, stack, weights = other._frames.frames
+            self._frames.add(energies, stack if len(self._frames) else stack.copy(), weights)
+
+    def join_tiles(self, tiles: Sequence[tuple[NDArray[np.intp], Self]]) -> None:
+        """Take over tiles of the image, each with the flat indices of its pixels, that hold the same frames."""
+        energies, common, weights = tiles[0][1]._frames.frames
+        order = np.lexsort((weights, energies))
+        whole = np.full((energies.size, self._shape[0] * self._shape[1]), np.nan, np.float32)
+        for pixels, tile in tiles:
+            other_ev, stack, other_weights = tile._frames.frames
+            own = np.lexsort((other_weights, other_ev))
+            if not np.array_equal(other_ev[own], energies[order]) or not np.array_equal(
+                other_weights[own], weights[order]
+            ):
+                raise EdgeFittingError(_DIFFERENT_FRAMES)
+            whole[:, pixels] = stack[own]
+        if common.size:
+            self._frames.add(energies[order], whole, weights[order])
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""

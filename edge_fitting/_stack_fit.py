@@ -44,6 +44,23 @@ class FrameStore:
             self._stack = grown
         self._stack[held:wanted] = stack
 
+    @property
+    def frames(self) -> tuple[Array, Frame, Array]:
+        """Energies, frames and weights as they came; views."""
+        if self._stack is None:
+            return self._energy_ev, np.empty((0, 0), np.float32), self._weight
+        return self._energy_ev, self._stack[: len(self)], self._weight
+
+    def remove(self, energy_ev: float, frame: Frame, weight: float) -> bool:
+        """Take out the last frame that is equal to one; False where none is."""
+        energies, stack, weights = self.frames
+        for k in np.flatnonzero((energies == energy_ev) & (weights == weight))[::-1]:
+            if np.array_equal(stack[k], frame, equal_nan=True):
+                self._energy_ev, self._weight = np.delete(energies, k), np.delete(weights, k)
+                self._stack = np.delete(stack, k, axis=0)
+                return True
+        return False
+
     def merged(self) -> tuple[Array, Frame, Array]:
         """Return energies, frames and weights with every energy once; see :func:`merge_repeats`."""
         assert self._stack is not None

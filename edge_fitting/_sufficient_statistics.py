@@ -72,6 +72,74 @@ class SufficientStatistics:
         self._fold(stack, projector, weight)
         self.n_frames += stack.shape[0]
 
+    def retract(self, projector: NDArray[np.float64], frame: NDArray[np.float32], weight: float) -> None:
+        """Take one frame, shape (n_pixels,), out again that has been added with the same projector and weight.
+
+        ``highest`` stays where it is for pixels that had their highest value in that frame alone: an upper bound.
+        """
+        self.flush()
+        stack = np.ascontiguousarray(frame)[None]
+        # Nothing is higher than this, so that the kernel leaves it alone.
+        beyond = np.full(self.n_pixels, np.inf, np.float32)
+        untouched, saturated = np.zeros(self.n_pixels, np.uint16), np.zeros(self.n_pixels, np.uint16)
+        missing = np.zeros((count_blocks(self.n_pixels), 1), np.int64)
+        launch(
+            fold, stack, projector[None], np.array([-weight]), self.sums, beyond, untouched, saturated, missing
+        )  # fmt: skip
+        gram = weight * np.outer(projector, projector)
+        self.gram -= gram
+        self.n_frames -= 1
+        self.saturated -= saturated
+        self.at_highest -= ((frame == self.highest) & (self.at_highest > 0)).astype(np.uint16)
+        if missing.any():
+            self.missing.add(~np.isfinite(frame), -gram, -1)
+        unseen = self.missing.times_missed == self.n_frames
+        self.highest[unseen] = -np.inf
+        self.at_highest[unseen] = 0
+
+    def merge(self, other: SufficientStatistics) -> None:
+        """Add all frames of another one of the same pixels and basis; the other stays as it is, but for waiting frames.
+
+        The outcome is that of adding the frames themselves, in any order, to rounding.
+        """
+        self.flush()
+        other.flush()
+        self.sums += other.sums
+        self.gram += other.gram
+        self.n_frames += other.n_frames
+        self.saturated += other.saturated
+        same, higher = self.highest == other.highest, other.highest > self.highest
+        self.at_highest = np.where(
+            higher, other.at_highest, self.at_highest + np.where(same, other.at_highest, 0).astype(np.uint16)
+        )
+        self.highest = np.maximum(self.highest, other.highest)
+        self.missing.merge(other.missing)
+
+    def place(self, pixels: NDArray[np.intp], part: SufficientStatistics, *, first: bool) -> None:
+        """Take over the sums of some of the pixels from one that holds nothing else.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (n,)
+            Flat indices of its pixels in this image.
+        part : SufficientStatistics
+            Sums of the same frames as all other parts.
+        first : bool
+            Whether it is the first part, which brings what is common to all pixels.
+        """
+        part.flush()
+        self.sums[:, pixels] = part.sums
+        for mine, theirs in (
+            (self.highest, part.highest),
+            (self.at_highest, part.at_highest),
+            (self.saturated, part.saturated),
+        ):
+            mine[pixels] = theirs
+        if first:
+            self.gram[...] = part.gram
+            self.n_frames = part.n_frames
+        self.missing.place(pixels, part.missing)
+
     def flush(self) -> None:
         """Fold in what is waiting; call before reading the sums."""
         if self._n_pending and self._pending is not None:
@@ -124,7 +192,7 @@ class MissingFrames:
         self._missed = np.zeros(1, np.int64)
         self._members = np.array([n_pixels], np.int64)
 
-    def add(self, absent: NDArray[np.bool_], gram: NDArray[np.float64]) -> None:
+    def add(self, absent: NDArray[np.bool_], gram: NDArray[np.float64], times: int = 1) -> None:
         """Note that some pixels miss a frame.
 
         Parameters
@@ -133,6 +201,8 @@ class MissingFrames:
             Pixels that miss it.
         gram : ndarray, shape (n_basis, n_basis)
             What the frame adds to the Gram matrix of the other pixels.
+        times : int
+            1; -1 and the negative of ``gram`` for a frame that was missed and is taken out again.
         """
         if self._history is None:
             self._history = np.zeros(self._n_pixels, np.int32)
@@ -148,8 +218,60 @@ class MissingFrames:
         self._members = np.concatenate([self._members, count[split]])
         self._members[old[split]] -= count[split]
         self._grams[new] += gram
-        self._missed[new] += 1
+        self._missed[new] += times
         self._history[absent] = new[where]
+        if times < 0:
+            self._forget_complete()
+
+    def merge(self, other: MissingFrames) -> None:
+        """Let each pixel miss what it misses in another one too."""
+        if other._history is None:
+            return
+        if self._history is None:
+            self._history = np.zeros(self._n_pixels, np.int32)
+        n_theirs = other._missed.size
+        pair = self._history.astype(np.int64) * n_theirs + other._history
+        pairs, where, members = np.unique(np.r_[0, pair], return_inverse=True, return_counts=True)
+        members[0] -= (
+            1  # the pair of complete histories, which has to be the first also where no pixel has it
+        )
+        mine, theirs = np.divmod(pairs, n_theirs)
+        self._grams = self._grams[mine] + other._grams[theirs]
+        self._missed = self._missed[mine] + other._missed[theirs]
+        self._members = members.astype(np.int64)
+        self._history = where[1:].astype(np.int32)
+
+    def place(self, pixels: NDArray[np.intp], part: MissingFrames) -> None:
+        """Take over the histories of some of the pixels, which were complete here."""
+        if part._history is None:
+            return
+        if self._history is None:
+            self._history = np.zeros(self._n_pixels, np.int32)
+        offset = self._missed.size - 1
+        moved = part._history > 0
+        self._history[pixels[moved]] = part._history[moved] + offset
+        self._grams = np.concatenate([self._grams, part._grams[1:]])
+        self._missed = np.concatenate([self._missed, part._missed[1:]])
+        self._members = np.concatenate([self._members, part._members[1:]])
+        self._members[0] -= int(moved.sum())
+
+    def _forget_complete(self) -> None:
+        """Let pixels that miss nothing any more be complete again."""
+        assert self._history is not None
+        complete = self._missed == 0
+        self._history[complete[self._history]] = 0
+        self._members[0] += int(self._members[1:][complete[1:]].sum())
+        self._members[1:][complete[1:]] = 0
+        self._grams[complete] = 0.0
+        if not self._history.any():
+            self._history = None
+
+    @property
+    def times_missed(self) -> NDArray[np.int64]:
+        """Frames that each pixel misses, shape (n_pixels,)."""
+        if self._history is None:
+            return np.zeros(self._n_pixels, np.int64)
+        return self._missed[self._history]
 
     @property
     def any(self) -> bool:
