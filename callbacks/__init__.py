@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from callbacks._publisher import SOCPublisher
     from callbacks._raw_writer import RawRunWriter
     from callbacks._reading import open_soc, open_soc_table
+    from callbacks._root_map import RootMap
     from callbacks._stored_run import documents_of
     from callbacks._update import FrameSummary, SOCUpdate
 
@@ -53,6 +54,7 @@ __all__ = [
     "RawRunWriter",
     "ReadingError",
     "ReadyFrame",
+    "RootMap",
     "RunFrames",
     "SOCPublisher",
     "SOCUpdate",
@@ -92,6 +94,7 @@ _HOME = {
     "RawRunWriter": "callbacks._raw_writer",
     "ReadingError": "callbacks._errors",
     "ReadyFrame": "callbacks._flat_field",
+    "RootMap": "callbacks._root_map",
     "RunFrames": "callbacks._frames",
     "SOCPublisher": "callbacks._publisher",
     "SOCUpdate": "callbacks._update",

@@ -12,6 +12,7 @@ from callbacks._errors import FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from callbacks._image_store import HeldFrame
+from callbacks._root_map import RootMap
 from callbacks._spectra import SampledSpectra, counting_variance, finite_mean, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
 from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
@@ -32,6 +33,8 @@ class RunAnalysis:
         Estimator, see `edge_fitting.EdgeFitter`.
     file_timeout_s : float
         How long to wait for a frame that should be in a file.
+    roots : RootMap, optional
+        Where the folders of the detector's files are on this machine.
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class RunAnalysis:
         references: ReferenceSeries | None,
         method: str,
         file_timeout_s: float = FILE_TIMEOUT_S,
+        roots: RootMap | None = None,
     ) -> None:
         self.contract = contract
         self.references = references
         self.method = method
         self.exit_status: str | None = None
         self.final = False
-        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s)
+        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s, roots=roots)
         self._book = FlatFieldBook(contract)
         self._fitter: EdgeFitter | None = None
         self._unit_variance: float | None = None

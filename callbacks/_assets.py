@@ -3,14 +3,14 @@
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlsplit
 
 from event_model import unpack_datum_page
 
 from callbacks._errors import DocumentError
 from callbacks._frame_files import FramePlace
+from callbacks._root_map import RootMap, pure_path
 
 # Specs of resources that are plain HDF5, and the dataset they mean.
 _HDF5_SPECS: Mapping[str, str] = {
@@ -40,9 +40,15 @@ class AssetBook:
     Documents may come in any order and twice. A number of a stream is handed out once per frame: where a
     scan has been paused and its events were taken again under the same number, the frames go to them in the
     order taken.
+
+    Parameters
+    ----------
+    roots : RootMap, optional
+        Where the folders that the documents name are on this machine.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, roots: RootMap | None = None) -> None:
+        self._roots = roots or RootMap()
         self._sources: dict[str, _Source] = {}
         self._datums: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._stream_indices: dict[Reference, deque[tuple[str, int]]] = defaultdict(deque)
@@ -69,10 +75,10 @@ class AssetBook:
         if name == "stream_datum":
             return self._stream_datum(doc)
         if name == "resource":
-            self._sources[doc["uid"]] = _Source(_place_of_resource(doc), None)
+            self._sources[doc["uid"]] = _Source(_place_of_resource(doc, self._roots), None)
             return [("datum", id_) for id_, (resource, _) in self._datums.items() if resource == doc["uid"]]
         if name == "stream_resource" and doc["uid"] not in self._sources:
-            self._sources[doc["uid"]] = _Source(_place_of_stream(doc), doc["data_key"])
+            self._sources[doc["uid"]] = _Source(_place_of_stream(doc, self._roots), doc["data_key"])
             return [found for early in self._early.pop(doc["uid"], ()) for found in self._stream_datum(early)]
         return []
 
@@ -136,14 +142,14 @@ def _at(place: FramePlace, index: int, per_event: int, datum_kwargs: Mapping[str
     )
 
 
-def _place_of_resource(doc: Mapping[str, Any]) -> FramePlace:
+def _place_of_resource(doc: Mapping[str, Any], roots: RootMap) -> FramePlace:
     kwargs = dict(doc["resource_kwargs"])
     spec = str(doc["spec"])
-    path = (
-        Path(doc["root"]) / str(doc["resource_path"]).lstrip("/")
-        if doc.get("root")
-        else Path(doc["resource_path"])
-    )
+    within = str(doc["resource_path"])
+    if doc.get("path_semantics") == "windows":
+        within = within.replace("\\", "/")
+    named = pure_path(str(doc["root"])).joinpath(within.lstrip("/")) if doc.get("root") else within
+    path = roots.path(named)
     per_event = int(kwargs.get("frame_per_point") or 0)
     if spec in _HDF5_SPECS:
         dataset = str(kwargs.get("dataset") or kwargs.get("path") or _HDF5_SPECS[spec])
@@ -151,9 +157,9 @@ def _place_of_resource(doc: Mapping[str, Any]) -> FramePlace:
     return FramePlace(path, spec=spec, per_event=per_event, resource_kwargs=kwargs)
 
 
-def _place_of_stream(doc: Mapping[str, Any]) -> FramePlace | DocumentError:
+def _place_of_stream(doc: Mapping[str, Any], roots: RootMap) -> FramePlace | DocumentError:
     parameters = doc["parameters"]
-    uri = urlparse(doc["uri"])
+    uri = urlsplit(doc["uri"])
     if doc["mimetype"] != _HDF5_MIMETYPE or parameters.get("template") or uri.scheme != "file":
         return DocumentError(
             f"frames of {doc['uri']} ({doc['mimetype']}) cannot be read here; let the detector write "
@@ -162,4 +168,4 @@ def _place_of_stream(doc: Mapping[str, Any]) -> FramePlace | DocumentError:
         )
     dataset = str(parameters.get("dataset") or parameters.get("path") or "/entry/data/data")
     per_event = int(parameters.get("multiplier") or parameters.get("frame_per_point") or 0)
-    return FramePlace(Path(unquote(uri.path)), dataset, per_event=per_event)
+    return FramePlace(roots.path(str(doc["uri"])), dataset, per_event=per_event)

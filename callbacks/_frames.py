@@ -13,6 +13,7 @@ from callbacks._assets import AssetBook, Reference
 from callbacks._contract import ScanContract
 from callbacks._errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from callbacks._frame_files import FrameFiles, FramePlace, mean_exposure
+from callbacks._root_map import RootMap
 
 STREAMS = ("dark", "flat", "primary")
 
@@ -108,13 +109,17 @@ class RunFrames:
         What the start document said.
     file_timeout_s : float
         How long to wait for a frame that should be in a file.
+    roots : RootMap, optional
+        Where the folders of the detector's files are on this machine.
     """
 
-    def __init__(self, contract: ScanContract, *, file_timeout_s: float = FILE_TIMEOUT_S) -> None:
+    def __init__(
+        self, contract: ScanContract, *, file_timeout_s: float = FILE_TIMEOUT_S, roots: RootMap | None = None
+    ) -> None:
         self._contract = contract
         self._keys: dict[str, _Keys] = {}
         self._seen: set[EventIdentity] = set()
-        self._assets = AssetBook()
+        self._assets = AssetBook(roots)
         self._files = FrameFiles(file_timeout_s)
         self._waiting: dict[Reference, deque[Event]] = defaultdict(deque)
         self._late: list[tuple[_Keys, Event, FramePlace]] = []

@@ -3,12 +3,14 @@
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from callbacks._analysis import RunAnalysis
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
 from callbacks._errors import CallbackError
 from callbacks._frames import FILE_TIMEOUT_S
+from callbacks._root_map import RootMap
 from callbacks._routing import RunRouting
 from callbacks._update import SOCUpdate
 from callbacks._worker import DocumentWorker, LatestWins, Throttle
@@ -42,6 +44,8 @@ class LiveSOC(DocumentWorker):
     file_timeout_s : float
         How long to wait for a frame that the detector should have written into a file. A file that lets one
         frame wait in vain is not waited for again before the end of the run.
+    root_map : mapping of str to str or Path, optional
+        Folders of the detector's files as documents name them, and where they are mounted on this machine.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class LiveSOC(DocumentWorker):
         subscribers: Sequence[Subscriber] = (),
         update_period_s: float = 0.5,
         file_timeout_s: float = FILE_TIMEOUT_S,
+        root_map: Mapping[str, str | Path] | None = None,
     ) -> None:
         self._references = (
             references
@@ -61,6 +66,7 @@ class LiveSOC(DocumentWorker):
         self._method = method
         self._update_period_s = update_period_s
         self._file_timeout_s = file_timeout_s
+        self._roots = RootMap(root_map)
         self._routing = RunRouting()
         self._runs: dict[str, RunAnalysis] = {}
         self._throttles: dict[str, Throttle] = {}
@@ -141,7 +147,7 @@ class LiveSOC(DocumentWorker):
         references = self._references_for(contract)
         if references is None and contract.is_standard:
             return  # its mean spectrum is what is wanted of it, see LiveSpectrum
-        run = RunAnalysis(contract, references, self._method, self._file_timeout_s)
+        run = RunAnalysis(contract, references, self._method, self._file_timeout_s, self._roots)
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
         if contract.resumes is not None:

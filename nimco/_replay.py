@@ -1,5 +1,6 @@
 """A recorded scan as bluesky documents: the same streams and keys as a live scan writes."""
 
+import logging
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -9,8 +10,10 @@ import numpy as np
 from event_model import compose_run
 
 from edge_fitting import ReferenceSeries
+from nimco._hdf5_file import READING_ERRORS, FrameStack
 from nimco._recordings import Recording
 
+_LOG = logging.getLogger("nimco")
 _ALL_ENERGIES = -1
 _CAMERA, _ENERGY, _I0, _POINT = "camera", "energy", "i0", "xanes"
 
@@ -21,7 +24,8 @@ def replay_documents(
     """Tell a recording as the documents of `beamline_plans.xanes_scan`.
 
     Darks first, then at each energy its flat and its sample frame, in the order recorded. Flats that belong to
-    no single energy come once, before the first sample frame. Frames are read from the file one at a time.
+    no single energy come once, before the first sample frame. Frames are read from the file one at a time; one that
+    cannot be read is left out and said.
 
     Parameters
     ----------
@@ -53,8 +57,8 @@ def replay_documents(
         "repeats": 1,
         "technique": "txm_transmission",
         "flat_order": "per_energy" if recording.flats_per_energy else "before_all",
-        "n_flats": 1 if recording.flats_per_energy else int(recording.flats.shape[0]),
-        "n_darks": int(recording.darks.shape[0]),
+        "n_flats": 1 if recording.flats_per_energy else len(recording.flats),
+        "n_darks": len(recording.darks),
         "pixel_size_nm": recording.pixel_size_nm,
         "references": None if series is None else series.to_dict(),
         "devices": {
@@ -63,6 +67,8 @@ def replay_documents(
             "i0": None if recording.i0 is None else _I0,
         },
     }
+    if recording.left_out:
+        xanes["take"] = {"primary": list(recording.taken)}
     run = compose_run(
         metadata={
             "plan_name": "replay",
@@ -94,15 +100,34 @@ def replay_documents(
 
 def _frames(recording: Recording) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Stream, energy index, repeat and frame, in the order they are told."""
-    for repeat, dark in enumerate(recording.darks):
-        yield "dark", _ALL_ENERGIES, repeat, np.asarray(dark)
+    for stream, index, repeat, stack, number in _order(recording):
+        try:
+            frame = stack[number]
+        except READING_ERRORS as error:
+            energy = "" if index == _ALL_ENERGIES else f" at {recording.energies_ev[index]:.2f} eV"
+            _LOG.warning(
+                "%s: %s frame %d%s cannot be read (%s); it is left out",
+                recording.path.name,
+                {"primary": "sample"}.get(stream, stream),
+                number,
+                energy,
+                error,
+            )
+        else:
+            yield stream, index, repeat, frame
+
+
+def _order(recording: Recording) -> Iterator[tuple[str, int, int, FrameStack, int]]:
+    """Stream, energy index and repeat of each frame, the stack it is in and its number there."""
+    for repeat in range(len(recording.darks)):
+        yield "dark", _ALL_ENERGIES, repeat, recording.darks, repeat
     if not recording.flats_per_energy:
-        for repeat, flat in enumerate(recording.flats):
-            yield "flat", _ALL_ENERGIES, repeat, np.asarray(flat)
-    for index in range(recording.energies_ev.size):
+        for repeat in range(len(recording.flats)):
+            yield "flat", _ALL_ENERGIES, repeat, recording.flats, repeat
+    for index in recording.taken:
         if recording.flats_per_energy:
-            yield "flat", index, 0, np.asarray(recording.flats[index])
-        yield "primary", index, 0, np.asarray(recording.frames[index])
+            yield "flat", index, 0, recording.flats, index
+        yield "primary", index, 0, recording.frames, index
 
 
 def _event_data(
