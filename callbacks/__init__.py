@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callbacks._contract import ScanContract, is_energy_scan, read_contract
-    from callbacks._document_streams import DocumentPublisher, DocumentStream, open_stream
+    from callbacks._document_publisher import DocumentPublisher
+    from callbacks._document_streams import DocumentStream, open_stream
     from callbacks._errors import (
         CallbackError,
         DeliveryError,
@@ -77,7 +78,7 @@ _HOME = {
     "CallbackError": "callbacks._errors",
     "DeliveryError": "callbacks._errors",
     "DocumentError": "callbacks._errors",
-    "DocumentPublisher": "callbacks._document_streams",
+    "DocumentPublisher": "callbacks._document_publisher",
     "DocumentStream": "callbacks._document_streams",
     "DroppedDocumentsError": "callbacks._errors",
     "ExportError": "callbacks._errors",

@@ -1,42 +1,41 @@
 """Documents from another process: 0MQ, or Kafka where a facility runs it."""
 
-import contextlib
-import io
 import logging
-import pickle
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from bluesky.callbacks.zmq import Publisher, RemoteDispatcher
+import zmq
 
 from callbacks._errors import StreamError
-from callbacks._worker import DocumentWorker
+from callbacks._received_documents import Consumer, ReceivedDocuments
+from callbacks._trusted_messages import read_kafka_msgpack, read_zmq_pickle
+from callbacks._wire_format import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger("nimco.callbacks")
 
-Consumer = Callable[[str, dict[str, Any]], object]
-
 _LOOPBACK = "127.0.0.1"
-_KAFKA_PAUSE_S = 0.05
+_PAUSE_S = 0.05
 
 
 class DocumentStream(ABC):
     """Documents as they are published elsewhere."""
 
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
     @abstractmethod
     def run(self, consumer: Consumer) -> None:
         """Hand every document to the consumer until `stop` is called (from another thread) or Ctrl-C."""
 
-    @abstractmethod
     def stop(self) -> None:
         """Make `run` return."""
+        self._stopping.set()
 
 
-def open_stream(address: str) -> DocumentStream:
+def open_stream(address: str, *, trust_pickle: bool = False) -> DocumentStream:
     """Open a stream of documents by its address.
 
     Parameters
@@ -44,6 +43,9 @@ def open_stream(address: str) -> DocumentStream:
     address : str
         ``zmq://HOST:PORT`` of the outgoing side of a 0MQ proxy (without host: this machine), or
         ``kafka://HOST:PORT[,HOST:PORT]/TOPIC[,TOPIC]``.
+    trust_pickle : bool
+        Take the messages of bluesky's own publishers too, which hold pickles: everybody who can send to this
+        stream can then run any program with the rights of this process.
 
     Raises
     ------
@@ -54,9 +56,10 @@ def open_stream(address: str) -> DocumentStream:
     if parts.scheme in ("zmq", "tcp") and parts.path in ("", "/"):
         host, _, port = parts.netloc.rpartition(":")
         if port.isdigit():
-            return ZMQStream(f"tcp://{host or _LOOPBACK}:{port}")
+            return ZMQStream(f"tcp://{host or _LOOPBACK}:{port}", trust_pickle=trust_pickle)
     if parts.scheme == "kafka" and parts.netloc and parts.path.strip("/"):
-        return KafkaStream(parts.netloc.split(","), parts.path.strip("/").split(","))
+        servers, topics = parts.netloc.split(","), parts.path.strip("/").split(",")
+        return KafkaStream(servers, topics, trust_pickle=trust_pickle)
     raise StreamError(
         f"{address!r} is not a stream of documents; give zmq://127.0.0.1:5578 or kafka://broker:9092/topic"
     )
@@ -65,29 +68,37 @@ def open_stream(address: str) -> DocumentStream:
 class ZMQStream(DocumentStream):
     """Documents from a 0MQ proxy.
 
-    The field's publisher pickles documents. What is not plain data or a NumPy array is refused here, so
-    that who can reach the proxy cannot run code in this process.
-
     Parameters
     ----------
     address : str
         ``tcp://HOST:PORT``.
+    trust_pickle : bool
+        Take pickles of bluesky's own publisher too; see `open_stream`.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, trust_pickle: bool = False) -> None:
+        super().__init__()
         self.address = address
-        self._dispatcher = RemoteDispatcher(address, deserializer=load_plain)
+        self._trusted = read_zmq_pickle if trust_pickle else None
 
     def run(self, consumer: Consumer) -> None:
         """Hand every document to the consumer until `stop` is called (from another thread) or Ctrl-C."""
-        self._dispatcher.subscribe(consumer)
-        # The loop is stopped before its task ends: that is how it is told to.
-        with contextlib.suppress(RuntimeError):
-            self._dispatcher.start()
-
-    def stop(self) -> None:
-        """Make `run` return."""
-        self._dispatcher.loop.call_soon_threadsafe(self._dispatcher.loop.stop)
+        received = ReceivedDocuments(consumer, self._trusted)
+        with zmq.Context() as context, context.socket(zmq.SUB) as subscribed:
+            subscribed.setsockopt(zmq.LINGER, 0)
+            # What is larger is never received: the connection is closed, and made anew by itself.
+            subscribed.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+            subscribed.setsockopt(zmq.SUBSCRIBE, b"")
+            subscribed.connect(self.address)
+            while not self._stopping.is_set():
+                if not subscribed.poll(round(_PAUSE_S * 1000)):
+                    continue
+                first = subscribed.recv(copy=False)
+                parts = 1
+                while subscribed.getsockopt(zmq.RCVMORE):
+                    subscribed.recv(copy=False)
+                    parts += 1
+                received(first.buffer if parts == 1 else b"")
 
 
 class KafkaStream(DocumentStream):
@@ -101,108 +112,60 @@ class KafkaStream(DocumentStream):
         Topics of bluesky documents.
     consumer_config : dict, optional
         Further settings of the consumer, for example of authentication.
+    trust_pickle : bool
+        Take messages of ``bluesky_kafka.Publisher`` too; see `open_stream`.
 
     Raises
     ------
     StreamError
-        The package bluesky-kafka is not installed.
+        The packages for Kafka are not installed.
     """
 
     def __init__(
-        self, servers: list[str], topics: list[str], consumer_config: dict[str, Any] | None = None
+        self,
+        servers: list[str],
+        topics: list[str],
+        consumer_config: dict[str, Any] | None = None,
+        *,
+        trust_pickle: bool = False,
     ) -> None:
+        super().__init__()
         try:
-            from bluesky_kafka import (
-                RemoteDispatcher as KafkaDispatcher,
-            )  # heavy, and only some facilities have it
+            from confluent_kafka import Consumer as KafkaConsumer  # only some facilities have it
         except ImportError as error:
             raise StreamError(
-                "documents from Kafka need the package bluesky-kafka, which is not installed here; "
+                "documents from Kafka need the package confluent-kafka, which is not installed here; "
                 "run: pip install 'nimco[kafka]'"
             ) from error
-        self._stopping = threading.Event()
-        self._dispatcher = KafkaDispatcher(
-            topics=topics,
-            bootstrap_servers=",".join(servers),
-            # A group of its own: every analysis gets every document.
-            group_id=f"nimco-{uuid.uuid4()}",
-            consumer_config={"auto.offset.reset": "latest", **(consumer_config or {})},
-            polling_duration=_KAFKA_PAUSE_S,
+        self._trusted = read_kafka_msgpack if trust_pickle else None
+        self._topics = topics
+        self._kafka = KafkaConsumer(
+            {
+                "auto.offset.reset": "latest",
+                **(consumer_config or {}),
+                "bootstrap.servers": ",".join(servers),
+                # A group of its own: every analysis gets every document.
+                "group.id": f"nimco-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+            }
         )
 
     def run(self, consumer: Consumer) -> None:
         """Hand every document to the consumer until `stop` is called (from another thread) or Ctrl-C."""
-        self._dispatcher.subscribe(consumer)
-        self._dispatcher.start(continue_polling=lambda: not self._stopping.is_set())
-
-    def stop(self) -> None:
-        """Make `run` return."""
-        self._stopping.set()
-
-
-class DocumentPublisher(DocumentWorker):
-    """Publishes documents to a 0MQ proxy from a thread of its own.
-
-    Subscribe it to a RunEngine. The field's own publisher copies and pickles every frame on the RunEngine's
-    thread.
-
-    Parameters
-    ----------
-    address : str
-        ``HOST:PORT`` of the incoming side of a 0MQ proxy.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._publisher = Publisher(address.removeprefix("zmq://").removeprefix("tcp://"))
-        super().__init__("document publisher")
-
-    def close(self) -> None:
-        """Publish what was received, then stop."""
-        super().close()
-        self._publisher.close()
-
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
-        self._publisher(name, doc)
-
-
-def load_plain(data: bytes) -> Any:
-    """Unpickle plain data and NumPy arrays.
-
-    Raises
-    ------
-    StreamError
-        The data hold anything else.
-    """
-    return _PlainUnpickler(io.BytesIO(data)).load()
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins"}.get(module, module)  # as protocols before 3 call it
-        package = module.replace("numpy.core", "numpy._core")
-        if (package, name) not in _PLAIN:
-            logger.error(
-                "a document with a %s.%s was refused: it is neither plain data nor an array", module, name
-            )
-            raise StreamError(f"{module}.{name} is neither plain data nor an array")
-        return super().find_class(module, name)
-
-
-_PLAIN = frozenset(
-    {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("_codecs", "encode"),
-        ("collections", "OrderedDict"),
-        ("collections", "defaultdict"),
-        ("builtins", "complex"),
-        ("builtins", "set"),
-        ("builtins", "frozenset"),
-        ("builtins", "bytearray"),
-        ("datetime", "datetime"),
-        ("uuid", "UUID"),
-    }
-)
+        received = ReceivedDocuments(consumer, self._trusted)
+        said: set[str] = set()
+        self._kafka.subscribe(self._topics)
+        try:
+            while not self._stopping.is_set():
+                message = self._kafka.poll(_PAUSE_S)
+                if message is None:
+                    continue
+                if message.error() is not None:
+                    text = str(message.error())
+                    if text not in said:
+                        said.add(text)
+                        logger.error("Kafka: %s; listening goes on", text)
+                    continue
+                received(message.value() or b"")
+        finally:
+            self._kafka.close()

@@ -38,6 +38,7 @@ def analyse(
     reference: list[str] | None,
     method: str,
     plot: Path | None,
+    trust_pickle: bool,
 ) -> None:
     """Analyse scans in a process of its own: as they are published, or as they are stored."""
     if (source is None) == (run is None):
@@ -46,7 +47,7 @@ def analyse(
         )
     console = Console()
     references = _references(console, reference or [])
-    stream = None if source is None else open_stream(source)
+    stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
     client = None if tiled is None else connect(tiled, api_key_file)
     if run is not None:
         if client is None:
@@ -84,6 +85,10 @@ def connect(uri: str, api_key_file: Path | None) -> Any:
         raise NimcoError(
             f"Tiled at {uri} refuses the key (status {error.response.status_code}); give the file with it as "
             f"--api-key-file, or set {_KEY_VARIABLE}."
+        ) from error
+    except RuntimeError as error:  # as Tiled's client says that a key is needed
+        raise NimcoError(
+            f"Tiled at {uri} needs a key; give the file with it as --api-key-file, or set {_KEY_VARIABLE}."
         ) from error
     except (httpx.HTTPError, ValueError, OSError) as error:
         raise NimcoError(

@@ -169,6 +169,14 @@ def analyse(
         str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
     ] = "series",
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="With --from, take pickles of bluesky's own publishers too: everybody who can send to that "
+            "stream can then run any program with your rights.",
+        ),
+    ] = False,
 ) -> None:
     """Analyse scans in a process of its own: as they are published, or as they are stored."""
     from nimco._cmd_analyse import analyse
@@ -181,6 +189,7 @@ def analyse(
         reference=reference,
         method=method,
         plot=plot,
+        trust_pickle=trust_pickle,
     )
 
 

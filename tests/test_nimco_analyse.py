@@ -1,7 +1,6 @@
 """The analysis in a process of its own: real 0MQ, a real Tiled server, a real kill."""
 
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from bluesky.callbacks.zmq import Proxy
 
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import DocumentPublisher, LiveSOC, RawRunWriter, StreamError, open_soc, open_stream
-from callbacks._document_streams import KafkaStream, load_plain
+from callbacks._document_streams import KafkaStream
 from nimco import TiledServer
 from nimco._commands import analyse
 from nimco._errors import NimcoError
@@ -185,27 +184,6 @@ def test_documents_travel_over_0mq_whole_and_in_order(scan_documents, proxy):
             assert np.array_equal(one["data"]["camera_image"], other["data"]["camera_image"])
 
 
-class Evil:
-    def __reduce__(self):
-        return (os.system, ("true",))
-
-
-def test_nothing_but_data_is_unpickled():
-    doc = {
-        "a": 1,
-        "b": np.arange(6, dtype="<u2").reshape(2, 3),
-        "c": np.float64(2.5),
-        "d": (1, None),
-        "e": {"x"},
-    }
-    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        back = load_plain(pickle.dumps(doc, protocol))
-        assert np.array_equal(back.pop("b"), doc["b"])
-        assert back == {key: value for key, value in doc.items() if key != "b"}
-    with pytest.raises(StreamError, match="system is neither plain data nor an array"):
-        load_plain(pickle.dumps({"uid": Evil()}))
-
-
 @pytest.mark.parametrize(
     "address", ["", "5578", "zmq://", "http://127.0.0.1:5578", "kafka://broker:9092", "zmq://h:x"]
 )
@@ -219,42 +197,120 @@ def test_this_machine_is_the_default():
 
 
 def test_kafka_without_its_package_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "bluesky_kafka", None)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(StreamError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
         open_stream("kafka://127.0.0.1:9092/documents")
+    with pytest.raises(StreamError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
+        DocumentPublisher("kafka://127.0.0.1:9092/documents")
 
 
-def test_documents_travel_over_kafka(scan_documents):
-    """Against librdkafka's own mock cluster, which speaks the protocol on loopback."""
-    kafka = pytest.importorskip("bluesky_kafka")
+@pytest.fixture(scope="module")
+def kafka():
+    """Address of librdkafka's own mock cluster, which speaks the protocol on loopback."""
     confluent = pytest.importorskip("confluent_kafka")
     cluster = confluent.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored"})
-    brokers = [f"{broker.host}:{broker.port}" for broker in cluster.list_topics(timeout=20).brokers.values()]
-    documents = scan_documents(shape=(6, 8)).run()
-    publisher = kafka.Publisher(topic="documents", bootstrap_servers=",".join(brokers), key="nimco")
-    publisher("start", {"uid": "to make the topic", "time": 0.0})
-    publisher.flush()
+    brokers = cluster.list_topics(timeout=20).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    del cluster
+
+
+def receive_from_kafka(brokers, topic, **options):
+    """Return what is in a topic up to the stop document."""
+    stream = KafkaStream(brokers.split(","), [topic], {"auto.offset.reset": "earliest"}, **options)
     received: list[tuple[str, dict]] = []
-    stream = KafkaStream(brokers, ["documents"], {"auto.offset.reset": "earliest"})
-    consumer = lambda name, doc: received.append((name, doc))  # noqa: E731
+
+    def consumer(name, doc):
+        received.append((name, doc))
+        if name == "stop":
+            stream.stop()
+
     thread = threading.Thread(target=stream.run, args=(consumer,), daemon=True)
     thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    return received
+
+
+def test_documents_travel_over_kafka(scan_documents, kafka):
+    documents = scan_documents(shape=(6, 8)).run()
+    publisher = DocumentPublisher(f"kafka://{kafka}/documents")
     for name, doc in documents:
         publisher(name, doc)
-    publisher.flush()
-    wait_for(lambda: received and received[-1][0] == "stop")
-    stream.stop()
-    thread.join(20)
-    del received[0]
+    publisher.close()
+    assert publisher.errors == []
+    received = receive_from_kafka(kafka, "documents")
+    assert [name for name, _ in received] == [name for name, _ in documents]
     with LiveSOC() as live, LiveSOC() as reference:
         for name, doc in received:
-            live(str(name), doc)
+            live(name, doc)
         for name, doc in documents:
             reference(name, doc)
         live.wait(60)
         reference.wait(60)
         assert live.errors == []
         assert np.array_equal(live.latest().maps.soc, reference.latest().maps.soc, equal_nan=True)
+
+
+def test_what_others_put_into_kafka_is_taken_where_it_is_trusted_only(scan_documents, kafka):
+    """bluesky_kafka.Publisher writes msgpack with pickles in it."""
+    import confluent_kafka
+    import msgpack_numpy
+
+    documents = scan_documents(shape=(4, 5)).run()
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka})
+    for message in (b"", b"noise", *(msgpack_numpy.packb(item) for item in documents)):
+        producer.produce("facility", message, key=b"k")
+    producer.flush(20)
+    received = receive_from_kafka(kafka, "facility", trust_pickle=True)
+    assert [name for name, _ in received] == [name for name, _ in documents]
+    assert np.array_equal(received[2][1]["data"]["camera_image"], documents[2][1]["data"]["camera_image"])
+    publisher = DocumentPublisher(f"kafka://{kafka}/facility")
+    publisher("stop", documents[-1][1])
+    publisher.close()
+    assert [name for name, _ in receive_from_kafka(kafka, "facility")] == ["stop"]
+
+
+def test_bluesky_s_own_publisher_is_followed_where_it_is_trusted_only(scan_documents, proxy, caplog):
+    from bluesky.callbacks.zmq import Publisher
+
+    incoming, outgoing = proxy
+    documents = scan_documents(shape=(4, 5)).run()
+    received: dict[bool, list[str]] = {True: [], False: []}
+    streams = {
+        trust: open_stream(outgoing.replace("tcp://", "zmq://"), trust_pickle=trust) for trust in received
+    }
+    threads = [
+        threading.Thread(
+            target=stream.run, args=(lambda name, doc, to=received[trust]: to.append(name),), daemon=True
+        )
+        for trust, stream in streams.items()
+    ]
+    for thread in threads:
+        thread.start()
+    publisher = Publisher(incoming.removeprefix("tcp://"))
+
+    def knock() -> bool:
+        publisher("start", documents[0][1])
+        return bool(received[True]) and "--trust-pickle" in caplog.text
+
+    wait_for(knock)
+    for name, doc in documents[1:]:
+        publisher(name, doc)
+    wait_for(lambda: received[True][-1:] == ["stop"])
+    publisher.close()
+    for stream, thread in zip(streams.values(), threads, strict=True):
+        stream.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert received[False] == []
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1", "zmq://:x", "http://127.0.0.1:1", "kafka://b:1", "kafka://b:1/a,b"]
+)
+def test_an_address_that_nothing_can_be_sent_to_is_refused(address):
+    with pytest.raises(StreamError, match=r"give 127.0.0.1:5577 or kafka://broker:9092/topic"):
+        DocumentPublisher(address)
 
 
 def test_what_to_analyse_must_be_said(tmp_path: Path):
