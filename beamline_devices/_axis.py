@@ -1,15 +1,41 @@
 """Axes: EPICS motor records that refuse what they cannot reach and are believed only when they are there."""
 
+import threading
 from typing import Any
 
 from ophyd import DeviceStatus, EpicsMotor
 from ophyd.status import StatusBase
 
 from beamline_devices._checks import check_range, finite_number
+from beamline_devices._connections import Connections
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotArrivedError
+from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotArrivedError, NotConnectedError
+from beamline_devices._tasks import wait_for_value
 
 __all__ = ["EpicsAxis"]
+
+# A stopped axis slows down for no longer.
+_STAND_S = 30.0
+
+
+class _Move:
+    """One move; `stopped` says whether and as what it was stopped."""
+
+    def __init__(self, status: DeviceStatus, target: float, kwargs: dict[str, Any]) -> None:
+        self.status = status
+        self.target = target
+        self.kwargs = kwargs
+        self.stopped: bool | None = None
+        self._once = threading.Lock()
+
+    def end(self, problem: Exception | None) -> None:
+        """End the status, the first time."""
+        if not self._once.acquire(blocking=False):
+            return
+        if problem is None:
+            self.status.set_finished()
+        else:
+            self.status.set_exception(problem)
 
 
 class EpicsAxis(CompleteDescriptions, EpicsMotor):
@@ -33,6 +59,9 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         super().__init__(prefix, **kwargs)
         self.tolerance = tolerance
         self._move_timeout_s = move_timeout_s
+        self._last: _Move | None = None
+        self._stopping = False
+        self._connections = Connections(self, self._gone)
 
     def check_value(self, position: Any) -> None:
         """Refuse a position outside the soft limits.
@@ -50,30 +79,67 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
             check_range(self.name, number, (low, high), units)
 
     def set(self, position: float, **kwargs: Any) -> DeviceStatus:
-        """Move; the status is done when the readback is at the target.
+        """Move; the status is done when the readback is at the target, or as `stop` says.
 
         Raises
         ------
         OutOfLimitsError
             Before anything moves, when the record would refuse the position.
+        NotConnectedError
+            When fields of the record have stopped to answer.
         """
+        self._connections.watch()
         self.check_value(position)
-        target = float(position)
-        status = DeviceStatus(self, call_stop_on_failure=False)
-        moving = super().set(target, timeout=self._move_timeout_s, **kwargs)
-        moving.add_callback(lambda ended: self._arrived(ended, target, status))
-        return status
+        move = self._last = _Move(DeviceStatus(self, call_stop_on_failure=False), float(position), kwargs)
+        if self._stopping and self._moving:
+            # The record would take the end of the stop for that of the new move.
+            self.cl.thread_class(target=self._begin_later, args=(move,), daemon=True, name=self.name).start()
+        else:
+            self._begin(move)
+        return move.status
 
-    def _arrived(self, ended: StatusBase, target: float, status: DeviceStatus) -> None:
+    def stop(self, *, success: bool = False) -> None:
+        """Stop; the move under way ends as a success or a failure as asked."""
+        if self._last is not None:
+            self._last.stopped = success
+        self._stopping = True
+        super().stop(success=success)
+
+    def _begin_later(self, move: "_Move") -> None:
         try:
-            problem = self._problem(ended.exception(timeout=0), target)
+            wait_for_value(
+                self.motor_done_move,
+                lambda done: int(done) == 1,
+                _STAND_S,
+                lambda: f"{self.name} has not come to a stand {_STAND_S:g} s after it was stopped",
+            )
+            self._begin(move)
+        except Exception as error:
+            move.end(error)
+
+    def _begin(self, move: "_Move") -> None:
+        if move.stopped is not None:
+            move.end(None if move.stopped else DeviceError(f"{self.name} was stopped before it moved"))
+            return
+        self._stopping = False
+        moving = super().set(move.target, timeout=self._move_timeout_s, **move.kwargs)
+        moving.add_callback(lambda ended: self._arrived(ended, move))
+
+    def _arrived(self, ended: StatusBase, move: "_Move") -> None:
+        if move.stopped:
+            move.end(None)
+            return
+        try:
+            problem = self._problem(ended.exception(timeout=0), move.target)
         except Exception as error:
             # Whatever happens here, the one who waits must hear of it.
             problem = DeviceError(f"{self.name} cannot be asked where it is: {error}")
-        if problem is None:
-            status.set_finished()
-        else:
-            status.set_exception(problem)
+        move.end(problem)
+
+    def _gone(self) -> None:
+        move = self._last
+        if move is not None:
+            move.end(NotConnectedError(self._connections.sentence()))
 
     def _problem(self, error: BaseException | None, target: float) -> DeviceError | None:
         """Return what is wrong with a move that has ended, if anything."""

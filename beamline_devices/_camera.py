@@ -319,7 +319,8 @@ class EpicsCamera(CompleteDescriptions, Device):
 
     def unstage(self) -> list[object]:
         """Stop what is under way, close the file and give back the settings of before."""
-        self._task.stop()
+        # Whoever ends a run waits for none of its frames any more.
+        self._task.stop(success=True)
         self.end_acquisition()
         written, self._written = self._written, None
         try:
@@ -347,13 +348,13 @@ class EpicsCamera(CompleteDescriptions, Device):
 
     def stop(self, *, success: bool = False) -> None:
         """End an exposure under way; the file stays open for further frames of the run."""
-        self._task.stop()
+        self._task.stop(success=success)
         self.driver.acquire.put(0)
         super().stop(success=success)
 
     def pause(self) -> None:
         """End an acquisition under way; the RunEngine will ask for its frame again."""
-        self.stop()
+        self.stop(success=True)
 
     def resume(self) -> None:
         """Carry on after a pause; nothing to do."""

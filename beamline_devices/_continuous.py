@@ -80,7 +80,7 @@ class ContinuousAcquisition:
 
     def unstage(self) -> list[Any]:
         """End the acquisition and close the file."""
-        self._task.stop()
+        self._task.stop(success=True)
         self._camera.end_acquisition()
         return [self]
 

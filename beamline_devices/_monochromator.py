@@ -263,7 +263,7 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
 
     def stop(self, success: bool = False) -> None:
         """Stop everything that moves."""
-        self._task.stop()
+        self._task.stop(success=success)
         self._halt(success)
 
     def _halt(self, success: bool = False) -> None:
@@ -302,6 +302,8 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
     def _turn(self, energy_ev: float) -> None:
         self._task.pause(0.0)
         turning = self.bragg.set(self._angle_deg(energy_ev))
+        # It may have been told to stop just before the crystals began to turn.
+        self._task.pause(0.0)
         try:
             turning.wait(self._move_timeout_s)
         except TimeoutError as error:

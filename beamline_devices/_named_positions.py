@@ -80,7 +80,7 @@ class NamedPositions(CompleteDescriptions, Device, ABC):
 
     def stop(self, *, success: bool = False) -> None:
         """Stop what moves."""
-        self._task.stop()
+        self._task.stop(success=success)
         super().stop(success=success)
 
     @abstractmethod
@@ -313,6 +313,7 @@ class EpicsSampleStage(NamedPositions):
 
     def _go(self, value: str) -> None:
         moving = [getattr(self, axis).set(place) for axis, place in self._places[value].items()]
+        self._task.pause(0.0)
         for status in moving:
             status.wait()
 

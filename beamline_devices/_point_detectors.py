@@ -80,9 +80,16 @@ class _Counted(CompleteDescriptions, Device):
 
     def stop(self, *, success: bool = False) -> None:
         """Stop counting."""
-        self._task.stop()
+        self._task.stop(success=success)
         self.start.put(0)
         super().stop(success=success)
+
+    def pause(self) -> None:
+        """End a measurement under way; the RunEngine will ask for it again."""
+        self.stop(success=True)
+
+    def resume(self) -> None:
+        """Carry on after a pause; nothing to do."""
 
 
 def _check_channels(name: str, channels: Mapping[str, int], highest: int) -> None:

@@ -9,9 +9,23 @@ from ophyd import Device, DeviceStatus, get_cl
 from ophyd.signal import EpicsSignalBase
 from ophyd.utils import DisconnectedError
 
+from beamline_devices._connections import Connections, listed
 from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotConnectedError
 
 __all__ = ["Task", "await_put", "connect_devices", "put_complete", "wait_for_value"]
+
+_LOOK_S = 0.05
+# What is told to stop has this long to do so.
+_STOP_S = 5.0
+
+
+class _Work:
+    """What a task is doing; `success` is what its status becomes when it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.ended = threading.Event()
+        self.success = False
 
 
 class Task:
@@ -28,24 +42,31 @@ class Task:
     def __init__(self, device: Device, halt: Callable[[], None] | None = None) -> None:
         self._device = device
         self._halt = halt
-        self._status: DeviceStatus | None = None
         self._begin = threading.Lock()
-        self.stopped = threading.Event()
+        self._work = _Work()
+        self._work.ended.set()
+        self._connections = Connections(device)
 
     def start(self, work: Callable[[], None]) -> DeviceStatus:
         """Begin work; the status is done when it returns, and fails with what it raises.
+
+        Work that was told to stop gets a moment to end first; its own status is then what `stop` was asked for.
 
         Raises
         ------
         DeviceError
             When the device is still at work.
+        NotConnectedError
+            When process variables of the device have stopped to answer.
         """
+        self._connections.watch()
         with self._begin:
-            if self._status is not None and not self._status.done:
+            before = self._work
+            if not before.ended.wait(_STOP_S if before.stopped.is_set() else 0.0):
                 raise DeviceError(f"{self._device.name} is still busy, wait for it or stop it")
             # Left to ophyd, the device would be stopped after the failure is known, and with it a second try.
-            status = self._status = DeviceStatus(self._device, call_stop_on_failure=False)
-            self.stopped = threading.Event()
+            status = DeviceStatus(self._device, call_stop_on_failure=False)
+            doing = self._work = _Work()
 
         def run() -> None:
             try:
@@ -57,28 +78,43 @@ class Task:
                         self._halt()
                 except Exception as another:
                     told.add_note(f"It could not be stopped either: {another}")
-                status.set_exception(told)
+                doing.ended.set()
+                if doing.success:
+                    status.set_finished()
+                else:
+                    status.set_exception(told)
             else:
+                doing.ended.set()
                 status.set_finished()
 
         # A thread of the control layer: its Channel Access context is that of the signals.
         get_cl().thread_class(target=run, daemon=True, name=f"{self._device.name} at work").start()
         return status
 
-    def stop(self) -> None:
-        """Ask the work to end; it raises DeviceError where it looks."""
-        self.stopped.set()
+    def stop(self, *, success: bool = False) -> None:
+        """Ask the work to end: it raises DeviceError where it looks, and its status succeeds or fails as asked."""
+        work = self._work
+        work.success = success
+        work.stopped.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless stopped.
+        """Wait, and see to it that the work may go on.
 
         Raises
         ------
         DeviceError
             When stopped.
+        NotConnectedError
+            When process variables of the device have stopped to answer.
         """
-        if self.stopped.wait(max(seconds, 0.0)):
-            raise DeviceError(f"{self._device.name} was stopped before it was done")
+        deadline = time.monotonic() + seconds
+        while True:
+            left_s = deadline - time.monotonic()
+            if self._work.stopped.wait(min(max(left_s, 0.0), _LOOK_S)):
+                raise DeviceError(f"{self._device.name} was stopped before it was done")
+            self._connections.check()
+            if left_s <= _LOOK_S:
+                return
 
 
 def _as_device_error(name: str, error: Exception) -> DeviceError:
@@ -164,7 +200,7 @@ def await_put(
 
 def _await(event: threading.Event, timeout_s: float, sentence: Callable[[], str], task: Task | None) -> None:
     deadline = time.monotonic() + timeout_s
-    while not event.wait(min(max(deadline - time.monotonic(), 0.0), 0.1)):
+    while not event.wait(min(max(deadline - time.monotonic(), 0.0), _LOOK_S)):
         if task is not None:
             task.pause(0.0)
         if time.monotonic() >= deadline:
@@ -196,8 +232,7 @@ def connect_devices(*devices: Device, timeout_s: float = 5.0) -> None:
                 ) from error
             missing.extend(silent)
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise NotConnectedError(
-            f"{len(missing)} process variables do not answer within {timeout_s:g} s: {shown}; "
+            f"{len(missing)} process variables do not answer within {timeout_s:g} s: {listed(missing)}; "
             "check the prefix and that the IOC runs"
         )

@@ -229,6 +229,7 @@ class ZonePlateOptics(CompleteDescriptions, Device):
 
         def travel() -> None:
             moving = [getattr(self, name).set(table.at(energy_ev)) for name, table in self._tables.items()]
+            self._task.pause(0.0)
             for status in moving:
                 status.wait()
             self._task.pause(0.0)
@@ -242,5 +243,5 @@ class ZonePlateOptics(CompleteDescriptions, Device):
 
     def stop(self, *, success: bool = False) -> None:
         """Stop every axis."""
-        self._task.stop()
+        self._task.stop(success=success)
         super().stop(success=success)

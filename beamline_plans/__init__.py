@@ -4,7 +4,7 @@ from ._adaptive import AdaptiveResult, LiveMaps, MapUpdate, adaptive_xanes
 from ._calibrate import calibrate_energy
 from ._documents import SCHEMA_VERSION, validate_run_documents
 from ._dry_run import DryRun, dry_run
-from ._errors import DocumentError, FrameError, GridError, PlanError
+from ._errors import DocumentError, FrameError, GridError, NotSafeError, PlanError
 from ._grid import EnergyGrid
 from ._jump import edge_jump_map
 from ._presets import preset_names
@@ -28,6 +28,7 @@ __all__ = [
     "KRegion",
     "LiveMaps",
     "MapUpdate",
+    "NotSafeError",
     "PlanError",
     "RunArchive",
     "RunLedger",

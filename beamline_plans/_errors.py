@@ -1,6 +1,6 @@
 """What a plan says when it refuses."""
 
-__all__ = ["DocumentError", "FrameError", "GridError", "PlanError"]
+__all__ = ["DocumentError", "FrameError", "GridError", "NotSafeError", "PlanError"]
 
 
 class PlanError(ValueError):
@@ -17,3 +17,7 @@ class FrameError(PlanError):
 
 class DocumentError(PlanError):
     """The documents of a run break the contract between plans and analysis."""
+
+
+class NotSafeError(PlanError):
+    """A scan has ended and something is not as it has to be left: shutter, sample, filters or energy."""

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
@@ -18,9 +18,10 @@ from bluesky.utils import (
     RunEngineControlException,
 )
 
-from ._errors import FrameError, PlanError
+from ._errors import FrameError, NotSafeError, PlanError
 from ._instrument import Instrument
 from ._label import FrameLabel, Shot
+from ._pauses import PauseWatch, undisturbed
 
 __all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
 
@@ -28,6 +29,8 @@ _ATTEMPTS = 3
 # A camera that is silent for so long after its exposure will not answer any more.
 _PATIENCE_S = 60.0
 _LOOK_S = 0.02
+# Enough for a suspender to ask again for what a failure has undone.
+_BREATH_S = 0.1
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -47,9 +50,11 @@ class FrameTaker:
         self._i0_min = i0_min
         self._label = FrameLabel()
         self._last_reading: Optional[dict[str, Any]] = None
+        self._watch = PauseWatch()
 
     def look(self) -> MsgGenerator[None]:
         """Note which frame the camera shows before the first one is taken, so as to tell it from that one."""
+        yield from self._watch.register()
         try:
             self._last_reading = yield Msg("read", self._instrument.camera)
         except (RunEngineControlException, FailedPause):
@@ -77,7 +82,7 @@ class FrameTaker:
         Raises
         ------
         FrameError
-            If a frame could not be taken.
+            If a frame could not be taken, or the scan could not be held while it had to be.
         """
         repeats = range(first_repeat, first_repeat + n_frames)
         left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
@@ -97,8 +102,14 @@ class FrameTaker:
             except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
                 raise
             except Exception as error:
-                yield from _drop_if_open()
                 problem = _what_failed(error)
+                yield from self._recover()
+                if self._watch.held:
+                    raise FrameError(
+                        f"The scan was to be held at {energy_ev:g} eV, for lack of beam or in a pause, and that failed "
+                        f"({problem.rstrip('.')}); it has ended. Take the missing energies with resume_scan when "
+                        "there is beam."
+                    ) from error
                 if len(failures) + 1 >= _ATTEMPTS:
                     raise FrameError(self._given_up(left[0], problem)) from error
             failures.append(problem)
@@ -112,6 +123,24 @@ class FrameTaker:
                 _ATTEMPTS,
                 problem,
             )
+
+    def _recover(self) -> MsgGenerator[None]:
+        """After a failure, give up a half-read event and let a scan that is to be held be held.
+
+        The failure may have been that of a suspender's own plan, or have kept one from beginning.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                yield Msg("rewindable", None, False)
+                yield from _drop_if_open()
+                yield Msg("sleep", None, _BREATH_S)
+                yield Msg("rewindable", None, self._watch.rewindable)
+                return
+            except (RunEngineControlException, FailedPause):
+                raise
+            except Exception as error:
+                # Of another device that fails later.
+                _LOG.debug("after a failure: %s", error)
 
     def _given_up(self, shot: Shot, problem: str) -> str:
         return (
@@ -139,13 +168,19 @@ class FrameTaker:
         """
         ins = self._instrument
         yield from trigger(ins.detectors, self._label, shot)
-        yield Msg("create", name=shot.stream)
-        frame = yield Msg("read", ins.camera)
-        for device in (self._label, ins.energy):
-            yield Msg("read", device)
-        i0 = None
-        if ins.i0 is not None:
-            i0 = first_value(ins.i0, (yield Msg("read", ins.i0)))
+        while True:
+            pauses = self._watch.pauses
+            yield Msg("create", name=shot.stream)
+            frame = yield Msg("read", ins.camera)
+            for device in (self._label, ins.energy):
+                yield Msg("read", device)
+            i0 = None
+            if ins.i0 is not None:
+                i0 = first_value(ins.i0, (yield Msg("read", ins.i0)))
+            if pauses == self._watch.pauses:
+                break
+            # The RunEngine has taken and read the frame again: what was read here before is not of that one.
+            yield Msg("drop")
         if _is_same_frame(ins.camera.name, frame, self._last_reading):
             yield Msg("drop")
             return f"{ins.camera.name} gave the frame of before"
@@ -225,19 +260,37 @@ def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
 
 
 def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
-    """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest."""
+    """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest.
+
+    The shutter is also closed in each pause.
+
+    Raises
+    ------
+    NotSafeError
+        If that could not be done; the message says what is left how.
+    """
     energy_ev = yield from _position(instrument.energy)
     filters = None if instrument.filters is None else (yield from _position(instrument.filters))
-    steps = [(instrument.shutter, "closed"), (instrument.stage, "in")]
-    return (
-        yield from _afterwards(plan, [*steps, (instrument.filters, filters), (instrument.energy, energy_ev)])
-    )
+    steps = [
+        (instrument.shutter, "closed", "close the shutter"),
+        (instrument.stage, "in", "bring the sample in"),
+        (instrument.filters, filters, "restore the filters"),
+        (instrument.energy, energy_ev, "restore the energy"),
+    ]
+    return (yield from _afterwards(plan, steps, instrument.shutter))
 
 
-def restored(device: Any, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
-    """Run `plan`; whatever becomes of it, move `device` back to where it was."""
+def restored(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None) -> MsgGenerator[Any]:
+    """Run `plan`; whatever becomes of it, close the shutter, if given, and move `device` back to where it was.
+
+    Raises
+    ------
+    NotSafeError
+        If that could not be done.
+    """
     start = yield from _position(device)
-    return (yield from _afterwards(plan, [(device, start)]))
+    steps = [] if shutter is None else [(shutter, "closed", "close the shutter")]
+    return (yield from _afterwards(plan, [*steps, (device, start, "bring it back")], shutter))
 
 
 def _position(device: Any) -> MsgGenerator[Any]:
@@ -246,33 +299,81 @@ def _position(device: Any) -> MsgGenerator[Any]:
     return position if position is not None else first_value(device, (yield from bps.read(device)))
 
 
-def _afterwards(plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any]]) -> MsgGenerator[Any]:
+def _afterwards(
+    plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
+) -> MsgGenerator[Any]:
     """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
-
-    def moves() -> MsgGenerator[None]:
-        sequence: MsgGenerator[None] = _forget_past()
-        for device, value in steps:
-            if value is not None:
-                # Nested, so that one device that fails does not keep the others from being left safe.
-                sequence = bpp.finalize_wrapper(sequence, _move(device, value))
-        yield from sequence
+    watch = PauseWatch(shutter)
+    yield from watch.register()
 
     def cleanup() -> MsgGenerator[None]:
-        try:
-            yield from moves()
-        except RunEngineControlException:
-            # The scan was ended in the very middle of its cleanup.
-            yield from moves()
-            raise
+        problems: list[str] = []
+        ended: Optional[BaseException] = None
+        for device, value, what in steps:
+            if value is None:
+                continue
+            problem, end = yield from _brought(watch, device, value)
+            ended = end or ended
+            if problem is not None:
+                problems.append(_not_safe(device, value, what, problem))
+        if problems:
+            error = NotSafeError(" ".join(problems))
+            _LOG.critical("%s", error)
+            raise error from ended
+        if ended is not None:
+            raise ended
 
     return (yield from bpp.finalize_wrapper(plan, cleanup))
 
 
-def _move(device: Any, value: Any) -> Callable[[], MsgGenerator[None]]:
+def _brought(
+    watch: PauseWatch, device: Any, value: Any
+) -> MsgGenerator[tuple[Optional[str], Optional[BaseException]]]:
+    """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
+    ended: Optional[BaseException] = None
+    problem: Optional[str] = None
+
     def move() -> MsgGenerator[None]:
         yield from bps.mv(device, value)
 
-    return move
+    for attempt in range(_ATTEMPTS + 1):
+        try:
+            yield from _forget_past(watch.rewindable)
+            if attempt:
+                # Whatever it was still doing for the scan.
+                yield Msg("stop", _Stop(device))
+            yield from undisturbed(watch, move)
+            return None, ended
+        except (RunEngineControlException, FailedPause) as error:
+            ended = error
+            problem = "the scan was ended again and again in its cleanup"
+        except Exception as error:
+            problem = _what_failed(error)
+    return problem, ended
+
+
+class _Stop:
+    """Stops a device without its last move counting as failed, which the message of bluesky has no word for."""
+
+    parent = None
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self.name = getattr(device, "name", str(device))
+
+    def stop(self, success: bool = True) -> Any:
+        """Stop the device, if that can be done."""
+        stop = getattr(self._device, "stop", None)
+        return None if stop is None else stop(success=True)
+
+
+def _not_safe(device: Any, value: Any, what: str, problem: str) -> str:
+    name = getattr(device, "name", str(device))
+    target = f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        f"NOT SAFE: could not {what} ({name} to {target}; {problem.rstrip('.')}). Look where {name} is and move it by "
+        "hand."
+    )
 
 
 def first_value(device: Any, reading: Any) -> Any:
@@ -283,11 +384,11 @@ def first_value(device: Any, reading: Any) -> Any:
     return reading[fields[0]]["value"]
 
 
-def _forget_past() -> MsgGenerator[None]:
+def _forget_past(rewindable: bool) -> MsgGenerator[None]:
     """Let a rewind during the cleanup repeat the cleanup, not the frame that failed before it.
 
-    A checkpoint would do, were it not forbidden between the create and the save of an interrupted frame.
+    A checkpoint would do, were it not forbidden between the create and the save of an interrupted frame. A suspender's
+    plan that failed may have left the RunEngine unable to rewind.
     """
-    if (yield Msg("rewindable", None, None)):
-        yield Msg("rewindable", None, False)
-        yield Msg("rewindable", None, True)
+    yield Msg("rewindable", None, False)
+    yield Msg("rewindable", None, rewindable)

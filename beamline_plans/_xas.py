@@ -142,11 +142,4 @@ def point_scan(
                 yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat))
         yield from bps.checkpoint()
 
-    plan = inside()
-    if shutter is not None:
-
-        def close() -> MsgGenerator[None]:
-            yield from bps.mv(shutter, "closed")
-
-        plan = bpp.finalize_wrapper(plan, close)
-    return (yield from restored(energy, plan))
+    return (yield from restored(energy, inside(), shutter))

@@ -1,21 +1,18 @@
 """Camera of the twin as a device."""
 
-import contextlib
-
 import numpy as np
 from ophyd import Component, DeviceStatus, Kind
-from ophyd.utils.errors import WaitTimeoutError
 
 from beamline_devices import DeviceError, DeviceTimeoutError
 from sim_devices._faults import Fault
 from sim_devices._signals import ExposureSignal, SimSignal
 from sim_devices._twin import Twin
-from sim_devices._twin_device import TwinDevice
+from sim_devices._twin_device import TwinDetector
 
 __all__ = ["SimCamera"]
 
 
-class SimCamera(TwinDevice):
+class SimCamera(TwinDetector):
     """Camera of the twin: one trigger, one frame of 16-bit counts inside the event.
 
     Parameters
@@ -61,18 +58,6 @@ class SimCamera(TwinDevice):
                 self.frame_number.put(exposure.number)
 
         return self._start(exposure_s, read_out, in_thread=True)
-
-    def pause(self) -> None:
-        """End an exposure under way at once: the RunEngine will ask for its frame again."""
-        if self._busy is not None and not self._busy.done:
-            self._discard = True
-            self._abort.set()
-            # What is left is at most the rendering of a frame.
-            with contextlib.suppress(WaitTimeoutError):
-                self._busy.exception(timeout=5.0)
-
-    def resume(self) -> None:
-        """Carry on after a pause; nothing to do."""
 
     def _time_out(self) -> None:
         raise DeviceTimeoutError(f"{self.name} gave no frame within 10 s after its exposure")

@@ -8,7 +8,7 @@ from ophyd import Component, DeviceStatus, Kind
 from sim_devices._compounds import METALS
 from sim_devices._signals import ExposureSignal, SimSignal
 from sim_devices._twin import Twin
-from sim_devices._twin_device import TwinDevice
+from sim_devices._twin_device import TwinDetector
 from sim_devices._yields import FLUORESCENCE_EV, yields_of
 
 __all__ = ["SimElectrometer", "SimFluorescence", "SimPointDetector"]
@@ -23,7 +23,7 @@ _LINE_SHARE = 0.907
 """Share of a line of 140 eV width inside a region of 200 eV."""
 
 
-class SimPointDetector(TwinDevice):
+class SimPointDetector(TwinDetector):
     """One number of the twin per trigger, such as the incident intensity.
 
     Parameters
@@ -52,7 +52,7 @@ class SimPointDetector(TwinDevice):
         return self._start(0.0, lambda: self.value.put(self._measure()))
 
 
-class SimElectrometer(TwinDevice):
+class SimElectrometer(TwinDetector):
     """Currents of the twin in nA: total electron yield, fluorescence yield, I0 and transmitted.
 
     Parameters
@@ -93,7 +93,7 @@ class SimElectrometer(TwinDevice):
         return self._start(exposure_s, read_out)
 
 
-class SimFluorescence(TwinDevice):
+class SimFluorescence(TwinDetector):
     """Fluorescence detector of the twin: counts in a region around the K-alpha line of each metal.
 
     Parameters

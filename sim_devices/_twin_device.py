@@ -1,17 +1,22 @@
 """What the simulated devices have in common: actions that take time, can be stopped, and can fail on demand."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ophyd import Device, DeviceStatus
+from ophyd.utils.errors import WaitTimeoutError
 
 from beamline_devices import DeviceError, NotConnectedError
 from sim_devices._faults import Fault
 from sim_devices._twin import Twin
 
-__all__ = ["TwinDevice"]
+__all__ = ["TwinDetector", "TwinDevice"]
+
+# What is told to stop has this long to do so: the rendering of a frame takes the longest.
+_STOP_S = 5.0
 
 
 class TwinDevice(Device):
@@ -37,7 +42,7 @@ class TwinDevice(Device):
         self._twin: Twin = twin
         self._time_scale = time_scale
         self._abort = threading.Event()
-        self._discard = False
+        self._stopped_well = False
         self._busy: DeviceStatus | None = None
         super().__init__(prefix, name=name, **kwargs)
 
@@ -61,15 +66,19 @@ class TwinDevice(Device):
     ) -> DeviceStatus:
         """Begin an action of a simulated duration; its status is done when `finish` has run.
 
-        `interrupted` learns the share of the time that had passed when the action was stopped. An action without
-        a real duration runs here unless `in_thread` asks otherwise.
+        `interrupted` learns the share of the time that had passed when the action was stopped; the status is then what
+        `stop` was asked for. An action without a real duration runs here unless `in_thread` asks otherwise.
         """
-        if self._busy is not None and not self._busy.done:
+        busy = self._busy
+        if busy is not None and self._abort.is_set():
+            with contextlib.suppress(WaitTimeoutError):
+                busy.exception(timeout=_STOP_S)
+        if busy is not None and not busy.done:
             raise DeviceError(f"{self.name} is still busy, wait for it or stop it")
         # Left to ophyd, the device would be stopped once a failure is known, and with it a second try.
         status = DeviceStatus(self, call_stop_on_failure=False)
         self._busy = status
-        self._discard = False
+        self._stopped_well = False
         abort = self._abort = threading.Event()
         wait_s = duration_s * self._time_scale
 
@@ -77,13 +86,12 @@ class TwinDevice(Device):
             began = time.monotonic()
             try:
                 if wait_s > 0 and abort.wait(wait_s):
-                    if self._discard:
-                        status.set_finished()
-                        return
                     if interrupted is not None:
                         interrupted(min((time.monotonic() - began) / wait_s, 1.0))
-                    raise DeviceError(f"{self.name} was stopped before it was done")
-                finish()
+                    if not self._stopped_well:
+                        raise DeviceError(f"{self.name} was stopped before it was done")
+                else:
+                    finish()
             except Exception as error:
                 status.set_exception(error)
             else:
@@ -96,6 +104,21 @@ class TwinDevice(Device):
         return status
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop what is under way."""
+        """Stop what is under way; it ends as a success or a failure as asked."""
+        self._stopped_well = success
         self._abort.set()
         super().stop(success=success)
+
+
+class TwinDetector(TwinDevice):
+    """A device that measures for a while."""
+
+    def pause(self) -> None:
+        """End a measurement under way at once: the RunEngine will ask for it again."""
+        if self._busy is not None and not self._busy.done:
+            self.stop(success=True)
+            with contextlib.suppress(WaitTimeoutError):
+                self._busy.exception(timeout=_STOP_S)
+
+    def resume(self) -> None:
+        """Carry on after a pause; nothing to do."""

@@ -11,6 +11,7 @@ from beamline_plans import (
     DocumentError,
     EnergyGrid,
     FrameError,
+    NotSafeError,
     PlanError,
     multi_edge_xanes,
     validate_run_documents,
@@ -126,10 +127,12 @@ def test_message_order_of_one_energy(beamline):
         ("save", None),
     ]
     start = names.index(("open_run", None))
-    assert names[:start] == [("read", "energy"), ("read", "energy"), ("stage", "camera"), ("stage", "i0")]
-    assert names[start + 1] == ("read", "camera")
-    end = start + 2 + 2 * len(block) + 1
-    assert names[start + 2 : end] == [*block, *block, ("checkpoint", None)]
+    pauses = ("rewindable", "pause_watch")
+    read_energy = ("read", "energy")
+    assert names[:start] == [read_energy, read_energy, pauses, ("stage", "camera"), ("stage", "i0")]
+    assert names[start + 1 : start + 3] == [pauses, ("read", "camera")]
+    end = start + 3 + 2 * len(block) + 1
+    assert names[start + 3 : end] == [*block, *block, ("checkpoint", None)]
     tail = names[end:]
     assert tail[0] == ("close_run", None)
     assert [name for name in tail if name[0] in ("unstage", "set")] == [
@@ -200,7 +203,7 @@ def test_a_failure_leaves_the_instrument_safe_and_what_was_measured_readable(bea
 
 
 def test_one_device_that_fails_in_the_cleanup_does_not_keep_the_others_from_it(
-    beamline, recorder, monkeypatch
+    beamline, recorder, monkeypatch, caplog
 ):
     def stuck(value):
         raise OSError("shutter stuck")
@@ -210,8 +213,10 @@ def test_one_device_that_fails_in_the_cleanup_does_not_keep_the_others_from_it(
             monkeypatch.setattr(beamline.shutter, "set", stuck)
 
     recorder.RE.subscribe(break_things)
-    with pytest.raises(OSError, match="shutter stuck"):
+    said = r"NOT SAFE: could not close the shutter \(shutter to closed; OSError: shutter stuck\). Look where shutter is"
+    with pytest.raises(NotSafeError, match=said):
         recorder(scan(beamline, n_darks=1))
+    assert any(record.levelname == "CRITICAL" and "NOT SAFE" in record.message for record in caplog.records)
     assert beamline.stage.position == "in"
     assert beamline.energy.position == pytest.approx(HOME_EV, abs=0.1)
 

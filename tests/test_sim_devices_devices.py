@@ -1,6 +1,7 @@
 """The simulated devices: what they say of themselves, what they refuse, how they move, stop, pause and fail."""
 
 import math
+import operator
 
 import event_model
 import numpy as np
@@ -310,6 +311,50 @@ def test_moves_take_their_time_and_can_be_stopped(slow):
         status.wait(5)
     assert 8333.0 <= slow.energy.position < 8433.0
     assert slow.energy.setpoint.get() == 8433.0
+
+
+@pytest.mark.parametrize("success", [True, False])
+@pytest.mark.parametrize(
+    ("name", "to", "back"),
+    [
+        ("energy", 8433.0, 8333.0),
+        ("shutter", "open", "closed"),
+        ("stage", "out", "in"),
+        ("stage.y", 2.0, 0.0),
+        ("filters", "thick", "none"),
+        ("optics", 8433.0, 8333.0),
+        ("optics.z", 20.0, 21.0),
+    ],
+)
+def test_a_stopped_move_ends_as_the_one_who_stops_it_asks_for(slow, name, to, back, success):
+    device = operator.attrgetter(name)(slow)
+    status = device.set(to)
+    assert not status.done
+    device.stop(success=success)
+    if success:
+        status.wait(5)
+    else:
+        with pytest.raises(DeviceError, match="was stopped"):
+            status.wait(5)
+    # What was stopped is not where it was sent, and goes there or back when it is told to, at once.
+    assert device.position != to if hasattr(device, "position") else slow.optics.energy_ev.get() != to
+    device.set(to)
+    device.stop(success=True)
+    device.set(back).wait(10)
+    if hasattr(device, "position"):
+        assert device.position == back
+
+
+@pytest.mark.parametrize("name", ["electrometer", "fluorescence", "camera"])
+def test_a_paused_measurement_ends_at_once_and_can_be_taken_again(slow, name):
+    device = getattr(slow, name)
+    device.exposure_s.set(60.0).wait(5)
+    status = device.trigger()
+    device.pause()
+    status.wait(1)
+    device.resume()
+    device.exposure_s.set(0.001).wait(5)
+    device.trigger().wait(10)
 
 
 def test_a_paused_exposure_ends_at_once_and_can_be_taken_again(slow):
