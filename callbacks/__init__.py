@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from callbacks._flat_field import FlatFieldBook, ReadyFrame
     from callbacks._followed_runs import FollowedRuns
     from callbacks._following import FollowedMap, follow_soc
+    from callbacks._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
     from callbacks._frames import FrameRecord, RunFrames
     from callbacks._live_plot import LiveSOCPlot
     from callbacks._live_soc import LiveSOC
@@ -45,7 +46,10 @@ __all__ = [
     "FlatFieldBook",
     "FollowedMap",
     "FollowedRuns",
+    "ForeignLayout",
+    "ForeignRuns",
     "FrameError",
+    "FrameFile",
     "FrameRecord",
     "FrameSummary",
     "LiveSOC",
@@ -70,6 +74,7 @@ __all__ = [
     "open_soc",
     "open_soc_table",
     "open_stream",
+    "planned_energies",
     "read_contract",
 ]
 
@@ -85,7 +90,10 @@ _HOME = {
     "FlatFieldBook": "callbacks._flat_field",
     "FollowedMap": "callbacks._following",
     "FollowedRuns": "callbacks._followed_runs",
+    "ForeignLayout": "callbacks._foreign_runs",
+    "ForeignRuns": "callbacks._foreign_runs",
     "FrameError": "callbacks._errors",
+    "FrameFile": "callbacks._foreign_runs",
     "FrameRecord": "callbacks._frames",
     "FrameSummary": "callbacks._update",
     "LiveSOC": "callbacks._live_soc",
@@ -110,6 +118,7 @@ _HOME = {
     "open_soc": "callbacks._reading",
     "open_soc_table": "callbacks._reading",
     "open_stream": "callbacks._document_streams",
+    "planned_energies": "callbacks._foreign_runs",
     "read_contract": "callbacks._contract",
 }
 

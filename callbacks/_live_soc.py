@@ -9,6 +9,7 @@ from typing import Any
 from callbacks._analysis import RunAnalysis
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
 from callbacks._errors import CallbackError
+from callbacks._foreign_runs import ForeignLayout, ForeignRuns
 from callbacks._frames import FILE_TIMEOUT_S
 from callbacks._root_map import RootMap
 from callbacks._routing import RunRouting
@@ -46,6 +47,8 @@ class LiveSOC(DocumentWorker):
         frame wait in vain is not waited for again before the end of the run.
     root_map : mapping of str to str or Path, optional
         Folders of the detector's files as documents name them, and where they are mounted on this machine.
+    layouts : sequence of ForeignLayout
+        How to understand the runs of other plans.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class LiveSOC(DocumentWorker):
         update_period_s: float = 0.5,
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
+        layouts: Sequence[ForeignLayout] = (),
     ) -> None:
         self._references = (
             references
@@ -67,6 +71,7 @@ class LiveSOC(DocumentWorker):
         self._update_period_s = update_period_s
         self._file_timeout_s = file_timeout_s
         self._roots = RootMap(root_map)
+        self._foreign = ForeignRuns(layouts)
         self._routing = RunRouting()
         self._runs: dict[str, RunAnalysis] = {}
         self._throttles: dict[str, Throttle] = {}
@@ -125,6 +130,10 @@ class LiveSOC(DocumentWorker):
             runner.close()
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        for told_name, told in self._foreign.translate(name, doc):
+            self._guarded(self._handle_ours, told_name, told)
+
+    def _handle_ours(self, name: str, doc: dict[str, Any]) -> None:
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid not in self._runs:

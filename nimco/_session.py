@@ -6,7 +6,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from callbacks import CallbackError, LiveSOC, LiveSOCPlot, RawRunWriter, SOCPublisher, SOCUpdate
+from callbacks import (
+    CallbackError,
+    ForeignLayout,
+    LiveSOC,
+    LiveSOCPlot,
+    RawRunWriter,
+    SOCPublisher,
+    SOCUpdate,
+)
 from edge_fitting import ReferenceSeries
 from nimco._containers import TiledAccess
 from nimco._learned_times import LearnedTimes
@@ -32,6 +40,8 @@ class Session:
         PNG that is refreshed with the map; where there is a display a window opens instead.
     observers : sequence of callables
         Further consumers of documents, for example a progress bar.
+    layouts : sequence of ForeignLayout
+        How to understand the runs of other plans.
     """
 
     def __init__(
@@ -42,10 +52,11 @@ class Session:
         method: str = "series",
         plot_path: Path | str | None = None,
         observers: Sequence[Consumer] = (),
+        layouts: Sequence[ForeignLayout] = (),
     ) -> None:
         spool = server.data_dir / "spool"
         self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
-        self.live = LiveSOC(references, method=method)
+        self.live = LiveSOC(references, method=method, layouts=layouts)
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
         self._durations = LearnedTimes(server.data_dir)
