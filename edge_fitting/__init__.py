@@ -38,6 +38,7 @@ from ._maps import EdgeMaps, FitStatus
 from ._masks import mask_maps, reliable_pixels
 from ._normalization import NormalizedStack, normalize
 from ._reference_series import ReferenceSeries
+from ._warm_up import warm_up
 
 __all__ = [
     "EDGES",
@@ -83,4 +84,5 @@ __all__ = [
     "recentre_map",
     "relative_depth",
     "reliable_pixels",
+    "warm_up",
 ]

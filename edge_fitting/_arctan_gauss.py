@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ._arctan_kernels import N_PARAMETERS, fit_arctan_gauss
 from ._edges import Edge
-from ._launch import launch
+from ._launch import launch, read_only
 from ._maps import FitStatus
 from ._window_methods import WINDOW_METHODS, WindowMethod
 
@@ -71,7 +71,9 @@ class ArctanGaussMethod:
         # From a tenth of the core hole's width up to that of the search window: nothing else is an edge.
         widths = np.log([0.1 * width, self.search_ev[1] - self.search_ev[0]])
         found = np.empty((3, stack.shape[1]))
-        launch(fit_arctan_gauss, stack, energy_ev - centre, weights, start, widths, found)
+        launch(
+            fit_arctan_gauss, read_only(stack), energy_ev - centre, read_only(weights), start, widths, found
+        )
         noise2 = found[0] / dof
         energy = start[3] + centre
         sigma = np.sqrt(np.maximum(found[1], 0.0) * noise2)

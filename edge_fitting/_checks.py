@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,6 +12,8 @@ from ._errors import EdgeFittingError
 
 # No absorption edge in use lies below 100 eV, and every hard X-ray energy in keV does.
 _LOWEST_EV = 100.0
+# What the kernels are compiled for: contiguous, aligned, no subclass. Anything else would be compiled for anew.
+LAYOUT: tuple[Literal["C", "A", "E"], ...] = ("C", "A", "E")
 
 
 def check_energies(
@@ -71,7 +75,7 @@ def check_stack(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.float32]:
     EdgeFittingError
         If it is not three-dimensional, has no pixel, or has another number of frames than energies.
     """
-    return np.ascontiguousarray(_check_cube(optical_depth, n_energy), dtype=np.float32)
+    return np.require(_check_cube(optical_depth, n_energy), np.float32, LAYOUT)
 
 
 def check_exact_stack(optical_depth: ArrayLike, n_energy: int) -> NDArray[np.float64]:
@@ -106,7 +110,7 @@ def check_frame(frame: ArrayLike, shape: tuple[int, int], what: str = "optical_d
     array = _check_real(frame, what)
     if array.shape != shape:
         raise EdgeFittingError(f"{what} has shape {array.shape} but the fitter was made for {shape}.")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.require(array, np.float32, LAYOUT)
 
 
 def check_weights(weights: ArrayLike | None, n_energy: int) -> NDArray[np.float64]:
@@ -119,7 +123,7 @@ def check_weights(weights: ArrayLike | None, n_energy: int) -> NDArray[np.float6
     """
     if weights is None:
         return np.ones(n_energy)
-    array = np.atleast_1d(np.asarray(weights, dtype=np.float64))
+    array = np.atleast_1d(np.require(weights, np.float64, LAYOUT))
     if array.shape == (1,) and n_energy > 1:
         array = np.full(n_energy, array[0])
     if array.shape != (n_energy,):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._launch import launch
+from ._launch import launch, read_only
 from ._projection_kernels import correct_counts
 
 Frame = NDArray[np.float32]
@@ -39,4 +39,5 @@ class CountsFrame:
     def correct(self, out: Frame) -> None:
         """Write the optical depth into ``out``."""
         scale, saturation = np.float32(self.scale), np.float32(self.saturation)
-        launch(correct_counts, self.counts, self.dark, self.flat, self.dark_flat, scale, saturation, out)
+        inputs = (read_only(array) for array in (self.counts, self.dark, self.flat, self.dark_flat))
+        launch(correct_counts, *inputs, scale, saturation, out)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import check_energies, check_frame, check_shape, check_stack, check_weights
+from ._checks import LAYOUT, check_energies, check_frame, check_shape, check_stack, check_weights
 from ._counts import CountsFrame
 from ._edges import Edge, resolve_edge
 from ._errors import EdgeFittingError
@@ -15,6 +15,7 @@ from ._maps import EdgeMaps
 from ._methods import Estimator, Method, fit_at_once, make_estimator
 from ._reference_series import ReferenceSeries
 from ._stack_fit import Values
+from ._warm_up import warm_up
 
 
 class EdgeFitter:
@@ -314,7 +315,7 @@ class EdgeFitter:
         )
         limit = int(np.iinfo(np.uint16).max) if saturation is None else int(saturation)
         frame = CountsFrame(
-            counts=np.ascontiguousarray(raw, dtype=np.uint16).ravel(),
+            counts=np.require(raw, np.uint16, LAYOUT).ravel(),
             dark=dark_frame,
             flat=flat_frame,
             dark_flat=dark_of_flat,
@@ -334,17 +335,11 @@ class EdgeFitter:
         return _as_maps(self._estimator, self._estimator.fit(), self._edge, self._shape, self.n_frames)
 
     def warm_up(self) -> None:
-        """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter."""
-        low, high = self._edge.pre_edge_ev[0], self._edge.post_edge_ev[1]
-        if self._references is not None:
-            low, high = float(self._references.energy_ev[0]), float(self._references.energy_ev[-1])
-        small = EdgeFitter((1, 1), edge=self._edge, method=self._method, references=self._references)
-        energies = np.linspace(low, high, 16)
-        small.push(energies, (energies > self._edge.energy_ev).astype(np.float32)[:, None, None])
-        counts = np.full((1, 1), 1000, np.uint16)
-        flat = np.full((1, 1), 2000.0, np.float32)
-        small.push_counts(float(energies[0]), counts, dark=np.zeros_like(flat), flat=flat)
-        small.maps()
+        """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter.
+
+        See :func:`edge_fitting.warm_up`.
+        """
+        warm_up(self._method)
 
 
 def fit_stack(

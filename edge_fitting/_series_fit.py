@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._launch import launch
+from ._launch import launch, read_only
 from ._maps import FitStatus
 from ._noise import detection_threshold, needs_neighbours, pool_variance
 from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
@@ -126,8 +126,8 @@ def fit_whole_stack(
     values, status = np.empty((8, n_pixels), np.float32), np.empty(n_pixels, np.uint8)
     incomplete = np.zeros(1, np.bool_)
     launch(
-        fit_complete, stack, projector, weight, *reduced.arrays, STRIDE, _limits(basis, dof, float(dof)),
-        values, status, incomplete,
+        fit_complete, read_only(stack), projector, read_only(weight), *reduced.arrays, STRIDE,
+        _limits(basis, dof, float(dof)), values, status, incomplete,
     )  # fmt: skip
     return None if incomplete[0] else (values, status)
 

@@ -409,6 +409,7 @@ def fit_complete(  # type: ignore[no-untyped-def]
     n_frames, n_basis = projector.shape
     n_blocks = (n_pixels + _FOLDED - 1) // _FOLDED
     pooled = np.zeros(1)
+    begin = np.int64(0)  # a literal would be a type of its own, for which all is compiled again
     for block in nb.prange(n_blocks):
         if not incomplete[0]:
             lo = block * _FOLDED
@@ -419,7 +420,7 @@ def fit_complete(  # type: ignore[no-untyped-def]
             at_highest = np.zeros(size, np.uint16)
             saturated = np.zeros(size, np.uint16)
             missing = np.zeros(n_frames, np.int64)
-            fold_block(stack, projector, weight, lo, hi, 0, sums, highest, at_highest, saturated, missing)
+            fold_block(stack, projector, weight, lo, hi, begin, sums, highest, at_highest, saturated, missing)
             if missing.sum() > 0:
                 incomplete[0] = True
             else:

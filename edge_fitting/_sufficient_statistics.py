@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._counts import CountsFrame
-from ._launch import launch
+from ._launch import launch, read_only
 from ._projection_kernels import count_blocks, fold
 
 # Frames collected before they are folded in: each pass over the sums then serves sixteen frames.
@@ -84,7 +84,8 @@ class SufficientStatistics:
         untouched, saturated = np.zeros(self.n_pixels, np.uint16), np.zeros(self.n_pixels, np.uint16)
         missing = np.zeros((count_blocks(self.n_pixels), 1), np.int64)
         launch(
-            fold, stack, projector[None], np.array([-weight]), self.sums, beyond, untouched, saturated, missing
+            fold, read_only(stack), projector[None], read_only(np.array([-weight])), self.sums, beyond, untouched,
+            saturated, missing,
         )  # fmt: skip
         gram = weight * np.outer(projector, projector)
         self.gram -= gram
@@ -165,7 +166,8 @@ class SufficientStatistics:
     ) -> None:
         missing = np.zeros((count_blocks(self.n_pixels), stack.shape[0]), np.int64)
         launch(
-            fold, stack, projector, weight, self.sums, self.highest, self.at_highest, self.saturated, missing
+            fold, read_only(stack), projector, read_only(weight), self.sums, self.highest, self.at_highest,
+            self.saturated, missing,
         )  # fmt: skip
         self.gram += (projector * weight[:, None]).T @ projector
         for f in np.flatnonzero(missing.sum(axis=0)):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._edges import Edge
-from ._launch import launch
+from ._launch import launch, read_only
 from ._maps import FitStatus
 from ._noise import detection_threshold, needs_neighbours, pool_variance
 from ._window_kernels import INCOMPLETE, fit_half_jump, fit_inflection, fit_white_line
@@ -135,7 +135,7 @@ class WindowMethod:
                     energy_ev.size,
                 ]
             )
-            self._launch(plan, (stack, windows, line, search), (limits, pooled, values, status))
+            self._launch(plan, (read_only(stack), windows, line, search), (limits, pooled, values, status))
 
         fit(plan.dof, np.zeros(1))
         if shape is not None and needs_neighbours(plan.dof):

@@ -22,6 +22,7 @@ from callbacks import (
     open_stream,
 )
 from edge_fitting import ReferenceSeries
+from nimco._compiling import compile_kernels
 from nimco._errors import NimcoError
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._report import summary_table
@@ -124,6 +125,7 @@ class _Analysis:
         method: str,
         plot: Path | None,
     ) -> None:
+        compile_kernels(method)
         self.finished: list[SOCUpdate] = []
         self._console = console
         self._publisher = (

@@ -1,28 +1,51 @@
 """Compile the live fit beside other start-up work, before beam is on the sample."""
 
+import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
+from edge_fitting import warm_up
 
-from edge_fitting import EDGES, EdgeFitter, ReferenceSeries
+_LOG = logging.getLogger("nimco")
+# What is on disk is loaded in less time, also on a machine with other work.
+_LOADED_WITHIN_S = 5.0
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
     """Compile the fitter's kernels in a thread while the block starts servers and devices.
 
-    The first run on a machine compiles for several seconds, later ones load what was compiled.
+    The first run on a machine compiles for up to a minute, later ones load what was compiled.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="compile") as pool:
-        pool.submit(_compile)
+        pool.submit(warm_up)
         yield
 
 
-def _compile() -> None:
-    edge = EDGES["Ni_K"]
-    energy_ev = np.linspace(edge.pre_edge_ev[0], edge.post_edge_ev[1], 100)
-    # What is compiled depends on types only, so any two rising edges will do.
-    mu = [0.5 + np.arctan((energy_ev - edge.energy_ev - shift_ev) / 2.0) / np.pi for shift_ev in (8.0, 10.0)]
-    EdgeFitter((1, 1), edge=edge.name, references=ReferenceSeries(energy_ev, mu, [0.0, 1.0])).warm_up()
+def compile_kernels(method: Any = "series") -> None:
+    """Return when everything that a scan needs is compiled, and say so where that takes long.
+
+    Parameters
+    ----------
+    method : str
+        Estimator of the live fit, see `edge_fitting.fit_stack`.
+
+    Raises
+    ------
+    EdgeFittingError
+        If there is no such method.
+    """
+    patience = threading.Timer(
+        _LOADED_WITHIN_S,
+        _LOG.warning,
+        ("compiling the kernels of the fit; this happens once on a machine and takes up to a minute",),
+    )
+    patience.daemon = True
+    patience.start()
+    try:
+        warm_up(method)
+    finally:
+        patience.cancel()

@@ -27,6 +27,7 @@ from beamline_plans import (
     xas_scan,
 )
 from callbacks import LiveSOC
+from nimco._compiling import compile_kernels
 from nimco._server import TiledServer
 from nimco._session import Session
 from sim_devices import SimBeamline
@@ -65,6 +66,7 @@ def _follow(run_engine: RunEngine) -> LiveSOC:
     """Let the live analysis follow the RunEngine, with Tiled behind it if there is a data directory."""
     folder = os.environ.get("NIMCO_DATA_DIR")
     if folder is None:
+        compile_kernels()
         live = LiveSOC()
         run_engine.subscribe(live)
         return live

@@ -16,6 +16,7 @@ from callbacks import (
     SOCUpdate,
 )
 from edge_fitting import ReferenceSeries
+from nimco._compiling import compile_kernels
 from nimco._containers import TiledAccess
 from nimco._learned_times import LearnedTimes
 
@@ -56,6 +57,7 @@ class Session:
     ) -> None:
         spool = server.data_dir / "spool"
         self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
+        self._method = method
         self.live = LiveSOC(references, method=method, layouts=layouts)
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
@@ -68,7 +70,10 @@ class Session:
         return self.start()
 
     def start(self) -> "Session":
-        """Join the parts; needed once, before the first document, where no ``with`` block does it."""
+        """Join the parts and compile the fit; needed once, before the first document, where no ``with`` block does it.
+
+        The first time on a machine compiling takes up to a minute.
+        """
         # Closed in the reverse order: analysis first, then what it feeds, the raw data last.
         self._closing.callback(self.raw_writer.close)
         self._closing.callback(self.publisher.close)
@@ -77,6 +82,11 @@ class Session:
             self._closing.callback(self.plot.close)
             self.live.subscribe(self.plot)
         self._closing.callback(self.live.close)
+        try:
+            compile_kernels(self._method)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
