@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edge_fitting import Edge, EdgeFittingError, ReferenceSeries, choose_energies
 
 from ._errors import GridError
+from ._grid_file import read_grid_file
 from ._presets import preset_regions
 from ._regions import DEFAULT_EXPOSURE_S, EnergyRegion, KRegion, edge_named, finite_number
 
@@ -221,26 +222,19 @@ class EnergyGrid:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> "EnergyGrid":
-        """Read a grid from a CSV file with the columns energy_ev and, if wanted, exposure_s.
+        """Read a grid from a CSV or text file.
+
+        The columns are energy (eV, or keV where title or size say so) and, if wanted, exposure (s, or ms by its
+        title); or start, stop, step and, if wanted, exposure of regions; titles say which. For separators,
+        decimal commas and comments see `edge_fitting.read_text_table`.
 
         Raises
         ------
         GridError
             If the file cannot be read as such.
         """
-        path = Path(path)
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise GridError(f"The grid file {path} cannot be read: {error}.") from error
-        if not rows or "energy_ev" not in rows[0]:
-            raise GridError(
-                f"The grid file {path} has no column energy_ev; its first line must be energy_ev,exposure_s."
-            )
-        energies: list[Any] = [row["energy_ev"] for row in rows]
-        exposures: list[Any] = [row.get("exposure_s", DEFAULT_EXPOSURE_S) for row in rows]
-        return cls(energies, exposures)
+        energies_ev, exposures_s, regions = read_grid_file(Path(path))
+        return cls.from_regions(regions) if regions else cls(energies_ev, exposures_s)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the columns energy_ev and exposure_s; `from_csv` gives the same grid back."""

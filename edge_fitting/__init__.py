@@ -38,6 +38,7 @@ from ._maps import EdgeMaps, FitStatus
 from ._masks import mask_maps, reliable_pixels
 from ._normalization import NormalizedStack, normalize
 from ._reference_series import ReferenceSeries
+from ._text_table import TextTable, Title, read_text_table
 from ._warm_up import warm_up
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "RadialProfile",
     "RecentredMap",
     "ReferenceSeries",
+    "TextTable",
+    "Title",
     "calibrate_foil",
     "calibration_bias",
     "choose_energies",
@@ -81,6 +84,7 @@ __all__ = [
     "optical_depth_sigma",
     "particle_statistics",
     "radial_profile",
+    "read_text_table",
     "recentre_map",
     "relative_depth",
     "reliable_pixels",

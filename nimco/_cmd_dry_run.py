@@ -79,7 +79,7 @@ def _grid(
 ) -> EnergyGrid:
     made = (
         EnergyGrid.from_csv(grid)
-        if Path(grid).suffix.lower() == ".csv"
+        if Path(grid).suffix
         else EnergyGrid.preset(grid, edge, exposure_s=exposure_s)
     )
     return made if order is None else made.ordered(order)

@@ -67,7 +67,7 @@ def replay(
 def dry_run(
     edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
     grid: Annotated[
-        str, typer.Option(help="Name of a preset for every edge, or a CSV with energy_ev,exposure_s.")
+        str, typer.Option(help="Name of a preset for every edge, or a file with energy_ev,exposure_s.")
     ] = "default",
     exposure_s: Annotated[float, typer.Option(help="Exposure of each frame of a preset.")] = 0.5,
     order: Annotated[

@@ -1,20 +1,13 @@
-"""Reference spectra from files: two-column text, CSV and XDI, in eV or keV."""
+"""Reference spectra from files: text, CSV and XDI tables, in eV or keV."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge_fitting import ReferenceSeries
+from edge_fitting import EdgeFittingError, ReferenceSeries, read_text_table
 from nimco._errors import ReferenceFileError
-
-# No absorption edge this package knows lies above 100 keV or below 100 eV, so the number itself tells its unit.
-_KEV_BELOW = 100.0
-_COMMENT = ("#", "%", ";", "!")
-_MU_NAMES = ("mutrans", "mu", "xmu", "mu_trans", "norm", "normalized", "flat", "mufluor", "mu_fluor")
-_AFTER_SAMPLE = ("itrans", "i1", "it")
-_FLUORESCENCE = ("ifluor", "if", "fluor")
+from nimco._reference_columns import spectrum_columns
 
 
 @dataclass(frozen=True)
@@ -40,9 +33,10 @@ class ReferenceSpectrum:
 def read_reference_spectrum(path: Path | str) -> ReferenceSpectrum:
     """Read one reference spectrum.
 
-    Two-column text and CSV hold energy and absorption; an XDI file (XDI/1.0) names its columns, and where it
-    holds intensities the absorption is ``ln(i0 / itrans)`` or ``ifluor / i0``. Energies in keV are recognised
-    by their size and converted.
+    Two columns without titles are energy and absorption. Otherwise the columns are found by their titles (a line above
+    the numbers, SPEC's ``#L``, or the header of an XDI file): energy, wavelength or angle; absorption, measured or
+    normalised, or the intensities, whose absorption is ``ln(i0 / itrans)`` or ``ifluor / i0``. Energies in keV are
+    recognised by their size and converted. What cannot be told for certain is refused.
 
     Parameters
     ----------
@@ -61,24 +55,26 @@ def read_reference_spectrum(path: Path | str) -> ReferenceSpectrum:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
+        table = read_text_table(path)
+    except EdgeFittingError as error:
+        raise ReferenceFileError(f"Reference {error}") from error
+    energy, mu, notes = spectrum_columns(table)
+    whole = np.isfinite(energy) & np.isfinite(mu)
+    inside = np.flatnonzero(whole)
+    if inside.size == 0 or not whole[inside[0] : inside[-1] + 1].all():
+        bad = table.lines[
+            int(np.flatnonzero(~whole)[0] if inside.size == 0 else inside[0] + np.argmin(whole[inside[0] :]))
+        ]
         raise ReferenceFileError(
-            f"Reference file {path} cannot be read ({error.strerror}); check the path."
-        ) from error
-    header = [line.lstrip("".join(_COMMENT)).strip() for line in lines if line.lstrip().startswith(_COMMENT)]
-    table = _numbers(path, lines)
-    names = _column_names(header)
-    energy_column, mu, notes = _absorption(path, table, names)
-    energy = table[:, energy_column]
-    if not np.isfinite(energy).all() or not np.isfinite(mu).all():
-        raise ReferenceFileError(f"Reference file {path} holds non-finite values; remove those rows.")
-    if energy.max() < _KEV_BELOW:
-        energy = energy * 1000.0
-        notes = (*notes, "energies in keV, converted to eV")
-    else:
-        notes = (*notes, "energies in eV")
+            f"Reference file {path} holds non-finite or missing values among its numbers (line {bad}); remove "
+            "those rows."
+        )
+    if inside.size < whole.size:
+        notes = (*notes, f"{whole.size - inside.size} rows without values at the ends left out")
+    energy, mu = energy[whole], mu[whole]
     energy, inverse = np.unique(energy, return_inverse=True)
+    if energy.size < inverse.size:
+        notes = (*notes, f"{inverse.size - energy.size} repeated energies averaged")
     mu = np.bincount(inverse, weights=mu) / np.bincount(inverse)
     if energy.size < 5:
         raise ReferenceFileError(
@@ -146,59 +142,3 @@ def parse_reference_option(text: str) -> tuple[Path, float | None]:
         raise ReferenceFileError(
             f"--reference {text}: '{soc}' is not a state of charge; write FILE=SOC, for example charged.txt=1."
         ) from error
-
-
-def _numbers(path: Path, lines: list[str]) -> np.ndarray:
-    """All rows of numbers, as one table; a first row of column titles is passed over."""
-    rows = []
-    for line in lines:
-        if not line.strip() or line.lstrip().startswith(_COMMENT):
-            continue
-        try:
-            rows.append([float(cell) for cell in re.split(r"[\s,;]+", line.strip().strip(",;"))])
-        except ValueError:
-            if rows:
-                raise ReferenceFileError(
-                    f"Reference file {path} has text among its numbers ('{line.strip()[:40]}'); remove it."
-                ) from None
-    widths = {len(row) for row in rows}
-    if len(widths) != 1 or min(widths) < 2:
-        raise ReferenceFileError(
-            f"Reference file {path} is not a table of numbers with two or more columns (energy, absorption)."
-        )
-    return np.array(rows)
-
-
-def _column_names(header: list[str]) -> dict[str, int]:
-    """Column names of an XDI header, lower case, with their index from 0."""
-    names = {}
-    for line in header:
-        if match := re.match(r"column\.(\d+):\s*(\S+)", line, re.IGNORECASE):
-            names[match[2].lower()] = int(match[1]) - 1
-    return names
-
-
-def _absorption(
-    path: Path, table: np.ndarray, names: dict[str, int]
-) -> tuple[int, np.ndarray, tuple[str, ...]]:
-    """Find the energy column and the absorption; say which columns were used."""
-    names = {name: index for name, index in names.items() if index < table.shape[1]}
-    energy_column = names.get("energy", 0)
-    for name in _MU_NAMES:
-        if name in names:
-            return energy_column, table[:, names[name]], (f"XDI column '{name}'",)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name in _AFTER_SAMPLE:
-            if "i0" in names and name in names:
-                mu = np.log(table[:, names["i0"]] / table[:, names[name]])
-                return energy_column, mu, (f"XDI columns ln(i0/{name})",)
-        for name in _FLUORESCENCE:
-            if "i0" in names and name in names:
-                mu = table[:, names[name]] / table[:, names["i0"]]
-                return energy_column, mu, (f"XDI columns {name}/i0",)
-    if names:
-        raise ReferenceFileError(
-            f"Reference file {path} names the columns {', '.join(names)}: none is an absorption; "
-            "save it with a column 'mutrans', or with 'i0' and 'itrans'."
-        )
-    return 0, table[:, 1], ("columns 1 and 2",)

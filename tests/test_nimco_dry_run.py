@@ -8,6 +8,7 @@ from bluesky import RunEngine
 from typer.testing import CliRunner
 
 from beamline_plans import EnergyGrid, PlanError, TimeModel, xanes_scan
+from edge_fitting import EdgeFittingError
 from nimco._commands import dry_run as dry_run_command
 from nimco._errors import NimcoError
 from nimco._learned_times import LearnedTimes, read_times
@@ -56,7 +57,7 @@ def test_the_grid_may_be_a_file(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "error", "said"),
     [
-        (("--edges", "Fe"), NimcoError, "Fe"),
+        (("--edges", "Fe"), EdgeFittingError, "Fe"),
         (("--grid", "nothing"), PlanError, "ssrl_62"),
         (("--grid", "missing.csv"), PlanError, r"missing\.csv"),
         (("--repeats", "0"), PlanError, "repeats"),
