@@ -58,7 +58,7 @@ def calibrate_energy(
     shutter : Shutter
         Opened for the scan if given.
     write : {"ask", "yes", "no"}
-        Whether to write the offset: after asking at the terminal, without asking, or not at all.
+        "yes": write the offset. "no": leave it, only say what was found. "ask": ask at the terminal first.
     max_shift_ev : float
         A larger shift is refused: it is more likely the wrong foil than a lost axis.
     md : dict

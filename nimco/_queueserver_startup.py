@@ -9,25 +9,15 @@ With ``NIMCO_DATA_DIR`` in the environment, frames and maps go to a Tiled server
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from bluesky import RunEngine
-from bluesky.protocols import Movable, Readable
-from bluesky.utils import MsgGenerator
 
 import beamline_plans
-from beamline_plans import (
-    AdaptiveResult,
-    RunLedger,
-    calibrate_energy,
-    edge_jump_map,
-    multi_edge_xanes,
-    xanes_scan,
-    xanes_series,
-    xas_scan,
-)
+from beamline_plans import RunLedger
 from callbacks import LiveSOC
 from nimco._compiling import compile_kernels
+from nimco._queueserver_plans import queue_plan
 from nimco._server import TiledServer
 from nimco._session import Session
 from sim_devices import SimBeamline
@@ -38,7 +28,11 @@ __all__ = [
     "calibrate_energy",
     "camera",
     "edge_jump_map",
+    "electrometer",
     "energy",
+    "filters",
+    "fluorescence",
+    "foil",
     "i0",
     "multi_edge_xanes",
     "resume_scan",
@@ -56,7 +50,11 @@ camera = _beamline.camera
 energy = _beamline.energy
 shutter = _beamline.shutter
 stage = _beamline.stage
+filters = _beamline.filters
 i0 = _beamline.i0
+foil = _beamline.foil
+electrometer = _beamline.electrometer
+fluorescence = _beamline.fluorescence
 
 _ledger = RunLedger()
 RE.subscribe(_ledger)
@@ -75,66 +73,16 @@ def _follow(run_engine: RunEngine) -> LiveSOC:
     return session.live
 
 
-_live = _follow(RE)
-
-
-def adaptive_xanes(
-    camera: Readable,
-    energy: Movable,
-    shutter: Movable,
-    stage: Movable,
-    *,
-    edge: str,
-    references: dict,
-    target_sigma: float = 0.06,
-    max_frames: int = 30,
-    max_exposure_s: float | None = None,
-    max_time_s: float | None = None,
-    grid: Any = None,
-    i0: Readable | None = None,
-    n_flats: int = 1,
-    n_darks: int = 5,
-    pixel_size_nm: float | None = None,
-    md: dict | None = None,
-) -> MsgGenerator[AdaptiveResult]:
-    """Take the energies that help most until the map is good enough; see `beamline_plans.adaptive_xanes`."""
-    return (
-        yield from beamline_plans.adaptive_xanes(
-            camera,
-            energy,
-            shutter,
-            stage,
-            edge=edge,
-            references=references,
-            live=_live,
-            target_sigma=target_sigma,
-            max_frames=max_frames,
-            max_exposure_s=max_exposure_s,
-            max_time_s=max_time_s,
-            grid=grid,
-            i0=i0,
-            n_flats=n_flats,
-            n_darks=n_darks,
-            pixel_size_nm=pixel_size_nm,
-            md=md,
-        )
-    )
-
-
-def resume_scan(
-    camera: Readable,
-    energy: Movable,
-    shutter: Movable,
-    stage: Movable,
-    *,
-    uid: str,
-    i0: Readable | None = None,
-    filters: Movable | None = None,
-    md: dict | None = None,
-) -> MsgGenerator[str | None]:
-    """Take the energies that a run of this worker lacks; see `beamline_plans.resume_scan`."""
-    return (
-        yield from beamline_plans.resume_scan(
-            camera, energy, shutter, stage, uid=uid, archive=_ledger, i0=i0, filters=filters, md=md
-        )
-    )
+xanes_scan = queue_plan(beamline_plans.xanes_scan)
+multi_edge_xanes = queue_plan(beamline_plans.multi_edge_xanes, beamline_plans.xanes_scan)
+xanes_series = queue_plan(beamline_plans.xanes_series, beamline_plans.xanes_scan)
+edge_jump_map = queue_plan(beamline_plans.edge_jump_map, beamline_plans.xanes_scan)
+xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)
+adaptive_xanes = queue_plan(
+    beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
+)
+resume_scan = queue_plan(beamline_plans.resume_scan, beamline_plans.xanes_scan, given={"archive": _ledger})
+# Nobody sits at the terminal of a worker to answer its question.
+calibrate_energy = queue_plan(
+    beamline_plans.calibrate_energy, beamline_plans.xanes_scan, write=Literal["no", "yes"]
+)

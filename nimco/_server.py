@@ -21,7 +21,8 @@ from rich.console import Console
 from nimco._containers import TiledAccess, create_containers
 from nimco._errors import NimcoError
 
-_STARTUP_TIMEOUT_S = 60.0
+# Against a server that hangs; one that ends is noticed at once, and a busy machine may take a minute to start it.
+_STARTUP_TIMEOUT_S = 240.0
 _SHUTDOWN_TIMEOUT_S = 10.0
 _KEY_FILE = "api_key"
 _LOCK_FILE = "server.lock"

@@ -10,6 +10,7 @@ from sim_devices._optics import SimOptics
 from sim_devices._positions import SimFilters, SimNamedPosition, SimSampleStage
 from sim_devices._settings import TwinSettings
 from sim_devices._twin import Truth, Twin
+from sim_devices._yields import yields_of
 
 __all__ = ["SimBeamline"]
 
@@ -79,6 +80,7 @@ class SimBeamline:
         self.stage = SimSampleStage(name="sample", twin=self.twin, time_scale=time_scale)
         self.filters = SimFilters(name="filters", twin=self.twin, time_scale=time_scale)
         self.i0 = SimPointDetector(name="i0", units="nA", twin=self.twin, measure=self.twin.read_i0)
+        self.foil = SimPointDetector(name="foil", units="nA", twin=self.twin, measure=self._behind_foil)
         self.ring = SimPointDetector(
             name="ring_current", units="mA", twin=self.twin, measure=lambda: self.twin.ring_current_ma
         )
@@ -86,6 +88,10 @@ class SimBeamline:
         self.fluorescence = SimFluorescence(
             name="fluorescence", twin=self.twin, seed=seed, time_scale=time_scale
         )
+
+    def _behind_foil(self) -> float:
+        """Intensity behind sample and reference foil in nA."""
+        return self.twin.read_i0() * float(self.twin.shutter_open) * yields_of(self.twin).behind_foil
 
     def _set_shutter(self, position: str) -> str:
         if position == "open" and not self.twin.shutter_open:

@@ -1,14 +1,18 @@
 """The plans through a real RE Manager."""
 
+import inspect
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
-import yaml
+
+import beamline_plans
+import nimco
 
 zmq_comms = pytest.importorskip("bluesky_queueserver", reason="bluesky-queueserver is not installed")
 
@@ -22,19 +26,8 @@ PLANS = {
     "xanes_series",
     "xas_scan",
 }
-PERMISSIONS = {
-    "user_groups": {
-        group: {
-            "allowed_plans": [":.*"],
-            "forbidden_plans": [":^_"],
-            "allowed_devices": [":?.*:depth=3"],
-            "forbidden_devices": [":^_:?.*"],
-            "allowed_functions": [None],
-            "forbidden_functions": [None],
-        }
-        for group in ("root", "primary")
-    }
-}
+EDGES_OFFERED = "typing.Literal['Ni_K', 'Co_K', 'Mn_K', 'Ni_L3', 'Ni_L2', 'Co_L3', 'Co_L2', 'Mn_L3', 'Mn_L2']"
+PERMISSIONS = Path(nimco.__path__[0]) / "user_group_permissions.yaml"
 
 
 def free_port():
@@ -72,17 +65,17 @@ def redis_address(tmp_path_factory):
             return False
 
     try:
-        until(answers, 20, "the start of redis-server")
+        until(answers, 240, "the start of redis-server")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(240)
 
 
 @pytest.fixture(scope="module")
 def manager(redis_address, tmp_path_factory):
     folder = tmp_path_factory.mktemp("manager")
-    (folder / "user_group_permissions.yaml").write_text(yaml.safe_dump(PERMISSIONS))
+    shutil.copy(PERMISSIONS, folder)
     address = f"tcp://127.0.0.1:{free_port()}"
     log = (folder / "log.txt").open("w")
     command = [
@@ -100,7 +93,7 @@ def manager(redis_address, tmp_path_factory):
     def ask(method, **params):
         from bluesky_queueserver.manager.comms import zmq_single_request
 
-        answer, error = zmq_single_request(method, params, zmq_server_address=address, timeout=5000)
+        answer, error = zmq_single_request(method, params, zmq_server_address=address, timeout=60000)
         assert not error, error
         return answer
 
@@ -111,39 +104,40 @@ def manager(redis_address, tmp_path_factory):
             return None
 
     try:
-        until(status, 60, "the start of the RE Manager")
+        until(status, 300, "the start of the RE Manager")
         opened = ask("environment_open")
         assert opened["success"], opened
         idle = until(
-            lambda: ask("status")["manager_state"] == "idle" and ask("status"), 120, "opening the environment"
+            lambda: ask("status")["manager_state"] == "idle" and ask("status"), 600, "opening the environment"
         )
         assert idle["worker_environment_exists"], (folder / "log.txt").read_text()[-4000:]
         yield ask
         ask("environment_close")
-        until(lambda: not ask("status")["worker_environment_exists"], 60, "closing the environment")
+        until(lambda: not ask("status")["worker_environment_exists"], 240, "closing the environment")
         ask("manager_stop")
-        process.wait(30)
+        process.wait(240)
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(30)
+            process.wait(240)
         log.close()
 
 
-def run_plan(ask, name, **kwargs):
-    item = {
-        "item_type": "plan",
-        "name": name,
-        "args": ["camera", "energy", "shutter", "stage"],
-        "kwargs": kwargs,
-    }
+def plan_item(name, *devices, **kwargs):
+    args = devices or ("camera", "energy", "shutter", "stage")
+    return {"item_type": "plan", "name": name, "args": list(args), "kwargs": kwargs}
+
+
+def run_plan(ask, name, *devices, **kwargs):
+    item = plan_item(name, *devices, **kwargs)
+    ask("queue_clear")  # a plan that failed goes back to the front of the queue
     before = ask("status")["items_in_history"]
     added = ask("queue_item_add", item=item, user="tester", user_group="primary")
     assert added["success"], added
     started = ask("queue_start")
     assert started["success"], started
-    until(lambda: ask("status")["items_in_history"] > before, 120, f"the end of {name}")
-    until(lambda: ask("status")["manager_state"] == "idle", 30, "rest")
+    until(lambda: ask("status")["items_in_history"] > before, 600, f"the end of {name}")
+    until(lambda: ask("status")["manager_state"] == "idle", 240, "rest")
     return ask("history_get")["items"][-1]["result"]
 
 
@@ -160,11 +154,20 @@ def test_the_manager_lists_the_plans_with_their_devices(manager):
         assert "__MOVABLE__" in parameters["energy"]["annotation"]["type"]
         assert plans[name]["description"]
         for parameter in parameters.values():
-            assert "annotation" in parameter, (name, parameter["name"])
-            assert parameter.get("description") or name in ("adaptive_xanes", "resume_scan"), (
-                name,
-                parameter["name"],
-            )
+            assert parameter["description"], (name, parameter["name"])
+            assert "As for" not in parameter["description"], (name, parameter["name"])
+            assert "Any" not in parameter["annotation"]["type"], (name, parameter["name"])
+        if "edge" in parameters:
+            assert parameters["edge"]["annotation"]["type"] == EDGES_OFFERED
+        if "edges" in parameters:
+            assert parameters["edges"]["annotation"]["type"] == f"list[{EDGES_OFFERED}]"
+        # One definition: what a plan takes the queue offers, but for what belongs to the worker.
+        taken = set(inspect.signature(getattr(beamline_plans, name)).parameters) - {"live", "archive"}
+        assert set(parameters) == taken
+    asked = {p["name"]: p for p in plans["calibrate_energy"]["parameters"]}["write"]
+    assert (asked["annotation"]["type"], asked["default"]) == ("typing.Literal['no', 'yes']", "'no'")
+    visitors = manager("plans_allowed", user_group="users")["plans_allowed"]
+    assert set(visitors) == PLANS - {"calibrate_energy"}
     devices = manager("devices_allowed", user_group="primary")["devices_allowed"]
     assert set(devices) >= {"camera", "energy", "shutter", "stage", "i0"}
 
@@ -197,3 +200,47 @@ def test_a_mistake_comes_back_in_words(manager):
     refused = manager("queue_item_add", item=wrong, user="tester", user_group="primary")
     assert not refused["success"]
     assert "edge" in refused["msg"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("xanes_scan", {"edge": "Fe_K"}),
+        ("xanes_scan", {"edge": "Ni_K", "grid": 8345.0}),
+        ("xanes_scan", {"edge": "Ni_K", "n_darks": "many"}),
+        ("multi_edge_xanes", {"edges": ["Ni_K", "Fe_K"]}),
+        ("edge_jump_map", {"edges": ["Ni_M"]}),
+        ("adaptive_xanes", {"edge": "Ni_K", "references": {}, "first_frames": "few"}),
+        ("adaptive_xanes", {"edge": "Ni_K", "references": {}, "live": 1}),
+    ],
+)
+def test_what_a_plan_cannot_take_does_not_enter_the_queue(manager, name, kwargs):
+    answer = manager("queue_item_add", item=plan_item(name, **kwargs), user="tester", user_group="primary")
+    assert not answer["success"]
+
+
+@pytest.mark.slow
+def test_the_axis_is_calibrated_without_anybody_at_the_terminal(manager):
+    devices = ("energy", "i0", "foil", "energy.offset_ev")
+    for write in ({}, {"write": "yes"}):
+        result = run_plan(manager, "calibrate_energy", *devices, edge="Ni_K", shutter="shutter", **write)
+        assert result["exit_status"] == "completed", result["msg"]
+        assert len(result["run_uids"]) == 1
+    item = plan_item("calibrate_energy", *devices, edge="Ni_K", write="ask")
+    assert not manager("queue_item_add", item=item, user="tester", user_group="primary")["success"]
+
+
+def test_the_wheel_carries_the_permissions():
+    from hatchling.builders.wheel import WheelBuilder
+
+    root = Path(__file__).resolve().parents[1]
+    shipped = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
+    assert "nimco/user_group_permissions.yaml" in shipped
+
+
+def test_the_edges_offered_are_those_there_are():
+    from edge_fitting import EDGES
+    from nimco._queueserver_plans import EdgeName
+
+    assert get_args(EdgeName) == tuple(EDGES)
