@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +26,38 @@ def pytest_configure() -> None:
             EPICS_CA_REPEATER_PORT=str(other.getsockname()[1]),
             EPICS_CA_MAX_ARRAY_BYTES="67108864",
         )
+
+
+# What tests call, compiled before any of them is timed; numba keeps it on disk for all processes.
+_COMPILE = """
+from edge_fitting import warm_up
+for method in ("series", "inflection", "white_line", "lcf", "arctan_gauss"):
+    warm_up(method)
+from sim_devices import SimBeamline
+beamline = SimBeamline((32, 32))
+beamline.shutter.set("open").wait()
+beamline.camera.trigger().wait()
+"""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels once, before the workers start, where they have changed since the last run."""
+    config = session.config
+    workers = getattr(config.option, "numprocesses", None)  # None in the workers themselves, and without them
+    if not workers or os.environ.get("NUMBA_DISABLE_JIT"):
+        return
+    root = Path(__file__).resolve().parents[1]
+    sources = [
+        path for name in ("edge_fitting", "sim_devices") for path in sorted((root / name).glob("*.py"))
+    ]
+    stamp = [sys.version, *(f"{path.name} {path.stat().st_mtime_ns}" for path in sources)]
+    cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
+    if cache is None or cache.get("nimco/kernels", None) == stamp:
+        return
+    done = subprocess.run([sys.executable, "-c", _COMPILE], cwd=root, check=False)
+    if done.returncode == 0:  # where it fails, tests say why
+        cache.set("nimco/kernels", stamp)
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_the_scan_stops_when_the_map_is_good_enough(beamline, references, record
         result = recorder.RE(
             plan_for(beamline, references, live, target_sigma=0.05, max_frames=40)
         ).plan_result
-        live.wait(20)
+        live.wait(240)
         final = live.latest(result.uid)
     validate_run_documents(recorder.documents)
     assert result.reason == "target"

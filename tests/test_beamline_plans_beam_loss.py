@@ -24,7 +24,7 @@ TIME_SCALE = 2e-4
 
 def fresh(time_scale=TIME_SCALE):
     beamline = SimBeamline((16, 16), seed=3, time_scale=time_scale)
-    beamline.energy.set(HOME_EV).wait(30)
+    beamline.energy.set(HOME_EV).wait(60)
     return beamline
 
 

@@ -49,7 +49,7 @@ def recorder():
 @pytest.fixture
 def beamline():
     beamline = SimBeamline(shape=(8, 8), seed=3)
-    beamline.energy.set(HOME_EV).wait(5)
+    beamline.energy.set(HOME_EV).wait(60)
     return beamline
 
 

@@ -33,7 +33,7 @@ def quiet_beamline():
     """A beamline whose mean counts tell, without noise to speak of, what was in the beam."""
     settings = TwinSettings(source=SourceSettings(drift=0.0))
     beamline = SimBeamline(shape=(32, 32), seed=3, settings=settings)
-    beamline.energy.set(HOME_EV).wait(5)
+    beamline.energy.set(HOME_EV).wait(60)
     return beamline
 
 
@@ -73,21 +73,21 @@ def expected_counts(beamline):
     """Mean counts of each kind of frame per energy index, taken by hand."""
     expected = {}
     for index, (energy, exposure) in enumerate(GRID):
-        beamline.energy.set(energy).wait(5)
+        beamline.energy.set(energy).wait(60)
         for stream, position, beam in (
             ("primary", "in", "open"),
             ("flat", "out", "open"),
             ("dark", "in", "closed"),
         ):
-            beamline.stage.set(position).wait(5)
-            beamline.shutter.set(beam).wait(5)
-            beamline.camera.exposure_s.set(exposure).wait(5)
-            beamline.camera.trigger().wait(5)
+            beamline.stage.set(position).wait(60)
+            beamline.shutter.set(beam).wait(60)
+            beamline.camera.exposure_s.set(exposure).wait(60)
+            beamline.camera.trigger().wait(60)
             counts = float(np.mean(beamline.camera.read()["camera_image"]["value"]))
             expected[(stream, -1 if stream == "dark" else index, exposure)] = counts
-    beamline.shutter.set("closed").wait(5)
-    beamline.stage.set("in").wait(5)
-    beamline.energy.set(HOME_EV).wait(5)
+    beamline.shutter.set("closed").wait(60)
+    beamline.stage.set("in").wait(60)
+    beamline.energy.set(HOME_EV).wait(60)
     return expected
 
 
@@ -139,11 +139,11 @@ N_MESSAGES = count_messages(SimBeamline(shape=(8, 8)))
 
 def meddle(beamline):
     """What a person at the beamline may do while a scan is paused."""
-    beamline.energy.set(8200.0).wait(5)
-    beamline.stage.set("out").wait(5)
-    beamline.shutter.set("closed").wait(5)
-    beamline.camera.exposure_s.set(0.033).wait(5)
-    beamline.camera.trigger().wait(5)
+    beamline.energy.set(8200.0).wait(60)
+    beamline.stage.set("out").wait(60)
+    beamline.shutter.set("closed").wait(60)
+    beamline.camera.exposure_s.set(0.033).wait(60)
+    beamline.camera.trigger().wait(60)
 
 
 def trip(RE):
@@ -212,7 +212,7 @@ def test_a_pause_in_the_middle_of_an_exposure_discards_that_exposure(counts, nth
     beamline = SimBeamline(
         shape=(32, 32), seed=3, settings=TwinSettings(source=SourceSettings(drift=0.0)), time_scale=0.02
     )
-    beamline.energy.set(HOME_EV).wait(30)
+    beamline.energy.set(HOME_EV).wait(60)
     grid = EnergyGrid(GRID.energies_ev, [10 * t for t in GRID.exposure_s])
     session = Session()
     trigger = beamline.camera.trigger

@@ -27,7 +27,7 @@ HOME_EV = 8000.0
 @pytest.fixture
 def beamline():
     beamline = SimBeamline(shape=(8, 8), seed=3)
-    beamline.energy.set(HOME_EV).wait(5)
+    beamline.energy.set(HOME_EV).wait(60)
     return beamline
 
 
@@ -250,9 +250,9 @@ def test_after_a_pause_the_energy_is_taken_again_and_the_double_is_marked(beamli
     with pytest.raises(RunEngineInterrupted):
         recorder(paused_after(scan(beamline, n_darks=2, repeats=2), command, n))
     # A person looks around during the pause.
-    beamline.energy.set(8200.0).wait(5)
-    beamline.stage.set("out").wait(5)
-    beamline.shutter.set("closed").wait(5)
+    beamline.energy.set(8200.0).wait(60)
+    beamline.stage.set("out").wait(60)
+    beamline.shutter.set("closed").wait(60)
     recorder.RE.resume()
     validate_run_documents(recorder.documents)
     for event in recorder.events("primary") + recorder.events("flat"):

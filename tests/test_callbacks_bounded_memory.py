@@ -58,7 +58,7 @@ def test_a_queue_that_is_emptied_while_it_moves_documents_loses_none():
     taker.start()
     for number in range(2000):
         queue.put("event", event(number, size=2000))
-    taker.join(60)
+    taker.join(240)
     assert got == [str(number) for number in range(2000)]
     queue.close()
 
@@ -106,7 +106,7 @@ def test_an_analysis_that_is_behind_loses_no_frame(scan_documents, monkeypatch):
             live._queue._limit = memory_bytes
             for name, doc in documents:
                 live(name, doc)
-            live.wait(60)
+            live.wait(240)
             assert live.errors == []
             maps.append(live.latest().maps)
     assert np.array_equal(maps[0].soc, maps[1].soc, equal_nan=True)

@@ -20,9 +20,9 @@ def test_runs_and_maps_are_read_back_with_databroker(tiled_server, scan_document
         for name, doc in documents:
             writer(name, doc)
             live(name, doc)
-        live.wait(60)
-        writer.wait(60)
-        publisher.wait(60)
+        live.wait(240)
+        writer.wait(240)
+        publisher.wait(240)
         soc = live.latest(uid).maps.soc
     np.save(tmp_path / "soc.npy", soc)
     frames = [doc["data"]["camera_image"] for name, doc in documents if name == "event"][3::2]
@@ -57,7 +57,7 @@ def test_runs_and_maps_are_read_back_with_databroker(tiled_server, scan_document
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -26,8 +26,8 @@ def publish(server, documents):
     with LiveSOC(subscribers=[publisher]) as live:
         for name, doc in documents:
             live(name, doc)
-        live.wait(120)
-        publisher.wait(120)
+        live.wait(240)
+        publisher.wait(240)
         update = live.latest(documents[0][1]["uid"])
         assert publisher.errors == []
     publisher.close()

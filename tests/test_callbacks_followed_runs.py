@@ -24,7 +24,7 @@ def store(server, documents):
     with RawRunWriter(server.raw) as writer:
         for name, doc in documents:
             writer(name, doc)
-        writer.wait(120)
+        writer.wait(240)
 
 
 def numbers(documents):
@@ -36,7 +36,7 @@ def map_of(documents):
     with LiveSOC() as live:
         for name, doc in documents:
             live(name, doc)
-        live.wait(60)
+        live.wait(240)
         return live.latest(documents[0][1]["uid"]).maps.soc
 
 
@@ -53,7 +53,7 @@ def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0):
         runs = FollowedRuns(both, raw, patience_s=patience_s)
         for name, doc in documents:
             runs(name, doc)
-        runs.wait(60)
+        runs.wait(240)
 
         def is_done():
             if n_events is None:
@@ -63,12 +63,12 @@ def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0):
         wait_for(is_done)
         runs.close()
         both.close()
-        live.wait(60)
-        recorder.wait(60)
+        live.wait(240)
+        recorder.wait(240)
         return live.latest(uid), recorder.documents, runs.errors
 
 
-def wait_for(condition, timeout_s=120.0):
+def wait_for(condition, timeout_s=300.0):
     import threading
     import time
 
@@ -85,12 +85,12 @@ def test_a_complete_run_passes_unchanged_and_nothing_is_asked_of_tiled(scan_docu
 
     documents = scan_documents().run()
     runs = FollowedRuns(recorder := Recorder(), None)
-    runs.wait(60)
+    runs.wait(240)
     runs._raw = Untouchable()
     runs._next_survey = 1e9  # looking for runs that nothing was heard of is right
     for name, doc in [documents[0], *documents, *documents[-3:]]:
         runs(name, doc)
-    runs.wait(60)
+    runs.wait(240)
     wait_for(lambda: recorder.documents and recorder.documents[-1][0] == "stop")
     runs.close()
     recorder.close()
@@ -127,7 +127,7 @@ def test_a_run_under_way_is_taken_up_at_the_start_of_the_process(tiled_server, s
     with RawRunWriter(tiled_server.raw) as writer:
         for name, doc in documents[:40]:
             writer(name, doc)
-        writer.wait(60)
+        writer.wait(240)
         # No document reaches the new process before the end of the scan.
         _, told, errors = followed([], tiled_server.client()["raw"], n_events=len(numbers(documents[:40])))
         assert errors == []

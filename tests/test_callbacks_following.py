@@ -25,14 +25,14 @@ def test_another_client_sees_the_map_grow_and_the_final_one(tiled_server, scan_d
     ):
         for name, doc in documents[:60]:
             live(name, doc)
-        live.wait(60)
-        publisher.wait(60)
-        assert first.wait(30)
+        live.wait(240)
+        publisher.wait(240)
+        assert first.wait(240)
         for name, doc in documents[60:]:
             live(name, doc)
-            live.wait(60)
-            publisher.wait(60)
-        follower.join(30)
+            live.wait(240)
+            publisher.wait(240)
+        follower.join(240)
         assert not follower.is_alive()
         final = live.latest(uid).maps.soc
     assert np.array_equal(seen[-1].values, final, equal_nan=True)
@@ -48,8 +48,8 @@ def test_following_a_run_that_is_over_gives_its_final_map(tiled_server, scan_doc
     with SOCPublisher(tiled_server.maps) as publisher, LiveSOC(subscribers=[publisher]) as live:
         for name, doc in documents:
             live(name, doc)
-        live.wait(60)
-        publisher.wait(60)
+        live.wait(240)
+        publisher.wait(240)
         final = live.latest(uid).maps.soc
     *_, last = follow_soc(tiled_server.client(), uid)
     assert np.array_equal(last.values, final, equal_nan=True)

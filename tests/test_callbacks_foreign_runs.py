@@ -126,7 +126,7 @@ def analyse(layouts, plans):
         RE.subscribe(lambda name, doc: documents.append((name, doc)))
         for plan in plans:
             RE(plan)
-        live.wait(120)
+        live.wait(240)
         uid = [doc["uid"] for name, doc in documents if name == "start"][-1]
         try:
             return live.latest(uid), live.errors, documents
@@ -284,7 +284,7 @@ def test_a_pause_takes_frames_again_and_none_twice(scan):
             RE(bpp.plan_mutator(in_one_run(line), _pause_once(line)))
         line.mode = "primary"
         RE.resume()
-        live.wait(120)
+        live.wait(240)
         update = live.latest()
     numbers = [doc["seq_num"] for name, doc in documents if name == "event"]
     assert len(numbers) > len(set(numbers)) or len(numbers) >= 75

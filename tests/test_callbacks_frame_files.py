@@ -369,7 +369,7 @@ def test_live_map_and_spectrum_are_those_of_the_same_frames_inside_the_events(be
                 doc = {**doc, "data": {**doc["data"], "camera_image": next(taken)[0]}, "filled": {}}
             live_inline(name, doc)
         for worker in (live, spectrum, live_inline):
-            worker.wait(60)
+            worker.wait(240)
             assert worker.errors == []
         uid = documents[0][1]["uid"]
         update, expected = live.latest(uid), live_inline.latest(uid)
@@ -512,7 +512,7 @@ def test_a_file_that_never_comes_is_said_once_and_the_scan_and_its_analysis_go_o
     camera.folder_in_documents = tmp_path / "elsewhere"
     with caplog.at_level(logging.ERROR), LiveSOC(file_timeout_s=0.2) as live:
         scan(beamline, camera, live)
-        live.wait(60)
+        live.wait(240)
         missing = [error for error in live.errors if isinstance(error, MissingFrameError)]
         assert len(missing) == 2 + 2 * len(ENERGIES)
         said = [record.getMessage() for record in caplog.records if "scan1.h5" in record.getMessage()]
@@ -521,7 +521,7 @@ def test_a_file_that_never_comes_is_said_once_and_the_scan_and_its_analysis_go_o
         # The next run, whose file is there, is analysed as ever.
         camera.folder_in_documents = tmp_path
         uid = scan(beamline, camera, live)[0][1]["uid"]
-        live.wait(60)
+        live.wait(240)
         assert live.latest(uid).complete
 
 
@@ -539,7 +539,7 @@ def test_one_frame_that_never_comes_costs_that_frame_only(beamline, tmp_path):
     documents = []
     with LiveSOC(file_timeout_s=0.2) as live:
         documents = scan(beamline, camera, live)
-        live.wait(60)
+        live.wait(240)
         update = live.latest(documents[0][1]["uid"])
     events = [doc for name, doc in documents if name == "event"]
     index = events[lost]["data"]["xanes_energy_index"]
@@ -562,12 +562,12 @@ def test_a_file_that_comes_late_is_in_the_map_in_the_end(beamline, tmp_path):
 
         def appears_before_the_stop(name: str, doc: dict) -> None:
             if name == "stop":
-                live.wait(60)
+                live.wait(240)
                 (tmp_path / "mounted").symlink_to(tmp_path)
             live(name, doc)
 
         documents = scan(beamline, camera, appears_before_the_stop)
-        live.wait(60)
+        live.wait(240)
         assert any(isinstance(error, MissingFrameError) for error in live.errors)
         update = live.latest(documents[0][1]["uid"])
     assert update.complete

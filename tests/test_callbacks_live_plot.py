@@ -21,11 +21,11 @@ def updates(scan_documents):
     with LiveSOC() as live:
         for name, doc in documents[:60]:
             live(name, doc)
-        live.wait(60)
+        live.wait(240)
         middle = live.latest()
         for name, doc in documents[60:]:
             live(name, doc)
-        live.wait(60)
+        live.wait(240)
         return middle, live.latest()
 
 
@@ -70,7 +70,7 @@ def test_the_file_is_replaced_as_a_whole_and_read_at_any_moment(updates, tmp_pat
     path = tmp_path / "map.png"
     plot = LiveSOCPlot(path, show=False)
     plot(updates[0])
-    plot.wait(60)
+    plot.wait(240)
     problems, stop = [], threading.Event()
 
     def read():
@@ -84,7 +84,7 @@ def test_the_file_is_replaced_as_a_whole_and_read_at_any_moment(updates, tmp_pat
     reader.start()
     for update in (*updates, *updates):
         plot(update)
-        plot.wait(60)
+        plot.wait(240)
     stop.set()
     reader.join()
     plot.close()
@@ -142,7 +142,7 @@ def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path)
         plot = LiveSOCPlot(show=True)
         live = LiveSOC(subscribers=[plot])
         feeder = threading.Thread(target=lambda: [live(name, doc) for name, doc in ScanDocuments().run()])
-        feeder.start(); feeder.join(); live.wait(60); plot.wait(60)
+        feeder.start(); feeder.join(); live.wait(240); plot.wait(240)
         import matplotlib.pyplot as plt
         figure = plt.figure("state of charge")
         assert not drawn_in and not figure.axes
@@ -159,7 +159,7 @@ def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path)
         env={**os.environ, "IPYTHONDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert "drawn once" in done.stdout, done.stdout + done.stderr

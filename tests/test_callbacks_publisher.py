@@ -23,7 +23,7 @@ def updates_of(documents, upto=None):
     with LiveSOC(subscribers=[updates.append], update_period_s=0.0) as live:
         for name, doc in documents[:upto]:
             live(name, doc)
-            live.wait(60)
+            live.wait(240)
     return updates
 
 
@@ -43,7 +43,7 @@ def test_the_map_can_be_read_while_the_scan_runs_and_is_marked_partial(tiled_ser
     update = updates_of(documents, upto=60)[-1]
     publisher = SOCPublisher(tiled_server.maps)
     publisher(update)
-    publisher.wait(30)
+    publisher.wait(240)
     maps = open_soc(tiled_server.client(), update.raw_uid)
     assert maps.attrs["final"] is False
     assert maps.attrs["partial"] is True
@@ -58,7 +58,7 @@ def test_a_restarted_analysis_takes_up_the_maps_it_left(tiled_server, scan_docum
     for update in (updates[len(updates) // 2], updates[-1]):
         with SOCPublisher(tiled_server.maps) as publisher:
             publisher(update)
-            publisher.wait(30)
+            publisher.wait(240)
             assert publisher.errors == []
     maps = open_soc(tiled_server.client(), updates[-1].raw_uid)
     assert maps.attrs["final"] is True
@@ -70,10 +70,10 @@ def test_a_map_that_cannot_be_written_costs_only_itself(tiled_server, scan_docum
     nonsense = replace(first, xanes={**first.xanes, "pixel_size_nm": object()})
     with SOCPublisher(tiled_server.maps, spool_dir=tmp_path) as publisher:
         publisher(replace(first, edge="no such edge"))
-        publisher.wait(30)
+        publisher.wait(240)
         publisher(nonsense)
         publisher(second)
-        publisher.wait(30)
+        publisher.wait(240)
         assert type(publisher.errors[0]).__name__ == "KeyError"
         assert len(publisher.errors) >= 2
     assert open_soc(tiled_server.client(), second.raw_uid).attrs["final"] is True
@@ -90,13 +90,13 @@ def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
         with LiveSOC(subscribers=[publisher], update_period_s=0.0) as live, caplog.at_level(logging.ERROR):
             for number, (name, doc) in enumerate(runs[0] + runs[1]):
                 if number == 40:
-                    live.wait(60)
+                    live.wait(240)
                     os.kill(server.pid, signal.SIGKILL)
                 writer(name, doc)
                 live(name, doc)
-            live.wait(60)
-            writer.wait(120)
-            publisher.wait(120)
+            live.wait(240)
+            writer.wait(240)
+            publisher.wait(240)
             client = server.client()
             for documents in runs:
                 uid = documents[0][1]["uid"]
@@ -122,7 +122,7 @@ def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient, c
     assert len(list((tmp_path / "spool").glob("*.map"))) == 1
     with TiledServer(tmp_path / "data") as server:
         with SOCPublisher(server.maps, spool_dir=tmp_path / "spool") as again:
-            again.wait(60)
+            again.wait(240)
         found = open_soc(server.client(), update.raw_uid)
         assert np.array_equal(found.soc.values, update.maps.soc, equal_nan=True)
     assert not list((tmp_path / "spool").iterdir())

@@ -15,7 +15,7 @@ def store(server, documents):
     with RawRunWriter(server.raw) as writer:
         for name, doc in documents:
             writer(name, doc)
-        writer.wait(120)
+        writer.wait(240)
         assert writer.errors == []
     return server.client()["raw"][documents[0][1]["uid"]]
 
@@ -53,8 +53,8 @@ def test_a_stored_run_gives_the_frames_of_the_live_one(tiled_server, scan_docume
             live(name, doc)
         for name, doc in told:
             again(name, doc)
-        live.wait(60)
-        again.wait(60)
+        live.wait(240)
+        again.wait(240)
         assert again.errors == []
         assert np.array_equal(live.latest().maps.soc, again.latest().maps.soc, equal_nan=True)
 
@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_is_told_as_far_as_it_is(tiled_server, scan_documents
     with RawRunWriter(tiled_server.raw) as writer:
         for name, doc in documents[:41]:
             writer(name, doc)
-        writer.wait(60)
+        writer.wait(240)
         run = tiled_server.client()["raw"][documents[0][1]["uid"]]
         told = list(documents_of(run))
         assert told[-1][0] == "event"
@@ -152,7 +152,7 @@ def test_a_folder_that_tiled_may_not_read_is_said_while_the_run_is_written(tmp_p
     with TiledServer(tmp_path / "server") as server, RawRunWriter(server.raw) as writer:
         for name, doc in documents:
             writer(name, doc)
-        writer.wait(120)
+        writer.wait(240)
         assert [str(error) for error in writer.errors if "nimco serve --readable" in str(error)]
         assert len(writer.errors) == 1
         assert documents[0][1]["uid"] in server.client()["raw"]

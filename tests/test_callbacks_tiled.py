@@ -12,9 +12,9 @@ def measure(server, documents):
         for name, doc in documents:
             writer(name, doc)
             live(name, doc)
-        live.wait(120)
-        writer.wait(120)
-        publisher.wait(120)
+        live.wait(240)
+        writer.wait(240)
+        publisher.wait(240)
         assert live.errors == []
         assert publisher.errors == []
         assert writer.errors == []

@@ -88,7 +88,7 @@ def test_analysis_takes_references_and_runs_under_any_spelling(scan_documents) -
     with LiveSOC({"Ni": scan.references}) as live:
         for name, doc in scan.run():
             live(name, doc)
-        live.wait(60)
+        live.wait(240)
         update = live.latest()
     assert update.edge == "Ni_K"
     assert np.nanmedian(np.abs(update.maps.soc - scan.soc)) < 0.05

@@ -26,7 +26,7 @@ def nimco(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 
@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
         while not picture.exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 2, out + err
     assert "Traceback" not in err
     assert "Ctrl-C" in err

@@ -39,7 +39,7 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def wait_for_port(port, process, timeout_s=60):
+def wait_for_port(port, process, timeout_s=300.0):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         assert process.poll() is None, f"ended with {process.returncode}"
@@ -60,7 +60,7 @@ def running(command, port, **options):
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(240)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_scan_is_stored_pushed_and_read_back(facility, api_key, scan_documents
     seen = []
 
     def follow():
-        seen.extend(follow_soc(server.client(), uid, timeout_s=120))
+        seen.extend(follow_soc(server.client(), uid, timeout_s=240))
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()
@@ -198,12 +198,12 @@ def test_a_scan_is_stored_pushed_and_read_back(facility, api_key, scan_documents
             writer(name, doc)
             live(name, doc)
             if number > 60:
-                live.wait(120)
-                publisher.wait(120) if number < len(documents) - 1 else None
-        live.wait(120)
-        writer.wait(120)
-        publisher.wait(120)
-        follower.join(60)
+                live.wait(240)
+                publisher.wait(240) if number < len(documents) - 1 else None
+        live.wait(240)
+        writer.wait(240)
+        publisher.wait(240)
+        follower.join(240)
         assert writer.errors == publisher.errors == live.errors == []
         final = live.latest(uid).maps.soc
     client = server.client()
@@ -225,7 +225,7 @@ def test_nothing_measured_is_told_without_the_key(facility, api_key, scan_docume
     with RawRunWriter(server.raw, spool_dir=tmp_path / "spool") as writer:
         for name, doc in documents:
             writer(name, doc)
-        writer.wait(120)
+        writer.wait(240)
     node = f"raw/{uid}"
     paths = [
         re.sub(r"\{[^}]*\}", "0", re.sub(r"\{path[^}]*\}", held, pattern))

@@ -49,14 +49,14 @@ def test_tiled_holds_every_frame_under_its_own_name(tmp_path):
             with pytest.raises(RunEngineInterrupted):
                 RE.resume()
         RE.abort()
-        session.wait(60)
+        session.wait(240)
         uid = documents[0][1]["uid"]
         raw = server.client()["raw"]
         ledger = RunLedger()
         ledger.add_documents(raw[uid].documents())
         assert ledger.taken(uid).missing()["primary"]
         (second,) = RE(resume_scan(*devices, uid=uid, archive=ledger, i0=beamline.i0))
-        session.wait(60)
+        session.wait(240)
         runs = [raw[uid], raw[second]]
         for run in runs:
             validate_run_documents(run.documents())
@@ -96,11 +96,11 @@ def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypat
         with pytest.raises(RunEngineInterrupted):
             RE(with_pauses(scan, {500}))
         (first,) = RE.abort()
-        session.wait(60)
+        session.wait(240)
         cut_short = session.live.latest(first)
         assert 0 < cut_short.frames_done < len(grid)
         (second,) = RE(resume_scan(*devices, uid=first, archive=ledger, i0=beamline.i0))
-        session.wait(60)
+        session.wait(240)
         update = session.live.latest(second)
         assert session.live.errors == []
         assert update.raw_uids == (first, second)

@@ -43,9 +43,9 @@ def stored(tiled_server, scan_documents):
         for name, doc in documents:
             writer(name, doc)
             live(name, doc)
-        writer.wait(120)
-        live.wait(120)
-        publisher.wait(120)
+        writer.wait(240)
+        live.wait(240)
+        publisher.wait(240)
     uid = documents[0][1]["uid"]
     with_key = ask(tiled_server, "GET", f"/zarr/v3/raw/{uid}/zarr.json?api_key={tiled_server.api_key}")
     assert with_key[0] == 200

@@ -100,4 +100,4 @@ def test_nimco_serve_shows_the_key_once_and_ends_when_told(tmp_path):
         assert (key in text) == (start == 0)
         assert set(from_uri(uri, api_key=key)) == {"raw", "maps"}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(240) == 0
