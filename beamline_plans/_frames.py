@@ -21,7 +21,7 @@ from bluesky.utils import (
 from ._errors import FrameError, NotSafeError, PlanError
 from ._instrument import Instrument
 from ._label import FrameLabel, Shot
-from ._pauses import PauseWatch, undisturbed
+from ._pauses import PauseWatch
 
 __all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
 
@@ -307,15 +307,19 @@ def _afterwards(
     yield from watch.register()
 
     def cleanup() -> MsgGenerator[None]:
-        problems: list[str] = []
         ended: Optional[BaseException] = None
-        for device, value, what in steps:
-            if value is None:
-                continue
-            problem, end = yield from _brought(watch, device, value)
-            ended = end or ended
-            if problem is not None:
-                problems.append(_not_safe(device, value, what, problem))
+        pauses = -1
+        # In a pause what moves is stopped, and a person may move anything: then all is done once more.
+        while pauses != watch.pauses:
+            pauses = watch.pauses
+            problems: list[str] = []
+            for device, value, what in steps:
+                if value is None:
+                    continue
+                problem, end = yield from _brought(watch, device, value)
+                ended = end or ended
+                if problem is not None:
+                    problems.append(_not_safe(device, value, what, problem))
         if problems:
             error = NotSafeError(" ".join(problems))
             _LOG.critical("%s", error)
@@ -332,17 +336,13 @@ def _brought(
     """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
     ended: Optional[BaseException] = None
     problem: Optional[str] = None
-
-    def move() -> MsgGenerator[None]:
-        yield from bps.mv(device, value)
-
     for attempt in range(_ATTEMPTS + 1):
         try:
             yield from _forget_past(watch.rewindable)
             if attempt:
                 # Whatever it was still doing for the scan.
                 yield Msg("stop", _Stop(device))
-            yield from undisturbed(watch, move)
+            yield from bps.mv(device, value)
             return None, ended
         except (RunEngineControlException, FailedPause) as error:
             ended = error

@@ -1,9 +1,12 @@
 """Beam lost, a pause, an end at any message of a scan: no frame without beam counts, and all is left safe."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from bluesky import RunEngine
-from ophyd import Signal
+from bluesky.utils import RunEngineInterrupted
+from ophyd import Device, DeviceStatus, Signal
 
 from beamline_plans import (
     EnergyGrid,
@@ -147,7 +150,7 @@ def at_message(RE, number, action):
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_beam_trip_at_any_message_leaves_no_frame_without_beam(plan):
     expected, beamline = None, fresh()
-    for number in range(1, number_of_messages(plan) + 1):
+    for number in range(1, number_of_messages(plan) + 1, 1 if plan == "full field" else 2):
         watched = Watched(beamline, shutter=number % 3 != 0)
         at_message(
             watched.RE,
@@ -159,3 +162,175 @@ def test_a_beam_trip_at_any_message_leaves_no_frame_without_beam(plan):
         shots = watched.shots()
         expected = expected or shots
         assert shots == expected
+
+
+def pausing(RE, *, defer=False):
+    """Ask for a pause on the event loop itself, where the message hook runs."""
+    return lambda: RE.loop.create_task(RE._request_pause_coro(defer))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defer", [False, True])
+@pytest.mark.parametrize("plan", ["full field", "points"])
+def test_a_pause_at_any_message_closes_the_shutter_until_it_is_resumed(plan, defer, monkeypatch):
+    sleep = asyncio.sleep
+    # A deferred pause waits half a second for more signals.
+    monkeypatch.setattr(asyncio, "sleep", lambda s, **kw: sleep(0 if s == 0.5 else s, **kw))
+    expected, beamline, paused = None, fresh(), 0
+    for number in range(1, number_of_messages(plan) + 1, 3 if defer else 2):
+        watched = Watched(beamline)
+        RE = watched.RE
+        at_message(RE, number, pausing(RE, defer=defer))
+        try:
+            RE(PLANS[plan](beamline))
+        except RunEngineInterrupted:
+            assert RE.state == "paused"
+            # Before its first message of all the plan is not known of.
+            assert beamline.shutter.position == "closed" or number == 1
+            assert not beamline.twin.shutter_open or number == 1
+            # What moves by hand in a pause is put back by the rewind.
+            beamline.energy.set(8100.0).wait(5)
+            if plan != "points":
+                beamline.stage.set("out").wait(5)
+            paused += 1
+            RE.resume()
+        # What is moved before the plan has asked where it is, is where it belongs.
+        if number > 3:
+            watched.check()
+        shots = watched.shots()
+        expected = expected or shots
+        assert shots == expected
+    assert paused > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["abort", "stop", "pause, abort", "trip, abort"])
+def test_an_end_at_any_message_cleanup_included_leaves_all_safe(how):
+    beamline = fresh()
+    for number in range(4 + len(how) % 4, number_of_messages("full field") + 1, 4):
+        watched = Watched(beamline)
+        RE = watched.RE
+        if how == "pause, abort":
+            at_message(RE, number, pausing(RE))
+        elif how == "trip, abort":
+            at_message(
+                RE,
+                number,
+                lambda w=watched: (
+                    w.lose_beam(),
+                    w.RE.loop.call_later(0.02, lambda: w.RE.loop.create_task(end(w.RE, "abort"))),
+                ),
+            )
+        else:
+            at_message(RE, number, lambda r=RE: r.loop.create_task(end(r, how)))
+        try:
+            RE(full_field(beamline))
+        except RunEngineInterrupted:
+            if RE.state == "paused":
+                RE.abort()
+        assert RE.state == "idle"
+        watched.regain_beam()
+        watched.check()
+
+
+async def end(RE, how):
+    """End a scan as `RE.abort` and `RE.stop` do, on the event loop; later where a suspension is just beginning."""
+    while RE.state in ("suspending", "pausing"):
+        await asyncio.sleep(0)
+    if RE.state == "running":
+        await (RE._abort_coro("test") if how == "abort" else RE._stop_coro())
+
+
+@pytest.mark.slow
+def test_a_pause_while_the_scan_is_held_does_not_let_it_go_on_without_beam():
+    beamline = fresh()
+    total = number_of_messages("full field")
+    for number in range(5, total + 1, 6):
+        watched = Watched(beamline, shutter=number % 2 == 0)
+        RE = watched.RE
+        at_message(
+            RE,
+            number,
+            lambda w=watched: (w.lose_beam(), w.RE.loop.call_later(0.02, pausing(w.RE))),
+        )
+        with pytest.raises(RunEngineInterrupted):
+            RE(full_field(beamline))
+        assert beamline.shutter.position == "closed"
+        RE.loop.call_soon_threadsafe(RE.loop.call_later, 0.05, watched.regain_beam)
+        RE.resume()
+        watched.check()
+        assert len(watched.shots()) == 5
+
+
+@pytest.mark.slow
+def test_the_beam_may_go_while_a_scan_is_paused():
+    beamline = fresh(1e-2)
+    total = number_of_messages("full field")
+    for number in range(5, total - 15, 14):
+        watched = Watched(beamline)
+        RE = watched.RE
+        at_message(RE, number, pausing(RE))
+        with pytest.raises(RunEngineInterrupted):
+            RE(full_field(beamline))
+        watched.lose_beam()
+        RE.loop.call_soon_threadsafe(RE.loop.call_later, 0.1, watched.regain_beam)
+        RE.resume()
+        watched.check()
+        assert len(watched.shots()) == 5
+
+
+class Lift(Device):
+    """Somebody else's device: a move that is stopped has failed, whatever is asked."""
+
+    position = "in"
+    status = None
+
+    def __init__(self, stage):
+        super().__init__(name="sample")
+        self._stage = stage
+
+    def set(self, value):
+        self.status = DeviceStatus(self, call_stop_on_failure=False)
+        moving = self._stage.set(value)
+
+        def ended(_):
+            if self._stage.position == value:
+                self.status.set_finished()
+            else:
+                self.status.set_exception(RuntimeError("stopped on the way"))
+
+        moving.add_callback(ended)
+        return self.status
+
+    def stop(self, *, success=False):
+        self._stage.stop(success=success)
+
+
+@pytest.mark.slow
+def test_a_device_that_fails_when_it_is_stopped_does_not_undo_the_suspension():
+    beamline = fresh(2e-3)
+    lift = Lift(beamline.stage)
+
+    def plan():
+        return xanes_scan(
+            beamline.camera, beamline.energy, beamline.shutter, lift, edge="Ni_K", grid=GRID, n_darks=1
+        )
+
+    moved = [0]
+    move = beamline.stage.set
+    for nth in range(1, 6):
+        watched = Watched(beamline)
+        moved[0] = 0
+
+        def count(value, nth=nth, watched=watched):
+            status = move(value)
+            moved[0] += 1
+            if moved[0] == nth:
+                watched.RE.loop.call_soon(watched.lose_beam)
+                watched.RE.loop.call_later(0.2, watched.regain_beam)
+            return status
+
+        beamline.stage.set = count
+        watched.RE(plan())
+        watched.check()
+        assert len(watched.shots()) == 5
