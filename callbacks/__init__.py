@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from callbacks._root_map import RootMap
     from callbacks._stored_run import documents_of
     from callbacks._update import FrameSummary, SOCUpdate
+    from callbacks._waiting import waiting_in
+    from callbacks._worker import DocumentWorker
 
 __all__ = [
     "CallbackError",
@@ -41,6 +43,7 @@ __all__ = [
     "DocumentError",
     "DocumentPublisher",
     "DocumentStream",
+    "DocumentWorker",
     "DroppedDocumentsError",
     "ExportError",
     "FlatFieldBook",
@@ -76,6 +79,7 @@ __all__ = [
     "open_stream",
     "planned_energies",
     "read_contract",
+    "waiting_in",
 ]
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
@@ -85,6 +89,7 @@ _HOME = {
     "DocumentError": "callbacks._errors",
     "DocumentPublisher": "callbacks._document_publisher",
     "DocumentStream": "callbacks._document_streams",
+    "DocumentWorker": "callbacks._worker",
     "DroppedDocumentsError": "callbacks._errors",
     "ExportError": "callbacks._errors",
     "FlatFieldBook": "callbacks._flat_field",
@@ -120,6 +125,7 @@ _HOME = {
     "open_stream": "callbacks._document_streams",
     "planned_energies": "callbacks._foreign_runs",
     "read_contract": "callbacks._contract",
+    "waiting_in": "callbacks._waiting",
 }
 
 

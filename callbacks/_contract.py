@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callbacks._errors import DocumentError
+from callbacks._read_only import read_only
 from edge_fitting import EdgeFittingError, ReferenceSeries, edge_name
 
 SCHEMA_VERSION = 1
@@ -86,6 +87,7 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
     DocumentError
         Where a part is missing, of another schema version, or names an unknown edge.
     """
+    start = read_only(start)  # every update of the run hands it on
     uid = str(start["uid"])
     xanes = start["xanes"]
     version = xanes.get("schema_version")

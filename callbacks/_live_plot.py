@@ -14,6 +14,7 @@ from callbacks._picture import FIGURE_SIZE_IN, Shown, draw
 from callbacks._update import SOCUpdate
 from callbacks._worker import LatestWins
 
+_CLOSE_TIMEOUT_S = 10.0
 _DPI = 110
 _WINDOW_PERIOD_MS = 500
 
@@ -64,7 +65,7 @@ class LiveSOCPlot:
         self._runner.offer(update.raw_uid, update)
 
     @property
-    def errors(self) -> list[Exception]:
+    def errors(self) -> list[BaseException]:
         """What went wrong."""
         return self._runner.errors
 
@@ -80,8 +81,8 @@ class LiveSOCPlot:
         self._runner.wait(timeout_s)
 
     def close(self) -> None:
-        """Draw what was handed over, then stop. A window stays open."""
-        self._runner.close()
+        """Draw what was handed over, then stop; drawing that hangs is left behind. A window stays open."""
+        self._runner.close(_CLOSE_TIMEOUT_S)
 
     def _take(self, update: SOCUpdate) -> None:
         if self._window is not None:

@@ -20,6 +20,7 @@ from edge_fitting import ReferenceSeries, keyed_by_edge
 Subscriber = Callable[[SOCUpdate], object]
 
 _KEPT_MAP_BYTES = 2**30
+_SUBSCRIBER_TIMEOUT_S = 10.0
 _KEPT_INTERRUPTED = 1  # of a large camera each takes as much memory as the scan itself
 
 
@@ -119,15 +120,25 @@ class LiveSOC(DocumentWorker):
         for runner in self._runners:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             if not runner.wait(left):
-                raise CallbackError(f"a subscriber has not returned after {timeout_s:g} s; wait longer")
+                raise CallbackError(f"{runner.name} has not returned after {timeout_s:g} s; wait longer")
 
     def close(self) -> None:
-        """Fit what has been received, tell the subscribers, and stop."""
+        """Fit what has been received, tell the subscribers, and stop.
+
+        Subscribers that do not return within ten seconds are named and left behind.
+        """
         super().close()
         while self._interrupted:
             self._interrupted.popleft().close()
+        deadline = time.monotonic() + _SUBSCRIBER_TIMEOUT_S
         for runner in self._runners:
-            runner.close()
+            if not runner.close(max(deadline - time.monotonic(), 0.0)):
+                self._note(
+                    CallbackError(
+                        f"{runner.name} has not returned within {_SUBSCRIBER_TIMEOUT_S:g} s; it is left behind, "
+                        "and may not have seen the last map"
+                    )
+                )
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
         for told_name, told in self._foreign.translate(name, doc):

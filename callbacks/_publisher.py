@@ -3,9 +3,12 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from callbacks._closing import Closing
 from callbacks._errors import DeliveryError, SpoolError
@@ -14,15 +17,19 @@ from callbacks._map_writer import MapWriter
 from callbacks._outage import is_outage
 from callbacks._update import SOCUpdate
 from callbacks._uploads import send_in_pieces
+from callbacks._worker import RestartedThread
 
 logger = logging.getLogger("nimco.callbacks")
 
-_SUFFIX = ".map"
+SUFFIX = ".map"
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 10.0
 _LINK_PAUSE_S = 0.25
 _LINK_PATIENCE_S = 300.0
 _CLOSE_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 2.0
+_LOOK_S = 0.5
+_MOST_CONFLICTS = 3
 _KEPT_ERRORS = 100
 
 
@@ -52,19 +59,20 @@ class SOCPublisher(Closing):
         self._maps = maps_container
         self._raw = raw_container
         self._spool_dir = None if spool_dir is None else Path(spool_dir)
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         self._said: set[str] = set()
         self._changed = threading.Condition()
         # What is to be written, newest of each run, made into a document only when its turn comes.
         self._offers: dict[str, Callable[[], MapDocument]] = {}
         self._links: dict[str, tuple[str, float]] = {}
+        self._in_hand: tuple[str, Callable[[], MapDocument]] | None = None
         self._busy = False
+        self._conflicts: Counter[str] = Counter()
         self._closing = False
         self._open: dict[str, MapWriter] = {}
         self._spooled: dict[str, Path] = {}
         self._adopt_spooled()
-        self._thread = threading.Thread(target=self._run, name="SOC publisher", daemon=True)
-        self._thread.start()
+        self._worker = RestartedThread(self._run, "SOC publisher", self._note)
 
     def __call__(self, update: SOCUpdate) -> None:
         """Take note of an update."""
@@ -80,12 +88,25 @@ class SOCPublisher(Closing):
         DeliveryError
             When that takes longer than ``timeout_s``; nothing is lost by it.
         """
-        with self._changed:
-            if not self._changed.wait_for(self._is_done, timeout_s):
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                left_s = _LOOK_S if deadline is None else max(min(deadline - time.monotonic(), _LOOK_S), 0.0)
+                if self._changed.wait_for(self._is_done, left_s):
+                    return
+            self._worker.ensure()
+            if deadline is not None and time.monotonic() >= deadline:
                 raise DeliveryError(
-                    f"{len(self._offers)} maps are not in Tiled after {timeout_s:g} s; "
+                    f"{self.backlog} maps or links to them are not in Tiled after {timeout_s:g} s; "
                     "they are delivered when Tiled answers"
                 )
+
+    @property
+    def backlog(self) -> int:
+        """Number of maps, and of links to them, that are not in Tiled yet."""
+        with self._changed:
+            in_hand = {} if self._in_hand is None else {self._in_hand[0]: None}
+            return len(self._offers | in_hand) + len(self._links)
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Write what was handed over, then stop. What Tiled does not take stays in the spool folder."""
@@ -95,13 +116,15 @@ class SOCPublisher(Closing):
             self._changed.wait_for(self._is_done, timeout_s)
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout_s)
+        self._worker.join(_END_TIMEOUT_S)
         with self._changed:
-            left = list(self._offers.values())
+            # What is on its way may never arrive.
+            in_hand = {} if self._in_hand is None else dict([self._in_hand])
+            left = list((in_hand | self._offers).values())
         for make in left:
             try:
                 self._keep(make())
-            except Exception as error:
+            except BaseException as error:
                 self._note(error)
         if left:
             where = "lost" if self._spool_dir is None else f"kept in {self._spool_dir}"
@@ -122,6 +145,7 @@ class SOCPublisher(Closing):
                 offer = next(iter(self._offers.items()), None)
                 if offer is not None:
                     del self._offers[offer[0]]
+                self._in_hand = offer
                 self._busy = True
             answered = True
             try:
@@ -129,6 +153,7 @@ class SOCPublisher(Closing):
             finally:
                 with self._changed:
                     self._busy = False
+                    self._in_hand = None
                     self._changed.notify_all()
             if answered:
                 pause_s = _FIRST_PAUSE_S
@@ -141,31 +166,25 @@ class SOCPublisher(Closing):
         """Write one document; False when Tiled does not answer, and the document is on offer again."""
         try:
             document = make()
-        except Exception as error:
+        except BaseException as error:
             self._note(error)
             return True
         try:
             if uid not in self._open:
                 self._open[uid] = MapWriter(self._maps, document)
             self._open[uid].write(document)
-        except Exception as error:
+        except BaseException as error:
             self._open.pop(uid, None)
-            if not is_outage(error):
-                self._note(error)
-                if document.final:
-                    self._keep(document)
-                return True
-            self._say(
-                DeliveryError(
-                    f"Tiled does not answer ({type(error).__name__}); the analysis goes on and its maps are"
-                    " delivered when Tiled answers"
-                )
-            )
             if document.final:
                 self._keep(document)
+            if not self._may_try_again(uid, error):
+                self._note(error)
+                return True
+            self._say(DeliveryError(_reason(error)))
             with self._changed:
                 self._offers.setdefault(uid, _given(document))
             return False
+        self._conflicts.pop(uid, None)
         if document.final:
             del self._open[uid]
             if spooled := self._spooled.pop(uid, None):
@@ -175,6 +194,16 @@ class SOCPublisher(Closing):
                     self._links[uid] = (document.path, time.monotonic() + _LINK_PATIENCE_S)
         return True
 
+    def _may_try_again(self, uid: str, error: BaseException) -> bool:
+        """Return whether a map that was not taken is offered again."""
+        if is_outage(error):
+            return True
+        # A node that is there already (409): a request was repeated whose answer had been lost.
+        if _status(error) != httpx.codes.CONFLICT or self._conflicts[uid] >= _MOST_CONFLICTS:
+            return False
+        self._conflicts[uid] += 1
+        return True
+
     def _link_back(self) -> bool:
         """Write the path of the maps into the metadata of each raw run that is complete by now."""
         for uid, (path, deadline) in list(self._links.items()):
@@ -182,7 +211,7 @@ class SOCPublisher(Closing):
                 done = uid in self._raw and "stop" in self._raw[uid].metadata
                 if done:
                     self._raw[uid].update_metadata({"nimco": {"maps": path}}, drop_revision=True)
-            except Exception as error:
+            except BaseException as error:
                 if is_outage(error):
                     return False
                 self._note(error)
@@ -201,7 +230,7 @@ class SOCPublisher(Closing):
         """Keep a document on disk until it is delivered."""
         if self._spool_dir is None or document.raw_uid in self._spooled:
             return
-        path = self._spool_dir / f"{document.raw_uid}{_SUFFIX}"
+        path = self._spool_dir / f"{document.raw_uid}{SUFFIX}"
         try:
             keep_on_disk(document, path)
         except SpoolError as error:
@@ -216,7 +245,7 @@ class SOCPublisher(Closing):
         if self._spool_dir is None:
             return
         self._spool_dir.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self._spool_dir.glob(f"*{_SUFFIX}")):
+        for path in sorted(self._spool_dir.glob(f"*{SUFFIX}")):
             document = read_from_disk(path)
             if document is not None:
                 self._spooled[document.raw_uid] = path
@@ -230,7 +259,7 @@ class SOCPublisher(Closing):
             self._said.add(str(error))
             logger.error("%s", error)
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         self.errors.append(error)
         del self.errors[:-_KEPT_ERRORS]
         logger.error("SOC publisher: %s: %s", type(error).__name__, error, exc_info=error)
@@ -239,3 +268,16 @@ class SOCPublisher(Closing):
 def _given(document: MapDocument) -> Callable[[], MapDocument]:
     """Offer a document that is there already."""
     return lambda: document
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of an answer of the server; None where the error is not one."""
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+
+
+def _reason(error: BaseException) -> str:
+    status = _status(error)
+    trouble = (
+        f"does not answer ({type(error).__name__})" if status is None else f"is in trouble (status {status})"
+    )
+    return f"Tiled {trouble}; the analysis goes on and its maps are delivered when Tiled takes them"

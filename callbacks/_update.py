@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from callbacks._read_only import read_only
 from edge_fitting import EdgeMaps, ReferenceSeries
 
 
@@ -42,7 +43,7 @@ class FrameSummary:
 
 @dataclass(frozen=True)
 class SOCUpdate:
-    """The state of the analysis of one run.
+    """The state of the analysis of one run; read-only, since all subscribers get the same one.
 
     Attributes
     ----------
@@ -93,6 +94,10 @@ class SOCUpdate:
     frames: tuple[FrameSummary, ...] = field(repr=False)
     warnings: tuple[str, ...]
     time_s: float
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "xanes", "start", "mean_energy_ev", "mean_od", "history"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @property
     def complete(self) -> bool:

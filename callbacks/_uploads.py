@@ -44,7 +44,7 @@ def write_array(node: Any, array: npt.NDArray[Any]) -> None:
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(data.nbytes)}
     handle_error(
-        node.context.http_client.put(node.item["links"]["full"], content=_pieces(data), headers=headers)
+        node.context.http_client.put(node.item["links"]["full"], content=_Pieces(data), headers=headers)
     )
 
 
@@ -60,7 +60,9 @@ def _cut(request: httpx.Request) -> None:
 
 
 class _Pieces(httpx.SyncByteStream):
-    def __init__(self, content: bytes) -> None:
+    """A request body that can be sent again: the transport repeats a request after a login is renewed."""
+
+    def __init__(self, content: bytes | memoryview) -> None:
         self._content = memoryview(content)
 
     def __iter__(self) -> Iterator[bytes]:

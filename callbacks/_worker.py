@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 class DocumentWorker(Closing):
     """A subscriber of a RunEngine that only takes note, and does the work on a thread of its own.
 
-    Calling it with a document costs microseconds and never raises. An error while a document is worked on
-    is kept in `errors`, logged once per kind, and costs nothing but that document.
+    Calling it with a document costs microseconds and never raises. An error while a document is worked on,
+    whatever its class, is kept in `errors`, logged once per kind, and costs nothing but that document.
 
     Parameters
     ----------
@@ -28,16 +28,20 @@ class DocumentWorker(Closing):
         Name of the thread.
     memory_bytes : int
         How much of the documents that wait may be in memory; the rest waits on disk.
+    patience_s : float, optional
+        A worker that takes longer than that over one document is left behind by `close`, which is said.
     """
 
-    def __init__(self, name: str, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.errors: list[Exception] = []
+    def __init__(
+        self, name: str, memory_bytes: int = MEMORY_BYTES, *, patience_s: float | None = None
+    ) -> None:
+        self.errors: list[BaseException] = []
         self._name = name
+        self._close_patience_s = patience_s
         self._said: set[str] = set()
         self._queue = DocumentQueue(memory_bytes)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._worker = RestartedThread(self._run, name, self._note)
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take note of one document."""
@@ -51,15 +55,18 @@ class DocumentWorker(Closing):
         CallbackError
             When that takes longer than ``timeout_s``.
         """
-        if not self._thread.is_alive():
+        if self._closed:
             return
         done = threading.Event()
         self._queue.put(_BARRIER, done)
-        if not done.wait(timeout_s):
-            raise CallbackError(
-                f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait "
-                "longer"
-            )
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not done.wait(_LOOK_S if deadline is None else _left(deadline, _LOOK_S)):
+            self._worker.ensure()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise CallbackError(
+                    f"{self._name} is still {len(self._queue)} documents behind after {timeout_s:g} s; wait "
+                    "longer"
+                )
 
     def close(self) -> None:
         """Work on everything received, then stop. A closed worker ignores documents."""
@@ -67,7 +74,18 @@ class DocumentWorker(Closing):
             return
         self._closed = True
         self._queue.put(_END, None)
-        self._thread.join()
+        waiting, since = len(self._queue), time.monotonic()
+        while not self._worker.join(_LOOK_S):
+            if len(self._queue) != waiting:
+                waiting, since = len(self._queue), time.monotonic()
+            elif self._close_patience_s is not None and time.monotonic() - since >= self._close_patience_s:
+                self._note(
+                    CallbackError(
+                        f"{self._name} has hung for {self._close_patience_s:g} s; it is left behind with what waits "
+                        "for it"
+                    )
+                )
+                return
         self._queue.close()
 
     @property
@@ -108,11 +126,11 @@ class DocumentWorker(Closing):
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
-        except Exception as error:
+        except BaseException as error:  # a SystemExit in a handler is no reason to end the analysis
             self._note(error)
             return None
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         """Keep an error and say it once."""
         self.errors.append(error)
         del self.errors[:-_KEPT_ERRORS]
@@ -125,11 +143,65 @@ class DocumentWorker(Closing):
             )
 
 
+class RestartedThread:
+    """A thread whose work is begun again when an error of any class ends it; the error is handed on.
+
+    Parameters
+    ----------
+    work : callable
+        Returns when it is done for good.
+    name : str
+        Name of the thread.
+    note : callable
+        Gets what ended the work.
+    """
+
+    def __init__(
+        self, work: Callable[[], object], name: str, note: Callable[[BaseException], object]
+    ) -> None:
+        self._work = work
+        self._name = name
+        self._note = note
+        self._done = False
+        self._lock = threading.Lock()
+        self._thread = self._new()
+
+    def ensure(self) -> None:
+        """Start the thread again in case it is dead before its work is done."""
+        with self._lock:
+            if not self._done and not self._thread.is_alive():
+                self._thread = self._new()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until the work is done; False when that takes too long."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._done:
+            self.ensure()
+            self._thread.join(_LOOK_S if deadline is None else _left(deadline, _LOOK_S))
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        return self._done
+
+    def _new(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        while not self._done:
+            try:
+                self._work()
+                self._done = True
+            except BaseException as error:
+                self._note(error)
+                time.sleep(_RESTART_PAUSE_S)
+
+
 class LatestWins(Generic[Result]):
     """Calls a function on a thread of its own with the latest offer of each key; older offers are shed.
 
-    An offer marked ``keep`` is never shed by a later one that is not. A function that raises is logged once
-    per kind of error and called again with the next offer.
+    A function that raises, whatever the class of the error, is logged once per kind of error and called
+    again with the next offer.
 
     Parameters
     ----------
@@ -140,16 +212,15 @@ class LatestWins(Generic[Result]):
     """
 
     def __init__(self, function: Callable[[Result], object], name: str) -> None:
+        self.name = name
         self._function = function
-        self._name = name
         self._offers: dict[Hashable, Result] = {}
         self._changed = threading.Condition()
         self._busy = False
         self._ending = False
         self._said: set[str] = set()
-        self.errors: list[Exception] = []
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self.errors: list[BaseException] = []
+        self._worker = RestartedThread(self._run, name, self._note)
 
     def offer(self, key: Hashable, result: Result) -> None:
         """Hand over a result; costs microseconds."""
@@ -159,15 +230,22 @@ class LatestWins(Generic[Result]):
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is on offer and the function has returned; False when that takes too long."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._offers and not self._busy, timeout_s)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                look_s = _LOOK_S if deadline is None else _left(deadline, _LOOK_S)
+                if self._changed.wait_for(lambda: not self._offers and not self._busy, look_s):
+                    return True
+            self._worker.ensure()
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
 
-    def close(self) -> None:
-        """Hand over what is on offer, then stop."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Hand over what is on offer, then stop; False when the function does not return in time."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
-        self._thread.join()
+        return self._worker.join(timeout_s)
 
     def _run(self) -> None:
         while True:
@@ -180,18 +258,21 @@ class LatestWins(Generic[Result]):
                 self._busy = True
             try:
                 self._function(result)
-            except Exception as error:
-                self.errors.append(error)
-                del self.errors[:-_KEPT_ERRORS]
-                text = f"{type(error).__name__}: {error}"
-                if text not in self._said:
-                    self._said.add(text)
-                    logger.exception("%s failed; the scan and the other subscribers go on", self._name)
+            except BaseException as error:  # whatever a subscriber raises is the subscriber's own affair
+                self._note(error)
             finally:
                 del result
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _note(self, error: BaseException) -> None:
+        self.errors.append(error)
+        del self.errors[:-_KEPT_ERRORS]
+        text = f"{type(error).__name__}: {error}"
+        if text not in self._said:
+            self._said.add(text)
+            logger.error("%s failed; the scan and the other subscribers go on", self.name, exc_info=error)
 
 
 class Throttle:
@@ -225,3 +306,9 @@ class Throttle:
 _END = "<end>"
 _BARRIER = "<barrier>"
 _KEPT_ERRORS = 100
+_LOOK_S = 0.5
+_RESTART_PAUSE_S = 0.1
+
+
+def _left(deadline: float, most_s: float) -> float:
+    return min(max(deadline - time.monotonic(), 0.0), most_s)

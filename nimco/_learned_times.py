@@ -3,10 +3,10 @@
 import json
 import logging
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from beamline_plans import PlanError, TimeModel, learn_times
+from callbacks import DocumentWorker
 from nimco._errors import NimcoError
 
 __all__ = ["LearnedTimes", "read_times"]
@@ -36,8 +36,8 @@ def read_times(data_dir: Path) -> TimeModel | None:
         ) from error
 
 
-class LearnedTimes:
-    """Consumer of documents that keeps what each finished scan taught about durations.
+class LearnedTimes(DocumentWorker):
+    """Consumer of documents that keeps what each finished scan taught about durations, on a thread of its own.
 
     Parameters
     ----------
@@ -48,10 +48,9 @@ class LearnedTimes:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._documents: list[tuple[str, dict[str, Any]]] = []
-        self._learning: Thread | None = None
+        super().__init__("durations")
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        """Take one document; what cannot be kept is logged and does no harm to the scan."""
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":
             self._documents = [(name, {"uid": doc["uid"]})] if "xanes" in doc else []
         elif self._documents and name == "descriptor":
@@ -62,16 +61,8 @@ class LearnedTimes:
                 event = {"descriptor": doc["descriptor"], "time": doc["time"], "data": words}
                 self._documents.append((name, event))
         elif self._documents and name == "stop":
-            # Not here: this may be the thread of the RunEngine.
-            self.wait()
-            self._learning = Thread(target=self._learn, args=(self._documents,), name="durations")
-            self._learning.start()
-            self._documents = []
-
-    def wait(self) -> None:
-        """Wait until what the last finished scan taught is kept."""
-        if self._learning is not None:
-            self._learning.join()
+            documents, self._documents = self._documents, []
+            self._learn(documents)
 
     def _learn(self, documents: list[tuple[str, dict[str, Any]]]) -> None:
         try:

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,13 @@ _SHUTDOWN_TIMEOUT_S = 10.0
 _KEY_FILE = "api_key"
 _LOCK_FILE = "server.lock"
 _LOG_FILE = "server.log"
-_MOST_RESTARTS = 20
+_LOG_TAIL_BYTES = 64 * 2**10
+_LONGEST_WORDS = 300
+_HOLD_LOOK_S = 0.2
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 30.0
+# A server that has run for this long is started again at once when it dies.
+_STEADY_S = 60.0
 
 logger = logging.getLogger("nimco.server")
 
@@ -95,6 +102,7 @@ class TiledServer(TiledAccess):
         self._watcher: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock: IO[str] | None = None
+        self._log_start = 0
 
     def __enter__(self) -> "TiledServer":
         return self.start()
@@ -122,16 +130,21 @@ class TiledServer(TiledAccess):
         """Process number while the server runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
+    @property
+    def browser_url(self) -> str:
+        """Address that opens the pages of the server in a browser, with the key."""
+        return f"{self.uri}/ui/?api_key={self.api_key}"
+
     def start(self) -> "TiledServer":
         """Start the server and return it when it answers."""
-        _check_writable(self.data_dir)
+        _make_private(self.data_dir)
         self._closing.clear()
         self._socket = _listen(self.host, self.port)
         try:
-            self._lock = _lock(self.data_dir)
+            self.port = self._socket.getsockname()[1]
+            self._lock = _lock(self.data_dir, self.uri)
             if not self.api_key:
                 self.api_key, self.key_is_new = _kept_key(self.key_path)
-            self.port = self._socket.getsockname()[1]
             self._launch()
             create_containers(self.client())
         except BaseException:
@@ -162,7 +175,11 @@ class TiledServer(TiledAccess):
     def _launch(self) -> None:
         """Start the process and wait until it answers."""
         assert self._socket is not None
-        with (self.data_dir / _LOG_FILE).open("ab") as log:
+        path = self.data_dir / _LOG_FILE
+        with path.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
+            log.seek(0, os.SEEK_END)
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -178,15 +195,17 @@ class TiledServer(TiledAccess):
                 stderr=log,
                 pass_fds=[self._socket.fileno()],
                 start_new_session=True,
+                umask=0o077,
             )
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{self.api_key}\n".encode())
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # dead already, which the next step finds
+            self._process.stdin.write(f"{self.api_key}\n".encode())
+            self._process.stdin.flush()
         self._wait_until_ready()
 
     def _watch(self) -> None:
-        """Start the server again when its process dies: the socket stays open, so requests only wait."""
-        restarts = 0
+        """Start the server again whenever its process dies: the socket stays open, so requests only wait."""
+        deaths, began = 0, time.monotonic()
         while not self._closing.is_set():
             process = self._process
             if process is None:
@@ -194,22 +213,45 @@ class TiledServer(TiledAccess):
             code = process.wait()
             if self._closing.is_set():
                 return
-            restarts += 1
-            logger.error("the Tiled server died (code %s); starting it again", code)
-            if restarts > _MOST_RESTARTS:
-                logger.error("the Tiled server died %d times and stays down; see %s", restarts, self.data_dir)
+            deaths = 1 if time.monotonic() - began > _STEADY_S else deaths + 1
+            pause_s = 0.0 if deaths == 1 else min(_FIRST_PAUSE_S * 2 ** (deaths - 2), _LONGEST_PAUSE_S)
+            again = "" if deaths == 1 else f", {deaths} times in a row"
+            logger.error(
+                "the Tiled server died (code %s%s)%s; starting it again %s",
+                code,
+                again,
+                self._last_words(),
+                f"in {pause_s:g} s" if pause_s else "now",
+            )
+            if self._closing.wait(pause_s):
                 return
+            began = time.monotonic()
             try:
                 self._launch()
-            except (ServerError, OSError) as error:
-                logger.error("%s", error)
+            except Exception as error:  # whatever it is, the next attempt may do better
+                if not self._closing.is_set():
+                    logger.error("the Tiled server cannot be started again: %s", error)
+                if self._process is not None and self._process.poll() is None:
+                    self._process.kill()  # alive, but without an answer
+            if self._closing.is_set() and self._process is not None:
+                _end(self._process)
+
+    def _last_words(self) -> str:
+        """Return the last line that the process logged, as the end of a clause; empty where there is none."""
+        try:
+            with (self.data_dir / _LOG_FILE).open("rb") as log:
+                log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        said = [line.strip() for line in lines if line.strip() and " INFO " not in line]
+        return f": {said[-1][:_LONGEST_WORDS]}" if said else ""
 
     def hold(self, console: Console) -> None:
-        """Stay up, until Ctrl-C."""
+        """Stay up until Ctrl-C, which is raised."""
         console.print(f"serving {self.data_dir} at {self.uri}; Ctrl-C ends it")
-        with suppress(KeyboardInterrupt):
-            while self.pid is not None:
-                time.sleep(0.2)
+        while not self._closing.wait(_HOLD_LOOK_S):
+            pass
 
     def _wait_until_ready(self) -> None:
         process = self._process
@@ -217,11 +259,11 @@ class TiledServer(TiledAccess):
         deadline = time.monotonic() + _STARTUP_TIMEOUT_S
         # The socket listens already, so the first request simply waits until the server takes it.
         with httpx.Client(trust_env=False) as http:
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and not self._closing.is_set():
                 if process.poll() is not None:
                     raise ServerError(
-                        f"the Tiled server ended while starting (code {process.returncode}); "
-                        f"its reasons are in {self.data_dir / _LOG_FILE}"
+                        f"the Tiled server ended while starting (code {process.returncode}){self._last_words()}; "
+                        f"more is in {self.data_dir / _LOG_FILE}"
                     )
                 try:
                     if http.get(f"{self.uri}/healthz", timeout=0.5).status_code == httpx.codes.OK:
@@ -229,14 +271,15 @@ class TiledServer(TiledAccess):
                 except httpx.TransportError:
                     continue
         raise ServerError(
-            f"the Tiled server did not answer within {_STARTUP_TIMEOUT_S:.0f} s; "
-            f"see {self.data_dir / _LOG_FILE}"
+            f"the Tiled server did not answer within {_STARTUP_TIMEOUT_S:.0f} s{self._last_words()}; "
+            f"more is in {self.data_dir / _LOG_FILE}"
         )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
-        process.stdin.close()
+        with suppress(OSError):
+            process.stdin.close()
     try:
         process.wait(_SHUTDOWN_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -244,11 +287,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _check_writable(directory: Path) -> None:
+def _make_private(directory: Path) -> None:
+    """Make a data directory that only its owner can read; one that holds other files too is left as it is."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=directory):
             pass
+        about = directory.stat()
+        is_ours = not any(directory.iterdir()) or (directory / _KEY_FILE).exists()
+        if is_ours and about.st_uid == os.getuid() and stat.S_IMODE(about.st_mode) & 0o077:
+            directory.chmod(0o700)
     except OSError as error:
         raise DataDirectoryError(
             f"cannot write to the data directory {directory} ({error.strerror}); choose another one"
@@ -270,23 +318,60 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _lock(directory: Path) -> IO[str]:
-    lock = (directory / _LOCK_FILE).open("w")
+def _lock(directory: Path, uri: str) -> IO[str]:
+    """Take a data directory and leave the address in its lock file, for whoever comes second."""
+    path = directory / _LOCK_FILE
+    try:
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    except OSError as error:
+        raise DataDirectoryError(
+            f"cannot write {path} ({error.strerror}); choose another data directory"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        address = lock.readline().strip()
         lock.close()
         raise DataDirectoryError(
-            f"another Tiled server is using {directory}; connect to that one or choose another data directory"
+            f"another Tiled server is using {directory}{f' at {address}' if address else ''}; "
+            "connect to that one or choose another data directory"
         ) from error
+    lock.truncate(0)
+    lock.write(f"{uri}\n{os.getpid()}\n")
+    lock.flush()
     return lock
 
 
 def _kept_key(path: Path) -> tuple[str, bool]:
     """Return the key kept in a file, and whether it has just been made."""
-    if path.exists():
-        return path.read_text().strip(), False
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return _new_key(path), True
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataDirectoryError(f"the key file {path} cannot be read ({error}); {_WITHOUT_KEY}") from error
+    if not key.isalnum():
+        problem = "does not hold a key of letters and digits" if key else "is empty"
+        raise DataDirectoryError(f"the key file {path} {problem}; {_WITHOUT_KEY}")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        with suppress(OSError):
+            path.chmod(0o600)
+    return key, False
+
+
+def _new_key(path: Path) -> str:
     key = secrets.token_hex(32)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key)
-    return key, True
+    # Whole or not at all: a key file that a full disk cut short would lock everybody out.
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(key)
+        unfinished.replace(path)
+    except OSError as error:
+        raise DataDirectoryError(
+            f"cannot write the key file {path} ({error.strerror}); choose another data directory"
+        ) from error
+    return key
+
+
+_WITHOUT_KEY = "put the key back, or delete the file to have a new one made"

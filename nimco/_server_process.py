@@ -9,15 +9,19 @@ import asyncio
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from cachetools import TTLCache
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import Pool
 from tiled.alembic_utils import stamp_head
 from tiled.catalog import from_uri as catalog_from_uri
 from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
@@ -39,6 +43,7 @@ _STREAM_CACHE_BYTES = 256 * 2**20
 _STREAM_CACHE_NODES = 4096
 _STREAM_TTL_S = 3600
 _DATASTORE = "nimco-memory"
+_BUSY_TIMEOUT_MS = 30_000
 
 
 class BoundedDatastore(TTLCacheDatastore):
@@ -82,6 +87,24 @@ def initialise_catalog(database: str) -> None:
     stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, database)
 
 
+def wait_for_locks(tables: Path) -> None:
+    """Make writers of the databases wait for one another: otherwise all but one are told that it is locked.
+
+    The driver of the tables does not wait at all of its own accord, and that of the catalogue five seconds.
+    """
+    with closing(sqlite3.connect(tables)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file; readers hold no writer up
+
+    def be_patient(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.fetchall()
+        cursor.close()
+        connection.rollback()  # drivers that begin a transaction with whatever comes first
+
+    event.listen(Pool, "connect", be_patient)
+
+
 def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.Server:
     """Assemble the application over the catalog in ``directory``."""
     catalog_path = directory / CATALOG_FILE
@@ -92,6 +115,7 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
         initialise_catalog(ensure_specified_sql_driver(str(unfinished)))
         unfinished.rename(catalog_path)
     (directory / ARRAYS_FOLDER).mkdir(exist_ok=True)
+    wait_for_locks(directory / TABLES_FILE)
     catalog = catalog_from_uri(
         ensure_specified_sql_driver(str(catalog_path)),
         writable_storage=[str(directory / ARRAYS_FOLDER), f"sqlite:///{directory / TABLES_FILE}"],
@@ -121,14 +145,16 @@ def main() -> None:
     """Serve until standard input ends."""
     directory, descriptor = Path(sys.argv[1]), int(sys.argv[2])
     readable = sys.argv[3:]
+    # Ctrl-C in the terminal is for the scan; the server ends when the session that started it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     api_key = sys.stdin.readline().strip()
+    if not api_key:
+        return  # the session has ended already
     logging.basicConfig(
         filename=directory / LOG_FILE,
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    # Ctrl-C in the terminal is for the scan; the server ends when the session that started it ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = build_server(directory, api_key, readable)
     listening = socket.socket(fileno=descriptor)
 

@@ -1,5 +1,6 @@
 """One measurement session: Tiled server, raw writer, live analysis, publisher and plot, joined up."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 from callbacks import (
     CallbackError,
+    DocumentWorker,
     ForeignLayout,
     LiveSOC,
     LiveSOCPlot,
     RawRunWriter,
     SOCPublisher,
     SOCUpdate,
+    is_energy_scan,
+    waiting_in,
 )
 from edge_fitting import ReferenceSeries
 from nimco._compiling import compile_kernels
@@ -22,6 +26,10 @@ from nimco._learned_times import LearnedTimes
 
 Document = tuple[str, dict[str, Any]]
 Consumer = Callable[[str, dict[str, Any]], None]
+
+
+_PATIENCE_S = 10.0
+_LOOK_S = 0.2
 
 
 class Session:
@@ -40,7 +48,7 @@ class Session:
     plot_path : Path or str, optional
         PNG that is refreshed with the map; where there is a display a window opens instead.
     observers : sequence of callables
-        Further consumers of documents, for example a progress bar.
+        Further consumers of documents, for example a progress bar, each called on a thread of its own.
     layouts : sequence of ForeignLayout
         How to understand the runs of other plans.
     """
@@ -56,15 +64,21 @@ class Session:
         layouts: Sequence[ForeignLayout] = (),
     ) -> None:
         spool = server.data_dir / "spool"
+        self._server = server
+        self._spool_dir = spool
         self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
         self._method = method
         self.live = LiveSOC(references, method=method, layouts=layouts)
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
-        self._durations = LearnedTimes(server.data_dir)
-        self._observers: tuple[Consumer, ...] = (self._durations, *observers)
+        self._observers: tuple[DocumentWorker, ...] = (
+            LearnedTimes(server.data_dir),
+            *(_Observer(consumer) for consumer in observers),
+        )
+        self._n_runs = 0
         self._uids: list[str] = []
         self._closing = ExitStack()
+        self._is_joined = self._is_closed = False
 
     def __enter__(self) -> "Session":
         return self.start()
@@ -74,14 +88,19 @@ class Session:
 
         The first time on a machine compiling takes up to a minute.
         """
+        if self._is_joined:
+            return self
+        self._is_joined = True
         # Closed in the reverse order: analysis first, then what it feeds, the raw data last.
-        self._closing.callback(self.raw_writer.close)
-        self._closing.callback(self.publisher.close)
+        self._closing.callback(_deliver_and_close, self.raw_writer)
+        self._closing.callback(_deliver_and_close, self.publisher)
         self.live.subscribe(self.publisher)
         if self.plot is not None:
             self._closing.callback(self.plot.close)
             self.live.subscribe(self.plot)
         self._closing.callback(self.live.close)
+        for observer in self._observers:
+            self._closing.callback(observer.close)
         try:
             compile_kernels(self._method)
         except BaseException:
@@ -98,26 +117,62 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Finish the analysis of everything received, publish it and end the workers."""
+        """Finish the analysis of everything received, publish it and end the workers.
+
+        What hangs is left behind: a subscriber or observer that does not return, and a server that takes nothing
+        for ten seconds, hold this up for that long each, and are named. What the server did not take waits in the
+        spool folder for the next session on the same data directory.
+        """
+        self._is_closed = True
         self._closing.close()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        """Take one document of a scan; never blocks on the analysis and never raises."""
-        if name == "start" and "xanes" in doc:
-            self._uids.append(doc["uid"])
+        """Take one document of a scan: only takes note of it, whatever it holds, and never raises."""
         self.raw_writer(name, doc)
         self.live(name, doc)
         for observer in self._observers:
             observer(name, doc)
+        if name == "start" and isinstance(doc, Mapping):
+            self._n_runs += 1
+            if is_energy_scan(doc) and "uid" in doc:
+                self._uids.append(str(doc["uid"]))
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until everything received is fitted, published and drawn."""
+        """Wait until everything received is fitted, published and drawn, and the observers have had it."""
         self.live.wait(timeout_s)
         self.raw_writer.wait(timeout_s)
         self.publisher.wait(timeout_s)
         if self.plot is not None:
             self.plot.wait(timeout_s)
-        self._durations.wait()
+        for observer in self._observers:
+            observer.wait(timeout_s)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What went wrong in the analysis, on the way to Tiled, in the plot or in an observer; the last of each."""
+        parts = [self.live, self.raw_writer, self.publisher, self.plot, *self._observers]
+        return [error for part in parts if part is not None for error in part.errors]
+
+    def __repr__(self) -> str:
+        state = " (closed)" if self._is_closed else ""
+        lines = [
+            f"nimco session on {self._server.uri}, data in {self._server.data_dir}{state}",
+            f"  runs    {self._n_runs} received, {len(self._uids)} of them energy scans",
+        ]
+        for update in self.updates():
+            lines.append(
+                f"  map     {update.raw_uid[:8]} {update.edge.replace('_', ' ')}: {update.frames_done} of "
+                f"{update.frames_expected} frames, {update.exit_status or 'under way'}"
+            )
+        lines.append(
+            f"  waiting {self.live.backlog} documents for the analysis, {self.raw_writer.backlog} documents and "
+            f"{self.publisher.backlog} maps for Tiled"
+        )
+        if waiting := waiting_in(self._spool_dir):
+            lines.append(f"  spool   {waiting} in {self._spool_dir}")
+        if errors := self.errors:
+            lines.append(f"  errors  {len(errors)}, the last: {errors[-1]}")
+        return "\n".join(lines)
 
     def updates(self) -> list[SOCUpdate]:
         """Return the last update of every energy scan so far that has one, in the order of the scans."""
@@ -127,3 +182,28 @@ class Session:
             with suppress(CallbackError):
                 found.append(self.live.latest(uid))
         return found
+
+
+class _Observer(DocumentWorker):
+    """A consumer of documents on a thread of its own: it may be slow, hang or raise without harm to anyone."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        super().__init__(
+            f"observer {getattr(consumer, '__name__', type(consumer).__name__)}", patience_s=_PATIENCE_S
+        )
+
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        self._consumer(name, doc)
+
+
+def _deliver_and_close(sink: RawRunWriter | SOCPublisher) -> None:
+    """Close what delivers to Tiled once it has delivered, or nothing has moved for a while."""
+    left, since = sink.backlog, time.monotonic()
+    while left and time.monotonic() - since < _PATIENCE_S:
+        with suppress(CallbackError):
+            sink.wait(_LOOK_S)
+            break
+        if sink.backlog != left:
+            left, since = sink.backlog, time.monotonic()
+    sink.close(timeout_s=_LOOK_S)

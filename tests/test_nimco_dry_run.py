@@ -89,6 +89,7 @@ def test_it_uses_what_past_scans_taught(run, tmp_path):
     devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
     run_engine(xanes_scan(*devices, edge="Ni_K", grid=EnergyGrid.preset("fxi_21", "Ni_K", exposure_s=1e-4)))
     learner.wait()
+    learner.close()
     times = read_times(folder)
     # The twin waits for nothing, so that its moves take no time: far less than is assumed at first.
     assert times.stage_s < 0.1 < TimeModel().stage_s
@@ -107,4 +108,5 @@ def test_a_damaged_file_is_named_and_harms_no_scan(tmp_path):
     learner("start", {"uid": "a", "xanes": {}})
     learner("stop", {"run_start": "a"})
     learner.wait()
+    learner.close()
     assert json.loads(path.read_text()) == {"stage_s": "fast"}
