@@ -1,6 +1,7 @@
 """The command line `nimco`."""
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from nimco import _commands
 from nimco._errors import NimcoError
+from nimco._stopping import STOPPED_CODE, StoppedError, ignore_signals, leave_at_once
 from nimco._version import __version__
 
 
@@ -33,17 +35,23 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, never a traceback."""
+    leave_at_once()
     _log_in_single_lines()
     try:
         build_app()()
-    except KeyboardInterrupt:
-        print("nimco: stopped by Ctrl-C.", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    except StoppedError as error:
+        ignore_signals()
+        print(f"nimco: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.stdout.flush()
+        # All is closed; what still runs (a compilation, a request to a dead server) is not waited for.
+        os._exit(STOPPED_CODE)
     except Exception as error:
         if not isinstance(error, _user_errors()):
             raise
         print(f"nimco: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    finally:
+        ignore_signals()
 
 
 def _print_version(wanted: bool) -> None:

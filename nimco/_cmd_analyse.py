@@ -2,8 +2,8 @@
 
 import logging
 import os
-import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from nimco._compiling import compile_kernels
 from nimco._errors import NimcoError
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._report import summary_table
+from nimco._session import deliver_and_close
+from nimco._stopping import stoppable
 
 _KEY_VARIABLE = "TILED_API_KEY"
+_STREAM_TIMEOUT_S = 5.0
 
 
 def analyse(
@@ -47,22 +50,37 @@ def analyse(
             "Give what to analyse: --from zmq://127.0.0.1:5578 to follow scans, or --run UID for a stored one."
         )
     console = Console()
-    references = _references(console, reference or [])
-    stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
-    client = None if tiled is None else connect(tiled, api_key_file)
-    if run is not None:
-        if client is None:
+    analyses: list[_Analysis] = []
+    # A service manager ends a follower with SIGTERM: that is no failure.
+    with stoppable(lambda: _told(analyses), is_service=source is not None):
+        references = _references(console, reference or [])
+        stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
+        client = None if tiled is None else connect(tiled, api_key_file)
+        if stream is None and client is None:
             raise NimcoError(
                 "A stored run is read from Tiled; name the server with --tiled http://127.0.0.1:8710."
             )
         _say_what_happens()
-        _analyse_stored(console, client, run, references, method, plot)
-    elif stream is not None:
-        _say_what_happens()
-        # A service manager ends a program this way; end as on Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
-        _follow(console, stream, client, references, method, plot)
+        if run is not None:
+            stored = _stored_run(client, run)
+            analyses.append(_Analysis(console, client, references, method, plot))
+            _analyse_stored(console, client, stored, analyses[0])
+        elif stream is not None:
+            console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
+            analyses.append(_Analysis(console, client, references, method, plot))
+            _follow(stream, client, analyses[0])
+
+
+def _told(analyses: list["_Analysis"]) -> str:
+    """Say what a stopped analysis has published."""
+    if not analyses:
+        return "nothing was analysed, nothing waits"
+    n_maps, waiting = len(analyses[0].finished), analyses[0].n_waiting
+    left = "nothing waits" if not waiting else f"{waiting} could not be delivered to Tiled and are lost"
+    return (
+        f"what was received is analysed, the maps of {n_maps} run(s) are final, and {left}; raw runs are as they "
+        "were, analyse one anew with: nimco analyse --run UID"
+    )
 
 
 def connect(uri: str, api_key_file: Path | None) -> Any:
@@ -77,8 +95,10 @@ def connect(uri: str, api_key_file: Path | None) -> Any:
     if api_key_file is not None:
         try:
             key = api_key_file.read_text().strip()
-        except OSError as error:
-            raise NimcoError(f"The key file {api_key_file} cannot be read ({error.strerror}).") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise NimcoError(f"The key file {api_key_file} cannot be read ({error}).") from error
+        if not key:
+            raise NimcoError(f"The key file {api_key_file} is empty; give the one with the server's key.")
     try:
         client = from_uri(uri, api_key=key)
         held = list(client)
@@ -137,11 +157,18 @@ class _Analysis:
             if subscriber is not None:
                 self.live.subscribe(subscriber)
 
+    @property
+    def n_waiting(self) -> int:
+        """Number of maps that are not in Tiled."""
+        return 0 if self._publisher is None else self._publisher.backlog
+
     def close(self) -> None:
-        self.live.close()
-        for subscriber in (self._publisher, self._plot):
-            if subscriber is not None:
-                subscriber.close()
+        with ExitStack() as closing:
+            if self._plot is not None:
+                closing.callback(self._plot.close)
+            if self._publisher is not None:
+                closing.callback(deliver_and_close, self._publisher)
+            closing.callback(self.live.close)
 
     def _tell(self, update: SOCUpdate) -> None:
         if update.final:
@@ -152,14 +179,7 @@ class _Analysis:
             self._console.print(f"run    {update.raw_uid}", highlight=False)
 
 
-def _analyse_stored(
-    console: Console,
-    client: Any,
-    uid: str,
-    references: ReferenceSeries | None,
-    method: str,
-    plot: Path | None,
-) -> None:
+def _stored_run(client: Any, uid: str) -> Any:
     try:
         stored = client["raw"][uid]
         start = stored.metadata["start"]
@@ -167,7 +187,10 @@ def _analyse_stored(
         raise NimcoError(f"There is no run {uid} in Tiled, or several whose uid begins like that.") from error
     if "xanes" not in start:
         raise NimcoError(f"Run {uid} is no energy scan of nimco (its start document has no xanes part).")
-    analysis = _Analysis(console, client, references, method, plot)
+    return stored
+
+
+def _analyse_stored(console: Console, client: Any, stored: Any, analysis: _Analysis) -> None:
     try:
         for part in _with_interrupted(client["raw"], stored):
             for name, doc in documents_of(part):
@@ -179,7 +202,7 @@ def _analyse_stored(
         analysis.close()
     if not analysis.finished and "stop" in stored.metadata:
         reason = str(analysis.live.errors[-1]) if analysis.live.errors else "it holds no frames"
-        raise NimcoError(f"Run {uid} gives no map: {reason}.")
+        raise NimcoError(f"Run {stored.metadata['start']['uid']} gives no map: {reason}.")
 
 
 def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
@@ -190,25 +213,14 @@ def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
     return runs
 
 
-def _follow(
-    console: Console,
-    stream: DocumentStream,
-    client: Any,
-    references: ReferenceSeries | None,
-    method: str,
-    plot: Path | None,
-) -> None:
-    analysis = _Analysis(console, client, references, method, plot)
+def _follow(stream: DocumentStream, client: Any, analysis: _Analysis) -> None:
     runs = FollowedRuns(analysis.live, None if client is None else client["raw"])
     receiving = threading.Thread(target=stream.run, args=(runs,), name="document stream", daemon=True)
-    try:
+    with ExitStack() as closing:
+        closing.callback(analysis.close)
+        closing.callback(runs.close)
+        closing.callback(receiving.join, _STREAM_TIMEOUT_S)
+        closing.callback(stream.stop)
         receiving.start()
         while receiving.is_alive():
             receiving.join(1.0)
-    except KeyboardInterrupt:
-        console.print("Stopped; what was received is analysed.")
-        stream.stop()
-        receiving.join(5.0)
-    finally:
-        runs.close()
-        analysis.close()

@@ -10,13 +10,13 @@ from beamline_plans import EnergyGrid, multi_edge_xanes
 from callbacks import SOCUpdate
 from edge_fitting import edge_names
 from nimco._compiling import compiling
-from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._standards import measure_standards
-from nimco._where import print_where
+from nimco._stopping import PauseOnSignal, stoppable
+from nimco._where import print_where, what_is_kept
 from sim_devices import SimBeamline
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
@@ -37,15 +37,18 @@ def demo(
     console = Console()
     names = edge_names(edges)
     picture = data_dir / "live.png"
+    sessions: list[Session] = []
     with (
+        stoppable(lambda: what_is_kept(data_dir, sessions)),
         compiling(),
         TiledServer(data_dir, port=port) as server,
         ScanProgress(console) as progress,
         Session(server, plot_path=picture, observers=[progress]) as session,
     ):
+        sessions.append(session)
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
         beamline = SimBeamline((size, size), seed=seed)
-        run_engine = RunEngine()
+        run_engine = RunEngine(context_managers=[PauseOnSignal])
         run_engine.subscribe(session)
         interrupted = _measure(run_engine, beamline, names)
         session.wait()
@@ -54,13 +57,7 @@ def demo(
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
             print_where(console, server, updates, picture)
-        if interrupted:
-            raise NimcoError(
-                "Stopped by Ctrl-C: what was measured is stored, its map marked partial; shutter closed, sample in."
-                if updates
-                else "Stopped by Ctrl-C before the first map: the scans of the standards so far are stored."
-            )
-        if hold:
+        if hold and not interrupted:
             server.hold(console)
 
 
@@ -87,7 +84,8 @@ def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> 
             )
         )
     except RunEngineInterrupted:
-        run_engine.abort("interrupted by the user")
+        if run_engine.state == "paused":  # a plan that cannot be paused has been aborted already
+            run_engine.abort("interrupted by the user")
         return True
     return False
 

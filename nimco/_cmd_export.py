@@ -9,6 +9,7 @@ from rich.console import Console
 from callbacks import ReadingError, export_nexus, export_tiff, open_soc, open_soc_table
 from nimco._cmd_analyse import connect
 from nimco._server import TiledServer
+from nimco._stopping import stoppable
 
 
 def export(
@@ -23,13 +24,13 @@ def export(
 ) -> None:
     """Write the maps of a run to HDF5 (NeXus) and TIFF."""
     console = Console()
-    with ExitStack() as closing:
+    written: list[Path] = []
+    with stoppable(lambda: _told(written)), ExitStack() as closing:
         if tiled is None:
             client = closing.enter_context(TiledServer(data_dir)).client()
         else:
             client = connect(tiled, api_key_file)
         maps = open_soc(client, run, edge)
-        written: list[Path] = []
         if layout != "tiff":
             tables = {}
             for name in ("frames", "particles"):
@@ -43,3 +44,9 @@ def export(
             written += export_tiff(maps, to)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _told(written: list[Path]) -> str:
+    """Say which files of an export that was stopped are whole."""
+    files = ", ".join(str(path) for path in written) or "none"
+    return f"files written as a whole: {files}; nothing waits, and nothing in Tiled has changed"

@@ -1,12 +1,12 @@
 """`nimco ioc`: the simulated beamline as EPICS process variables."""
 
-import contextlib
 import os
 import socket
 
 from rich.console import Console
 
 from nimco._errors import NimcoError
+from nimco._stopping import stoppable
 
 
 def ioc(
@@ -33,9 +33,8 @@ def ioc(
                 console.print(f"  export {name}={value}", highlight=False, soft_wrap=True)
         console.print("Ctrl-C ends it.")
 
-    with contextlib.suppress(KeyboardInterrupt):
+    with stoppable(lambda: "the simulated beamline has ended; it stores nothing", is_service=True):
         run_ioc(prefix, shape=(size, size), seed=seed, time_scale=time_scale, ready=ready)
-    console.print("The simulated beamline has ended.")
 
 
 def _check_free(port: int) -> None:

@@ -1,6 +1,7 @@
 """`nimco replay`: a recorded scan through the same documents, analysis and publisher as a live one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +16,8 @@ from nimco._replay import replay_documents
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
-from nimco._where import print_where
+from nimco._stopping import stoppable
+from nimco._where import print_where, what_is_kept
 
 # Ranges of edge jump in which the error is told apart: thick pixels, and thin ones where noise counts.
 _JUMP_RANGES = ((0.4, float("inf")), (0.2, 0.4))
@@ -33,7 +35,8 @@ def replay(
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     console = Console()
     name = None if edge is None else edge_name(edge)
-    with RecordingFile(file, edge=name) as recording:
+    sessions: list[Session] = []
+    with stoppable(lambda: what_is_kept(data_dir, sessions)), RecordingFile(file, edge=name) as recording:
         console.print(
             f"{file.name}: {recording.layout} layout, {recording.energies_ev.size} energies "
             f"{recording.energies_ev.min():.1f} to {recording.energies_ev.max():.1f} eV, "
@@ -52,6 +55,7 @@ def replay(
                     server, references=references, plot_path=picture, observers=[progress, half_jump]
                 ) as session,
             ):
+                sessions.append(session)
                 interrupted = _feed(session, recording, references)
                 session.wait()
                 half_jump.wait()
@@ -64,12 +68,7 @@ def replay(
                 }
             console.print(summary_table(updates, errors))
             print_where(console, server, updates, picture)
-            if interrupted:
-                raise NimcoError(
-                    "Stopped by Ctrl-C before the recording was through: the frames fed so far are stored and "
-                    "their map is marked partial."
-                )
-            if hold:
+            if hold and not interrupted:
                 server.hold(console)
 
 
@@ -91,13 +90,15 @@ def _references(console: Console, recording: Recording, options: list[str]) -> R
 def _feed(session: Session, recording: Recording, references: ReferenceSeries) -> bool:
     """Send all documents; on Ctrl-C close the run as aborted. True if the user stopped it."""
     documents = replay_documents(recording, references=references)
+    ended: Any = None
     try:
         for name, doc in documents:
             session(name, doc)
+            ended = doc.get("exit_status")
     except KeyboardInterrupt:
         session(*documents.throw(KeyboardInterrupt()))
         return True
-    return False
+    return ended == "abort"  # it hit the reading of a frame, which ends the run by itself
 
 
 def _errors(recording: Recording, soc: np.ndarray, half_jump_soc: np.ndarray) -> list[tuple[str, TruthError]]:

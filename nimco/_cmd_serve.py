@@ -1,12 +1,12 @@
 """`nimco serve`: a Tiled server that stays, for sessions and viewers to connect to."""
 
 import ipaddress
-import signal
 from pathlib import Path
 
 from rich.console import Console
 
 from nimco._server import TiledServer
+from nimco._stopping import stoppable
 
 
 def serve(
@@ -18,12 +18,15 @@ def serve(
 ) -> None:
     """Serve raw runs and maps with Tiled, until Ctrl-C."""
     console = Console(highlight=False)
-    # A service manager ends a program this way; end as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with TiledServer(data_dir, port, host=host, readable=tuple(readable or ())) as server:
+    with (
+        # A service manager ends a program with SIGTERM: that is no failure.
+        stoppable(lambda: f"the Tiled server has ended, what it held stays in {data_dir}", is_service=True),
+        TiledServer(data_dir, port, host=host, readable=tuple(readable or ())) as server,
+    ):
         console.print(f"Tiled server at {server.uri}", soft_wrap=True)
         if server.key_is_new:
             console.print(f"API key (shown only now): {server.api_key}", soft_wrap=True)
+            console.print(f"Open it in a browser, with the key: {server.browser_url}", soft_wrap=True)
         console.print(f"The API key is kept in {server.key_path}, readable by you alone.", soft_wrap=True)
         if not _is_loopback(host):
             console.print(

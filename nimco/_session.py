@@ -92,8 +92,8 @@ class Session:
             return self
         self._is_joined = True
         # Closed in the reverse order: analysis first, then what it feeds, the raw data last.
-        self._closing.callback(_deliver_and_close, self.raw_writer)
-        self._closing.callback(_deliver_and_close, self.publisher)
+        self._closing.callback(deliver_and_close, self.raw_writer)
+        self._closing.callback(deliver_and_close, self.publisher)
         self.live.subscribe(self.publisher)
         if self.plot is not None:
             self._closing.callback(self.plot.close)
@@ -148,6 +148,11 @@ class Session:
             observer.wait(timeout_s)
 
     @property
+    def n_runs(self) -> int:
+        """Number of runs received."""
+        return self._n_runs
+
+    @property
     def errors(self) -> list[BaseException]:
         """What went wrong in the analysis, on the way to Tiled, in the plot or in an observer; the last of each."""
         parts = [self.live, self.raw_writer, self.publisher, self.plot, *self._observers]
@@ -197,8 +202,8 @@ class _Observer(DocumentWorker):
         self._consumer(name, doc)
 
 
-def _deliver_and_close(sink: RawRunWriter | SOCPublisher) -> None:
-    """Close what delivers to Tiled once it has delivered, or nothing has moved for a while."""
+def deliver_and_close(sink: RawRunWriter | SOCPublisher) -> None:
+    """Close what delivers to Tiled once it has delivered, or nothing has moved for ten seconds."""
     left, since = sink.backlog, time.monotonic()
     while left and time.monotonic() - since < _PATIENCE_S:
         with suppress(CallbackError):

@@ -1,11 +1,28 @@
 """Where the data of a measurement are, told at its end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from callbacks import SOCUpdate
+from callbacks import SOCUpdate, waiting_in
 from nimco._server import TiledServer
+from nimco._session import Session
+
+
+def what_is_kept(data_dir: Path, sessions: Sequence[Session]) -> str:
+    """Say what a stopped command has stored in a data directory, and what waits there for Tiled."""
+    n_runs = sum(session.n_runs for session in sessions)
+    if not n_runs:
+        kept = "nothing was measured"
+    else:
+        runs = "1 run" if n_runs == 1 else f"{n_runs} runs"
+        kept = f"what was measured ({runs}) is stored in {data_dir}, what was cut short marked aborted or partial"
+    spool = data_dir / "spool"
+    waiting = waiting_in(spool)
+    return f"{kept}; {f'{waiting} wait' if waiting else 'nothing waits'} in {spool}" + (
+        " and will be delivered by the next session on this data directory" if waiting else ""
+    )
 
 
 def print_where(
@@ -25,6 +42,7 @@ def print_where(
         PNG of the live map.
     """
     console.print(f"\nTiled  {server.uri}   (data directory {server.data_dir.resolve()})")
+    console.print(f"open   {server.browser_url}   (in a browser; it holds the key)", soft_wrap=True)
     for update in updates:
         console.print(f"run    {update.raw_uid}   {update.edge.replace('_', ' ')}", highlight=False)
     if picture is not None and picture.exists():
