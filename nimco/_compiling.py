@@ -20,9 +20,14 @@ def compiling() -> Iterator[None]:
 
     The first run on a machine compiles for up to a minute, later ones load what was compiled.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="compile") as pool:
-        pool.submit(warm_up)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
+    pool.submit(warm_up)
+    try:
         yield
+    except BaseException:
+        pool.shutdown(wait=False)  # whoever has been stopped does not wait for a compilation
+        raise
+    pool.shutdown()
 
 
 def compile_kernels(method: Any = "series") -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from callbacks import RawRunWriter
 from nimco import TiledServer
 
 NIMCO = [sys.executable, "-u", "-c", "from nimco._cli import main; main()"]
@@ -79,20 +80,20 @@ def assert_no_server_is_left(data_dir: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command, at, n_runs",
+    ("command", "at", "number", "n_runs"),
     [
-        (marked("nimco._server", "TiledServer", "_wait_until_ready"), "MARK", 0),
-        (NIMCO, "Tiled server at", None),
-        (marked("callbacks", "LiveSOC", "wait"), "MARK", 4),
-        (marked("nimco", "Session", "close"), "MARK", 4),
-        (marked("nimco", "TiledServer", "close"), "MARK", 4),
+        (marked("nimco._server", "TiledServer", "_wait_until_ready"), "MARK", signal.SIGTERM, 0),
+        (marked("nimco._session", "Session", "start"), "MARK", signal.SIGINT, 0),
+        (NIMCO, "Tiled server at", signal.SIGINT, None),
+        (marked("callbacks._live_soc", "LiveSOC", "wait"), "MARK", signal.SIGTERM, 4),
+        (marked("nimco._session", "Session", "close"), "MARK", signal.SIGINT, 4),
+        (marked("nimco._server", "TiledServer", "close"), "MARK", signal.SIGINT, 4),
     ],
-    ids=["server starts", "scan", "fit", "session closes", "server closes"],
+    ids=["server starts", "kernels compile", "scan", "fit", "session closes", "server closes"],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_is_stopped_at_any_moment(tmp_path, command, at, n_runs, number):
-    code, out, err = stop(
-        command, "demo", "--size", 48, "--data-dir", "data", cwd=tmp_path, at=at, number=number
+def test_the_demo_is_stopped_at_any_moment(tmp_path, command, at, number, n_runs):
+    code, _, err = stop(
+        command, "demo", "--size", 32, "--data-dir", "data", cwd=tmp_path, at=at, number=number
     )
     said = sentence(code, err)
     assert ("Ctrl-C" if number == signal.SIGINT else "SIGTERM") in said
@@ -108,22 +109,74 @@ def test_the_demo_is_stopped_at_any_moment(tmp_path, command, at, n_runs, number
                 assert run.metadata["stop"]["exit_status"] in ("success", "abort")
 
 
+@pytest.mark.slow
+def test_every_other_command_is_stopped_alike(tmp_path, scan_documents, tiled_server):
+    scan = scan_documents((32, 32))
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["energy_ev"] = scan.energies_ev
+        file["frames"] = np.stack([scan.frame(index) for index in range(scan.energies_ev.size)])
+        file["flats"] = np.stack([scan.flat() for _ in scan.energies_ev])
+        file["dark"] = scan.dark
+    spectra = []
+    for state in (0.0, 1.0):
+        energy = np.arange(8240, 8520, 0.5)
+        path = tmp_path / f"{state}.txt"
+        np.savetxt(path, np.c_[energy, scan.spectrum(energy, state)])
+        spectra += ["--reference", f"{path}={state}"]
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path / "spool") as writer:
+        documents = scan.run()
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+    uid = documents[0][1]["uid"]
+    here = ("--tiled", tiled_server.uri, "--api-key-file", tiled_server.key_path)
+
+    replay = ("replay", "scan.h5", *spectra, "--edge", "Ni", "--data-dir", "data")
+    for command in (
+        marked("nimco._session", "Session", "__call__"),  # the frames are fed
+        marked("nimco._session", "Session", "close"),
+    ):
+        code, _, err = stop(command, *replay, cwd=tmp_path, at="MARK")
+        said = sentence(code, err)
+        assert "what was measured (1 run) is stored in data" in said
+        assert "nothing waits in data/spool" in said
+    assert_no_server_is_left(tmp_path / "data")
+
+    code, _, err = stop(
+        marked("callbacks._live_soc", "LiveSOC", "wait"),
+        "analyse",
+        "--run",
+        uid,
+        *here,
+        cwd=tmp_path,
+        at="MARK",
+    )
+    assert "what was received is analysed" in sentence(code, err)
+
+    code, _, err = stop(
+        NIMCO, "serve", "--port", 0, "--data-dir", "served", cwd=tmp_path, at="serving ", times=2
+    )
+    assert "what it held stays in served" in sentence(code, err)
+    assert_no_server_is_left(tmp_path / "served")
+
+
 def test_while_modules_are_imported_it_ends_at_once(tmp_path):
-    """The first import of a command that takes long: typer has parsed the options by then."""
-    code = "import nimco._commands; print('MARK', flush=True)\nfrom nimco._cli import main\nmain()"
     hook = (
         "import sys\n"
         "class Hook:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'bluesky': print('MARK', flush=True)\n"
+        "        if name in ('bluesky', 'tiled'): print('MARK', flush=True)\n"
         "sys.meta_path.insert(0, Hook())\n"
         "from nimco._cli import main\nmain()"
     )
-    del code
-    for number in (signal.SIGINT, signal.SIGTERM):
-        for arguments in (["demo"], ["replay", "x.h5"], ["dry-run"]):
-            returned, _, err = stop(
-                [sys.executable, "-u", "-c", hook], *arguments, cwd=tmp_path, at="MARK", number=number
-            )
-            assert "before anything was begun: nothing is stored, nothing waits" in sentence(returned, err)
+    for number, arguments in (
+        (signal.SIGINT, ["demo"]),
+        (signal.SIGTERM, ["replay", "x.h5"]),
+        (signal.SIGINT, ["dry-run"]),
+        (signal.SIGINT, ["analyse", "--run", "x"]),
+    ):
+        returned, _, err = stop(
+            [sys.executable, "-u", "-c", hook], *arguments, cwd=tmp_path, at="MARK", number=number
+        )
+        assert "before anything was begun: nothing is stored, nothing waits" in sentence(returned, err)
     assert not list(tmp_path.iterdir())
