@@ -132,6 +132,8 @@ class LiveSOC(DocumentWorker):
             self._interrupted.popleft().close()
         deadline = time.monotonic() + _SUBSCRIBER_TIMEOUT_S
         for runner in self._runners:
+            runner.end()
+        for runner in self._runners:
             if not runner.close(max(deadline - time.monotonic(), 0.0)):
                 self._note(
                     CallbackError(

@@ -240,11 +240,15 @@ class LatestWins(Generic[Result]):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
 
-    def close(self, timeout_s: float | None = None) -> bool:
-        """Hand over what is on offer, then stop; False when the function does not return in time."""
+    def end(self) -> None:
+        """Hand over what is on offer, then stop; does not wait for it."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Hand over what is on offer, then stop; False when the function does not return in time."""
+        self.end()
         return self._worker.join(timeout_s)
 
     def _run(self) -> None:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from callbacks import RawRunWriter
