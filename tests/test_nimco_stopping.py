@@ -53,7 +53,7 @@ def stop(command, *arguments, cwd, at, number=signal.SIGINT, times=1):
             pytest.fail(f"{at!r} was never printed: {''.join(seen)} {process.stderr.read()}")
         for _ in range(times):
             process.send_signal(number)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     return process.returncode, "".join(seen) + out, err
 
 
