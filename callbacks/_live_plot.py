@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks._errors import CallbackError
-from callbacks._picture import FIGURE_SIZE_IN, Shown, draw
+from callbacks._picture import FIGURE_SIZE_IN, Shown, check_range, draw
 from callbacks._update import SOCUpdate
 from callbacks._worker import LatestWins
 
@@ -37,15 +37,24 @@ class LiveSOCPlot:
     shown : {"soc", "edge_energy", "edge_energy_recentred"}
         What the large map shows. The edge energy is drawn from blue (reduced) to red (oxidised), over the
         window in which the edge is looked for, or 1.5 eV to either side of the peak of its histogram.
+    soc_range : (float, float), optional
+        Range of the colours of the state of charge, so that the pictures of several scans compare; by default that of
+        the values.
 
     Raises
     ------
     CallbackError
-        Neither a path nor a display with something to open windows with, or a folder that cannot be written.
+        A range that is none; neither a path nor a display with something to open windows with; a folder that
+        cannot be written.
     """
 
     def __init__(
-        self, path: Path | str | None = None, *, show: bool | None = None, shown: Shown = "soc"
+        self,
+        path: Path | str | None = None,
+        *,
+        show: bool | None = None,
+        shown: Shown = "soc",
+        soc_range: tuple[float, float] | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
         show = can_open_window() if show is None else show
@@ -57,7 +66,8 @@ class LiveSOCPlot:
         if self.path is not None:
             _check_folder(self.path.parent)
         self._shown: Shown = shown
-        self._window = _Window(shown) if show else None
+        self._soc_range = check_range(soc_range)
+        self._window = _Window(shown, self._soc_range) if show else None
         self._runner: LatestWins[SOCUpdate] = LatestWins(self._take, "SOC plot")
 
     def __call__(self, update: SOCUpdate) -> None:
@@ -73,7 +83,7 @@ class LiveSOCPlot:
         """Draw an update on a figure of its own and return it."""
         figure = Figure(figsize=FIGURE_SIZE_IN, dpi=_DPI)
         FigureCanvasAgg(figure)
-        draw(figure, update, self._shown)
+        draw(figure, update, self._shown, self._soc_range)
         return figure
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -98,10 +108,11 @@ class LiveSOCPlot:
 class _Window:
     """A figure of pyplot that a timer of its event loop redraws when there is something new."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: Shown, soc_range: tuple[float, float] | None) -> None:
         import matplotlib.pyplot as plt  # chooses a backend, which only a window needs
 
         self._shown: Shown = shown
+        self._soc_range = soc_range
         self.latest: SOCUpdate | None = None
         self._drawn: SOCUpdate | None = None
         self._figure = plt.figure("state of charge", figsize=FIGURE_SIZE_IN)
@@ -114,7 +125,7 @@ class _Window:
         """Draw the latest update if it is not what is shown."""
         update = self.latest
         if update is not None and update is not self._drawn:
-            draw(self._figure, update, self._shown)
+            draw(self._figure, update, self._shown, self._soc_range)
             self._figure.canvas.draw_idle()
             self._drawn = update
 

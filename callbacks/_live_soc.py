@@ -43,6 +43,9 @@ class LiveSOC(DocumentWorker):
         Called with a `SOCUpdate`.
     update_period_s : float
         Least time between two updates of one run. There is always a final one after the stop document.
+    update_frames : int, optional
+        Also an update whenever so many sample frames are new, however fast they come: a rehearsal at full speed
+        shows the map grow as a scan does.
     file_timeout_s : float
         How long to wait for a frame that the detector should have written into a file. A file that lets one
         frame wait in vain is not waited for again before the end of the run.
@@ -59,6 +62,7 @@ class LiveSOC(DocumentWorker):
         method: str = "series",
         subscribers: Sequence[Subscriber] = (),
         update_period_s: float = 0.5,
+        update_frames: int | None = None,
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
         layouts: Sequence[ForeignLayout] = (),
@@ -69,7 +73,11 @@ class LiveSOC(DocumentWorker):
             else keyed_by_edge(references)
         )
         self._method = method
+        if update_frames is not None and update_frames < 1:
+            raise CallbackError(f"update_frames must be at least 1, not {update_frames}")
         self._update_period_s = update_period_s
+        self._update_frames = update_frames
+        self._told_frames: dict[str, int] = {}
         self._file_timeout_s = file_timeout_s
         self._roots = RootMap(root_map)
         self._foreign = ForeignRuns(layouts)
@@ -158,6 +166,9 @@ class LiveSOC(DocumentWorker):
         try:
             if run.add(name, doc):
                 self._changed.add(run.contract.raw_uid)
+                told = self._told_frames.get(run.contract.raw_uid, 0)
+                if self._update_frames and name != "stop" and run.n_frames - told >= self._update_frames:
+                    self._tell(run)
         finally:
             if name == "stop":
                 try:
@@ -198,6 +209,7 @@ class LiveSOC(DocumentWorker):
         uid = run.contract.raw_uid
         self._runs.pop(uid, None)
         self._throttles.pop(uid, None)
+        self._told_frames.pop(uid, None)
         self._routing.forget(uid)
         if run.exit_status == "success" or not run.n_frames:
             run.close()
@@ -241,6 +253,7 @@ class LiveSOC(DocumentWorker):
                     " its documents hold no sample frame with a flat field"
                 )
             return
+        self._told_frames[uid] = update.frames_done
         self._keep(update)
         for runner in self._runners:
             runner.offer(uid, update)

@@ -1,32 +1,43 @@
 """The picture of a live analysis: maps, histogram, mean spectrum with its fit, and how far the scan is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from callbacks._errors import CallbackError
 from callbacks._update import SOCUpdate
-from edge_fitting import EDGES, FitStatus, fit_stack, recentre_map
+from edge_fitting import EDGES, EdgeMaps, FitStatus, fit_stack, recentre_map
 
 FIGURE_SIZE_IN = (13.0, 7.6)
 
-_NO_VALUE = "#c9c9c9"
-# Darker than the pale middle of the blue-red map.
-_NO_VALUE_DIVERGING = "#8c8c8c"
+# Why a pixel has no value, in colours that no colour map here has: values run from dark blue to yellow, or from blue
+# over pale grey to red.
+_NO_MATERIAL, _NO_EDGE, _FAILED, _NOT_YET = "no material", "no edge", "failed", "not yet"
+_NO_VALUE = {_NO_MATERIAL: "#ececec", _NO_EDGE: "#b3a58c", _FAILED: "#e377a2", _NOT_YET: "#ffffff"}
+_NO_VALUE_DIVERGING = {_NO_MATERIAL: "#a9b3a2", _NO_EDGE: "#6f6046", _FAILED: "#111111", _NOT_YET: "#ffffff"}
 _DIVERGING = "coolwarm"
+# Pixels that absorb less than this, or than a quarter of what the fitted ones do, hold no material.
+_LEAST_DEPTH = 0.1
+_LEAST_SHARE = 0.25
 _INK = "#222222"
 _ACCENT = "#0072b2"
 _SECOND = "#d55e00"
 _LARGEST_SHOWN = 1024
 _MIN_FRAMES_FOR_FIT = 5
 _HALF_WIDTH_EV = 1.5
+
+_SOC_LABEL = "state of charge"
 
 Shown = Literal["soc", "edge_energy", "edge_energy_recentred"]
 
@@ -67,7 +78,7 @@ def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
     """Return what the large map shows: the state of charge where it was fitted, else the edge energy."""
     maps = update.maps
     if shown == "soc" and update.references is not None:
-        return Quantity(maps.soc, maps.soc_sigma, "state of charge", "", 0.1)
+        return Quantity(maps.soc, maps.soc_sigma, _SOC_LABEL, "", 0.1)
     energy, sigma = maps.edge_energy_ev, maps.edge_energy_sigma_ev
     if shown == "edge_energy":
         # Blue is reduced and red oxidised, over the range in which the edge is looked for.
@@ -81,21 +92,64 @@ def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
     return Quantity(energy, sigma, "edge energy", "eV", 0.5)
 
 
-def draw(figure: Figure, update: SOCUpdate, shown: Shown = "soc") -> None:
+def check_range(soc_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a range of colours as two numbers.
+
+    Raises
+    ------
+    CallbackError
+        If it is no rising pair of finite numbers.
+    """
+    if soc_range is None:
+        return None
+    try:
+        low, high = (float(value) for value in soc_range)
+    except (TypeError, ValueError):
+        raise CallbackError(f"soc_range must be two numbers such as (0, 1), not {soc_range!r}") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise CallbackError(f"soc_range must rise from one finite number to another, not {low:g} to {high:g}")
+    return low, high
+
+
+def draw(
+    figure: Figure,
+    update: SOCUpdate,
+    shown: Shown = "soc",
+    soc_range: tuple[float, float] | None = None,
+) -> None:
     """Draw an update onto a figure, replacing what it showed."""
     figure.clear()
     with mpl.rc_context(_STYLE):
         quantity = quantity_of(update, shown)
+        if soc_range is not None and quantity.label == _SOC_LABEL:
+            quantity = replace(quantity, limits=soc_range)
+        missing = reasons(update.maps)
         figure.set_layout_engine("constrained", rect=(0.01, 0.07, 0.98, 0.84), wspace=0.03, hspace=0.05)
         grid = figure.add_gridspec(3, 3, width_ratios=(1.3, 1.3, 1.0), height_ratios=(1, 1, 0.9))
         pixel_size_nm = update.xanes.get("pixel_size_nm")
         value_axes = figure.add_subplot(grid[:2, 0])
         sigma_axes = figure.add_subplot(grid[:2, 1])
         low, high = value_range(quantity)
-        _map(value_axes, quantity.values, quantity.axis_label, quantity.colours, (low, high), pixel_size_nm)
+        _map(
+            value_axes,
+            quantity.values,
+            quantity.axis_label,
+            quantity.colours,
+            (low, high),
+            pixel_size_nm,
+            missing,
+        )
         of = quantity.label.split(" − ")[0]
         label = f"standard deviation of the {of}" + (f" ({quantity.unit})" if quantity.unit else "")
-        _map(sigma_axes, quantity.sigma, label, "cividis", (0.0, _upper(quantity.sigma)), pixel_size_nm)
+        _map(
+            sigma_axes,
+            quantity.sigma,
+            label,
+            "cividis",
+            (0.0, _upper(quantity.sigma)),
+            pixel_size_nm,
+            missing,
+        )
         _spectrum(figure.add_subplot(grid[2, :2]), update)
         _histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
         _history(figure.add_subplot(grid[1, 2]), update)
@@ -118,6 +172,22 @@ def value_range(quantity: Quantity) -> tuple[float, float]:
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
 
 
+def reasons(maps: EdgeMaps) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the pixels without a value by what they lack, shape (rows, cols) each: of the sample, or of the fit."""
+    status, without = maps.status, ~maps.has_value
+    depth = maps.optical_depth[maps.has_value]
+    least = _LEAST_SHARE * float(np.median(depth)) if depth.size else _LEAST_DEPTH
+    edgeless = without & np.isin(status, (FitStatus.NO_EDGE, FitStatus.FLAT, FitStatus.INVERTED))
+    thin = edgeless & (maps.optical_depth < max(least, _LEAST_DEPTH))
+    not_yet = without & (status == FitStatus.TOO_FEW_FRAMES)
+    return {
+        _NO_MATERIAL: thin,
+        _NO_EDGE: edgeless & ~thin,
+        _FAILED: without & ~edgeless & ~not_yet,
+        _NOT_YET: not_yet,
+    }
+
+
 def scale_bar_um(width_um: float) -> float:
     """Return the round length nearest below a quarter of the width of the picture."""
     wanted = width_um / 4
@@ -137,19 +207,20 @@ def _map(
     colours: str,
     limits: tuple[float, float],
     pixel_size_nm: float | None,
+    missing: Mapping[str, npt.NDArray[np.bool_]],
 ) -> None:
     step = max(1, int(np.ceil(max(values.shape) / _LARGEST_SHOWN)))
-    colour_map = mpl.colormaps[colours].with_extremes(
-        bad=_NO_VALUE_DIVERGING if colours == _DIVERGING else _NO_VALUE
-    )
+    extent = (0, values.shape[1], values.shape[0], 0)
+    colour_map = mpl.colormaps[colours].with_extremes(bad=(0, 0, 0, 0))
     shown = axes.imshow(
         np.ma.masked_invalid(values[::step, ::step]),
         cmap=colour_map,
         vmin=limits[0],
         vmax=limits[1],
         interpolation="nearest",
-        extent=(0, values.shape[1], values.shape[0], 0),
+        extent=extent,
     )
+    _background(axes, missing, step, extent, _NO_VALUE_DIVERGING if colours == _DIVERGING else _NO_VALUE)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(label, loc="left")
@@ -177,6 +248,29 @@ def _map(
         )
         scale_bar.patch.set(alpha=0.75, linewidth=0)
         axes.add_artist(scale_bar)
+
+
+def _background(
+    axes: Axes,
+    missing: Mapping[str, npt.NDArray[np.bool_]],
+    step: int,
+    extent: tuple[float, float, float, float],
+    colours: Mapping[str, str],
+) -> None:
+    """Paint the pixels without a value by reason, and say which colour is which."""
+    rows, cols = next(iter(missing.values()))[::step, ::step].shape
+    image = np.ones((rows, cols, 3), np.float32)
+    handles = []
+    for reason, where in missing.items():
+        if where.any():
+            image[where[::step, ::step]] = to_rgb(colours[reason])
+            handles.append(Patch(facecolor=colours[reason], edgecolor=_INK, linewidth=0.4, label=reason))
+    axes.imshow(image, interpolation="nearest", extent=extent, zorder=-1)
+    if handles:
+        axes.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(0.0, 0.0), ncols=len(handles), frameon=False,
+            borderpad=0.2, handlelength=1.0, handleheight=1.0, columnspacing=1.0,
+        )  # fmt: skip
 
 
 def _beyond(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> str:
@@ -237,24 +331,39 @@ def mean_fit(update: SOCUpdate) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 def _histogram(axes: Axes, quantity: Quantity, low: float, high: float) -> None:
     finite = quantity.values[np.isfinite(quantity.values)]
     axes.set_xlabel(quantity.axis_label)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
+    axes.set_ylabel("pixels")
     axes.set_xlim(low, high)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     if not finite.size:
         return
     counts, edges = np.histogram(np.clip(finite, low, high), bins=60, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     colours = mpl.colormaps[quantity.colours]((centres - low) / (high - low))
-    axes.bar(centres, counts, width=float(edges[1] - edges[0]), color=colours)
-    median = float(np.median(finite))
-    spread = float(np.subtract(*np.percentile(finite, (84.13, 15.87)))) / 2
-    axes.axvline(median, color=_INK, lw=0.9, ls="--")
+    bars = axes.bar(centres, counts, width=float(edges[1] - edges[0]), color=colours)
+    _mark_clipped(axes, bars, int((finite < low).sum()), int((finite > high).sum()))
+    axes.set_ylim(0, 1.25 * max(counts.max(), 1))
+    axes.axvline(float(np.median(finite)), color=_INK, lw=0.9, ls="--")
     axes.set_title(
-        f"median {median:.3f} ± {spread:.3f}"
-        if not quantity.unit
-        else f"median {median:.2f} ± {spread:.2f} eV",
+        spread_text(finite, 2 if quantity.unit else 3) + (f" {quantity.unit}" if quantity.unit else ""),
         loc="left",
     )
+
+
+def _mark_clipped(axes: Axes, bars: Any, below: int, above: int) -> None:
+    """Hatch the end bins that stand for values beyond the axis as well, and say how many those are."""
+    for bar, count, place, words, align in (
+        (bars[0], below, 0.02, f"◂ {below} beyond", "left"),
+        (bars[-1], above, 0.98, f"{above} beyond ▸", "right"),
+    ):
+        if count:
+            bar.set(hatch="////", edgecolor=_INK, linewidth=0.0)
+            axes.text(place, 0.97, words, transform=axes.transAxes, ha=align, va="top", fontsize=7.5)
+
+
+def spread_text(values: npt.NDArray[np.floating[Any]], digits: int) -> str:
+    """Median and the range of the central 68 %: what the pixels differ by, which is no error of the median."""
+    low, middle, high = np.percentile(values, (15.87, 50.0, 84.13))
+    return f"median {middle:.{digits}f}, central 68 % {low:.{digits}f}–{high:.{digits}f}"
 
 
 def _history(axes: Axes, update: SOCUpdate) -> None:
@@ -271,7 +380,8 @@ def _history(axes: Axes, update: SOCUpdate) -> None:
 
 def _pixels(axes: Axes, update: SOCUpdate) -> None:
     counts: Mapping[str, int] = update.maps.counts()
-    names = sorted(counts, key=lambda name: counts[name])
+    # The fitted ones on top, then the flagged ones in the order of their codes.
+    names = [status.name for status in reversed(FitStatus) if counts.get(status.name)]
     total = max(sum(counts.values()), 1)
     shares = [100 * counts[name] / total for name in names]
     fitted = [FitStatus[name].has_value for name in names]
@@ -302,6 +412,8 @@ def _words(figure: Figure, update: SOCUpdate) -> None:
         fontsize=13,
         weight="bold",
     )
+    when = datetime.fromtimestamp(update.time_s).astimezone()
+    figure.text(0.64, 0.948, f"last frame {when:%Y-%m-%d %H:%M:%S %Z}", fontsize=8, ha="right", color=_INK)
     _progress(figure, update, state)
     words = f"edge energy: {update.maps.definition}"
     if update.warnings:

@@ -14,12 +14,15 @@ from nimco._progress import ScanProgress
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
+from nimco._soc_range import parse_soc_range
 from nimco._standards import measure_standards
 from nimco._stopping import PauseOnSignal, stoppable
 from nimco._where import print_where, what_is_kept
 from sim_devices import SimBeamline
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
+# The simulated scan takes seconds; its map grows in so many frames as that of a real one would.
+_FRAMES_PER_MAP = 4
 # Below this edge jump the counting noise of one pixel is a large part of the edge.
 _TRUTH_JUMP = 0.2
 
@@ -32,10 +35,12 @@ def demo(
     seed: int,
     port: int,
     hold: bool,
+    soc_range: str | None,
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     console = Console()
     names = edge_names(edges)
+    colours = parse_soc_range(soc_range)
     picture = data_dir / "live.png"
     sessions: list[Session] = []
     with (
@@ -43,7 +48,13 @@ def demo(
         compiling(),
         TiledServer(data_dir, port=port) as server,
         ScanProgress(console) as progress,
-        Session(server, plot_path=picture, observers=[progress]) as session,
+        Session(
+            server,
+            plot_path=picture,
+            observers=[progress],
+            update_frames=_FRAMES_PER_MAP,
+            soc_range=colours,
+        ) as session,
     ):
         sessions.append(session)
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
@@ -77,6 +88,8 @@ def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> 
                 beamline.shutter,
                 beamline.stage,
                 edges=names,
+                # The first map after eight frames, and not when the scan has passed the white line.
+                order="informative",
                 i0=beamline.i0,
                 references={name: series.to_dict() for name, series in references.items()},
                 pixel_size_nm=beamline.pixel_size_nm,

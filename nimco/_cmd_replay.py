@@ -16,6 +16,7 @@ from nimco._replay import replay_documents
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
+from nimco._soc_range import parse_soc_range
 from nimco._stopping import stoppable
 from nimco._where import print_where, what_is_kept
 
@@ -31,9 +32,11 @@ def replay(
     data_dir: Path,
     port: int,
     hold: bool,
+    soc_range: str | None,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     console = Console()
+    colours = parse_soc_range(soc_range)
     name = None if edge is None else edge_name(edge)
     sessions: list[Session] = []
     with stoppable(lambda: what_is_kept(data_dir, sessions)), RecordingFile(file, edge=name) as recording:
@@ -52,7 +55,11 @@ def replay(
                 half_jump,
                 ScanProgress(console) as progress,
                 Session(
-                    server, references=references, plot_path=picture, observers=[progress, half_jump]
+                    server,
+                    references=references,
+                    plot_path=picture,
+                    observers=[progress, half_jump],
+                    soc_range=colours,
                 ) as session,
             ):
                 sessions.append(session)

@@ -20,6 +20,10 @@ def demo(
     hold: Annotated[
         bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
     ] = False,
+    soc_range: Annotated[
+        str | None,
+        typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
+    ] = None,
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     from nimco._cmd_demo import demo
@@ -31,6 +35,7 @@ def demo(
         seed=seed,
         port=port,
         hold=hold,
+        soc_range=soc_range,
     )
 
 
@@ -50,6 +55,10 @@ def replay(
     hold: Annotated[
         bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
     ] = False,
+    soc_range: Annotated[
+        str | None,
+        typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
+    ] = None,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     from nimco._cmd_replay import replay
@@ -61,6 +70,7 @@ def replay(
         data_dir=data_dir,
         port=port,
         hold=hold,
+        soc_range=soc_range,
     )
 
 
@@ -71,7 +81,8 @@ def dry_run(
     ] = "default",
     exposure_s: Annotated[float, typer.Option(help="Exposure of each frame of a preset.")] = 0.5,
     order: Annotated[
-        Literal["ascending", "descending", "interleaved"] | None, typer.Option(help="Order of the energies.")
+        Literal["ascending", "descending", "interleaved", "informative"] | None,
+        typer.Option(help="Order of the energies; informative goes by --reference."),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Frames per energy.")] = 1,
     n_flats: Annotated[int, typer.Option(help="Flats per energy.")] = 1,

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from callbacks import SOCUpdate
-from edge_fitting import EdgeMaps
+from edge_fitting import EdgeMaps, FitStatus
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,6 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
     table = Table(
         title="State of charge",
         title_justify="left",
-        caption="± is half the width of the central 68 % of the pixels",
-        caption_justify="left",
     )
     table.add_column("")
     for update in updates:
@@ -87,10 +85,12 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
     for label in columns[0] if columns else ():
         table.add_row(label, *(column[label] for column in columns))
     counts = [update.maps.counts() for update in updates]
-    for name in sorted({name for count in counts for name in count}):
-        if any(count.get(name) for count in counts):
-            label = "pixels fitted" if name == "OK" else f"  {name.lower().replace('_', ' ')}"
-            table.add_row(label, *(str(count.get(name, 0)) for count in counts))
+    for status in FitStatus:  # fitted, then flagged
+        if any(count.get(status.name) for count in counts):
+            label = (
+                "pixels fitted" if status is FitStatus.OK else f"  {status.name.lower().replace('_', ' ')}"
+            )
+            table.add_row(label, *(str(count.get(status.name, 0)) for count in counts))
     labels = [label for label, _ in max(errors.values(), key=len, default=[])]
     for position, label in enumerate(labels):
         cells = []
@@ -103,8 +103,10 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
 
 def _figures(maps: EdgeMaps) -> dict[str, str]:
     return {
-        "edge energy, median (eV)": _median_spread(maps.edge_energy_ev, 2),
-        "SOC, median": _median_spread(maps.soc, 3),
+        "edge energy, median (eV)": _median(maps.edge_energy_ev, 2),
+        "  central 68 % (eV)": _central(maps.edge_energy_ev, 2),
+        "SOC, median": _median(maps.soc, 3),
+        "  central 68 %": _central(maps.soc, 3),
         "SOC sigma, median": _median(maps.soc_sigma, 3),
         "edge energy sigma (eV)": _median(maps.edge_energy_sigma_ev, 3),
     }
@@ -115,10 +117,10 @@ def _median(values: np.ndarray, digits: int) -> str:
     return f"{np.median(finite):.{digits}f}" if finite.size else "no value"
 
 
-def _median_spread(values: np.ndarray, digits: int) -> str:
-    """Median, and half the width of the central 68 %: the spread that outliers do not move."""
+def _central(values: np.ndarray, digits: int) -> str:
+    """Range of the central 68 % of the pixels: how they differ, which outliers do not move."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "no value"
-    low, middle, high = np.percentile(finite, (15.87, 50.0, 84.13))
-    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}"
+    low, high = np.percentile(finite, (15.87, 84.13))
+    return f"{low:.{digits}f}–{high:.{digits}f}"

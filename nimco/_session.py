@@ -51,6 +51,10 @@ class Session:
         Further consumers of documents, for example a progress bar, each called on a thread of its own.
     layouts : sequence of ForeignLayout
         How to understand the runs of other plans.
+    update_frames : int, optional
+        New maps after so many frames however fast they come, see `LiveSOC`.
+    soc_range : (float, float), optional
+        Range of the colours of the plot, so that those of several scans compare.
     """
 
     def __init__(
@@ -62,15 +66,17 @@ class Session:
         plot_path: Path | str | None = None,
         observers: Sequence[Consumer] = (),
         layouts: Sequence[ForeignLayout] = (),
+        update_frames: int | None = None,
+        soc_range: tuple[float, float] | None = None,
     ) -> None:
         spool = server.data_dir / "spool"
         self._server = server
         self._spool_dir = spool
         self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
         self._method = method
-        self.live = LiveSOC(references, method=method, layouts=layouts)
+        self.live = LiveSOC(references, method=method, layouts=layouts, update_frames=update_frames)
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
-        self.plot = LiveSOCPlot(Path(plot_path)) if plot_path is not None else None
+        self.plot = LiveSOCPlot(Path(plot_path), soc_range=soc_range) if plot_path is not None else None
         self._observers: tuple[DocumentWorker, ...] = (
             LearnedTimes(server.data_dir),
             *(_Observer(consumer) for consumer in observers),

@@ -3,6 +3,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from matplotlib.image import imread
 
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot
 from callbacks._picture import quantity_of, scale_bar_um, value_range
+from edge_fitting import FitStatus
 
 
 @pytest.fixture
@@ -57,6 +60,74 @@ def test_the_picture_says_what_it_shows(updates, tmp_path):
     assert shown.get_cmap().name == "viridis"
     assert np.array_equal(np.ma.getmaskarray(shown.get_array()), np.isnan(final.maps.soc))
     plot.close()
+
+
+def with_status(final, **marks):
+    """The same update with rows of its maps without a value, for the reasons named."""
+    maps = final.maps
+    status, depth = maps.status.copy(), maps.optical_depth.copy()
+    for row, (name, optical_depth) in enumerate(marks.values()):
+        status[row], depth[row] = FitStatus[name], optical_depth
+    without = status > FitStatus.ABOVE_RANGE
+    soc = np.where(without, np.nan, maps.soc)
+    energy = np.where(without, np.nan, maps.edge_energy_ev)
+    return replace(
+        final, maps=replace(maps, status=status, optical_depth=depth, soc=soc, edge_energy_ev=energy)
+    )
+
+
+@pytest.mark.parametrize("shown", ["soc", "edge_energy"])
+def test_pixels_without_material_without_an_edge_and_failed_ones_differ(updates, tmp_path, shown):
+    final = with_status(
+        updates[1],
+        nothing=("NO_EDGE", 0.01),
+        binder=("NO_EDGE", 3.0),
+        failed=("UNCERTAIN", 3.0),
+        early=("TOO_FEW_FRAMES", 3.0),
+    )
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False, shown=shown)
+    axes = plot.render(final).axes[0]
+    background = axes.images[1].get_array()
+    assert axes.images[1].get_zorder() < axes.images[0].get_zorder()
+    colours = {tuple(np.round(background[row, 0], 3)) for row in range(4)}
+    assert len(colours) == 4
+    legend = {
+        text.get_text(): tuple(np.round(patch.get_facecolor()[:3], 3))
+        for text, patch in zip(axes.get_legend().get_texts(), axes.get_legend().get_patches(), strict=True)
+    }
+    for row, reason in enumerate(("no material", "no edge", "failed", "not yet")):
+        np.testing.assert_allclose(background[row, 0], legend[reason], atol=2e-3)
+    plot.close()
+
+
+def test_the_spread_is_no_error_the_counts_have_an_axis_and_what_lies_beyond_is_marked(updates, tmp_path):
+    final = updates[1]
+    values = final.maps.soc[np.isfinite(final.maps.soc)]
+    low, high = (float(v) for v in np.percentile(values, (20, 70)))
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False, soc_range=(low, high))
+    figure = plot.render(final)
+    text = words(figure)
+    assert "±" not in text
+    central = np.percentile(values, (15.87, 84.13))
+    assert f"median {np.median(values):.3f}, central 68 % {central[0]:.3f}–{central[1]:.3f}" in text
+    assert "pixels" in text.splitlines()
+    assert f"◂ {(values < low).sum()} beyond" in text
+    assert f"{(values > high).sum()} beyond ▸" in text
+    bars = next(axes for axes in figure.axes if axes.get_ylabel() == "pixels").patches
+    assert [bool(bar.get_hatch()) for bar in (bars[0], bars[1], bars[-1])] == [True, False, True]
+    when = datetime.fromtimestamp(final.time_s).astimezone()
+    assert f"last frame {when:%Y-%m-%d %H:%M:%S}" in text
+    plot.close()
+
+
+def test_maps_of_one_range_compare(updates, tmp_path):
+    plot = LiveSOCPlot(tmp_path / "map.png", show=False, soc_range=(-0.5, 1.5))
+    limits = {plot.render(update).axes[0].images[0].get_clim() for update in updates}
+    assert limits == {(-0.5, 1.5)}
+    plot.close()
+    for bad in ((1, 0), (0, float("nan")), (0,), "0,1", ("a", 1)):
+        with pytest.raises(CallbackError, match="soc_range must"):
+            LiveSOCPlot(tmp_path / "map.png", show=False, soc_range=bad)
 
 
 def test_a_scan_that_goes_on_says_so(updates, tmp_path):
