@@ -5,7 +5,7 @@ from ._calibrate import calibrate_energy
 from ._documents import SCHEMA_VERSION, validate_run_documents
 from ._dry_run import DryRun, dry_run
 from ._errors import DocumentError, FrameError, GridError, NotSafeError, PlanError
-from ._grid import EnergyGrid
+from ._grid import EnergyGrid, Order
 from ._jump import edge_jump_map
 from ._presets import preset_names
 from ._regions import EnergyRegion, KRegion
@@ -29,6 +29,7 @@ __all__ = [
     "LiveMaps",
     "MapUpdate",
     "NotSafeError",
+    "Order",
     "PlanError",
     "RunArchive",
     "RunLedger",

@@ -167,7 +167,7 @@ def adaptive_xanes(
     instrument = Instrument(camera, energy, shutter, stage, i0)  # type: ignore[arg-type]
     request = ScanRequest(
         edge,
-        grid_from(grid, edge),
+        grid_from(grid, edge, references=references),
         n_flats=n_flats,
         n_darks=n_darks,
         references=references,

@@ -46,6 +46,8 @@ class DryRun:
         Time during which the sample stands in the open beam, moves and read-out included.
     disk_bytes : int
         Size of the frames, uncompressed.
+    energy_s, energy_ascending_s : float
+        Time that the energy is on its way, in the order of the grids and as it would be in ascending order.
     expected_sigma : dict
         Expected sigma of the state of charge per edge, for runs with references.
     """
@@ -57,6 +59,8 @@ class DryRun:
     sample_exposure_s: float = 0.0
     sample_open_s: float = 0.0
     disk_bytes: int = 0
+    energy_s: float = 0.0
+    energy_ascending_s: float = 0.0
     expected_sigma: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -170,9 +174,30 @@ class _Simulation:
         self._axes.update(msg.kwargs.get("motors", ()))
         self._detectors.update(msg.kwargs.get("detectors", ()))
         xanes = msg.kwargs.get("xanes")
-        if isinstance(xanes, Mapping) and xanes.get("references") is not None and "adaptive" not in xanes:
-            self._foretell(xanes)
+        if isinstance(xanes, Mapping) and "adaptive" not in xanes:
+            self._compare_orders(xanes)
+            if xanes.get("references") is not None:
+                self._foretell(xanes)
         return f"dry run {self.found.n_runs}"
+
+    def _compare_orders(self, xanes: Mapping[str, Any]) -> None:
+        """Count the way between the energies as the frames and flats of a run visit them."""
+        energies = list(xanes["energies_ev"])
+        taken = xanes.get("take", {}).get("primary")
+        if taken is not None:
+            energies = [energies[index] for index in taken]
+        flats = xanes["flat_order"]
+        block = {"per_energy": 1, "every_n": xanes.get("flat_every", 1)}.get(flats, max(len(energies), 1))
+        rounds = 2 if flats in ("every_n", "after_all") else 1
+        for name, order in (("energy_s", energies), ("energy_ascending_s", sorted(energies))):
+            visits = [
+                energy
+                for first in range(0, len(order), block)
+                for energy in order[first : first + block] * rounds
+            ]
+            way_ev = float(np.abs(np.diff(visits)).sum())
+            spent_s = len(visits) * self._times.energy_s + way_ev * self._times.energy_s_per_ev
+            setattr(self.found, name, getattr(self.found, name) + spent_s)
 
     def _foretell(self, xanes: Mapping[str, Any]) -> None:
         grid = EnergyGrid(xanes["energies_ev"], xanes["exposure_s"])

@@ -11,7 +11,7 @@ from edge_fitting import EdgeFittingError, ReferenceSeries, edge_names, keyed_by
 
 from ._documents import SCHEMA_VERSION
 from ._errors import PlanError
-from ._grid import EnergyGrid
+from ._grid import EnergyGrid, Order
 from ._instrument import Instrument
 from ._regions import edge_named
 
@@ -21,7 +21,13 @@ FlatOrder = Literal["per_energy", "every_n", "after_all", "none"]
 _FLAT_ORDERS = ("per_energy", "every_n", "after_all", "none")
 
 
-def grid_from(grid: Any, edge: str) -> EnergyGrid:
+def grid_from(
+    grid: Any,
+    edge: str,
+    *,
+    order: Optional[Order] = None,
+    references: Optional[Mapping[str, Any]] = None,
+) -> EnergyGrid:
     """Make a grid from whatever a user gave.
 
     Parameters
@@ -30,24 +36,41 @@ def grid_from(grid: Any, edge: str) -> EnergyGrid:
         A grid, its dictionary form, the name of a preset for `edge`, or None for the default of `edge`.
     edge : str
         For example "Ni_K".
+    order : str, optional
+        Order to put it in, see `EnergyGrid.ordered`; by default as given.
+    references : mapping, optional
+        `ReferenceSeries.to_dict()`, for the order "informative".
 
     Raises
     ------
     GridError
-        If it is none of these or does not fit the edge.
+        If it is none of these, does not fit the edge or cannot be put in that order.
+    PlanError
+        If the references that the order needs are none.
     """
+    informative = "informative" in (order, grid.get("order") if isinstance(grid, Mapping) else None)
+    series = _series(references) if informative and references is not None else None
     if grid is None:
         made = EnergyGrid.preset("default", edge)
     elif isinstance(grid, str):
         made = EnergyGrid.preset(grid, edge)
     elif isinstance(grid, Mapping):
-        made = EnergyGrid.from_dict(grid if "preset" not in grid else {"edge": edge, **grid})
+        made = EnergyGrid.from_dict(
+            grid if "preset" not in grid else {"edge": edge, **grid}, references=series
+        )
     elif isinstance(grid, EnergyGrid):
         made = grid
     else:
         made = EnergyGrid(grid)
     made.check_edge(edge_named(edge))
-    return made
+    return made if order is None else made.ordered(order, series)
+
+
+def _series(references: Mapping[str, Any]) -> ReferenceSeries:
+    try:
+        return ReferenceSeries.from_dict(references)
+    except (EdgeFittingError, KeyError, TypeError) as error:
+        raise PlanError(f"The references do not suit this scan: {str(error).rstrip('.')}.") from error
 
 
 @dataclass(frozen=True)
@@ -103,8 +126,8 @@ class ScanRequest:
 
     def _check_references(self, references: Mapping[str, Any]) -> None:
         try:
-            ReferenceSeries.from_dict(references).check_covers(np.asarray(self.grid.energies_ev))
-        except (EdgeFittingError, KeyError, TypeError) as error:
+            _series(references).check_covers(np.asarray(self.grid.energies_ev))
+        except EdgeFittingError as error:
             raise PlanError(f"The references do not suit this scan: {str(error).rstrip('.')}.") from error
 
     @property
@@ -139,6 +162,7 @@ def requests_for_edges(
     grids: Optional[Mapping[str, Any]] = None,
     references: Optional[Mapping[str, Any]] = None,
     filter_per_edge: Optional[Mapping[str, Any]] = None,
+    order: Optional[Order] = None,
     **common: Any,
 ) -> list[ScanRequest]:
     """Make and check one request per edge, before anything moves for the first.
@@ -151,6 +175,8 @@ def requests_for_edges(
         The edges in the order they are measured, by any name that `edge_fitting.edge_name` knows.
     grids, references, filter_per_edge : mapping, optional
         What differs between edges, by edge.
+    order : str, optional
+        Order of the energies of every grid, see `EnergyGrid.ordered`.
     **common
         What does not, see `ScanRequest`.
 
@@ -174,7 +200,7 @@ def requests_for_edges(
     requests = [
         ScanRequest(
             edge,
-            grid_from(grid_of.get(edge), edge),
+            grid_from(grid_of.get(edge), edge, order=order, references=references_of.get(edge)),
             references=references_of.get(edge),
             filter_position=positions.get(edge),
             **common,

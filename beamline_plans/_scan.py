@@ -22,6 +22,7 @@ def xanes_scan(
     *,
     edge: str,
     grid: Any = None,
+    order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
     flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
     flat_every: int = 10,
@@ -54,6 +55,9 @@ def xanes_scan(
     grid : EnergyGrid, dict, str or None
         Energies and exposures, their dictionary form, the name of a preset, or None for the preset of the
         edge.
+    order : str
+        Order of the energies: "ascending", "descending", "interleaved" (coarse to fine) or "informative" (those first
+        that tell most about the state of charge, by `references`); by default that of the grid.
     i0 : PointDetector
         Incident intensity, read with each frame.
     flat_order : str
@@ -92,6 +96,7 @@ def xanes_scan(
         [edge],
         grids={edge: grid},
         references=None if references is None else {edge: references},
+        order=order,
         flat_order=flat_order,
         flat_every=flat_every,
         n_flats=n_flats,
@@ -112,6 +117,7 @@ def multi_edge_xanes(
     *,
     edges: Union[list[str], tuple[str, ...]] = ("Ni_K", "Mn_K", "Co_K"),
     grids: Optional[dict] = None,
+    order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
     flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
     flat_every: int = 10,
@@ -138,7 +144,7 @@ def multi_edge_xanes(
         The edges in the order they are measured.
     grids : dict
         Grid per edge, in any form `xanes_scan` accepts; an edge without one gets its preset.
-    flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm, i0_min
+    order, flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm, i0_min
         As for `xanes_scan`, for every edge.
     references : dict
         `ReferenceSeries.to_dict()` per edge.
@@ -166,6 +172,7 @@ def multi_edge_xanes(
         grids=grids,
         references=references,
         filter_per_edge=filter_per_edge,
+        order=order,
         flat_order=flat_order,
         flat_every=flat_every,
         n_flats=n_flats,

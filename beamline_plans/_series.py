@@ -30,6 +30,7 @@ def xanes_series(
     positioner: Optional[Movable] = None,
     positions: Optional[list] = None,
     grids: Optional[dict] = None,
+    order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
     flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
     flat_every: int = 10,
@@ -64,7 +65,7 @@ def xanes_series(
         The places, as values of `positioner`.
     grids, references : dict
         Per edge.
-    flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm, i0_min
+    order, flat_order, flat_every, n_flats, n_darks, repeats, pixel_size_nm, i0_min
         As for `xanes_scan`, for every edge.
     md : dict
         Metadata of every run.
@@ -85,6 +86,7 @@ def xanes_series(
         edges,
         grids=grids,
         references=references,
+        order=order,
         flat_order=flat_order,
         flat_every=flat_every,
         n_flats=n_flats,

@@ -17,6 +17,7 @@ from ._clusters import (
     group_spectra,
 )
 from ._edges import EDGES, Edge, edge_name, edge_names, keyed_by_edge
+from ._energy_order import informative_order
 from ._errors import EdgeFittingError
 from ._fitter import EdgeFitter, fit_stack
 from ._foil import FoilCalibration, calibrate_foil
@@ -76,6 +77,7 @@ __all__ = [
     "fit_lcf",
     "fit_stack",
     "group_spectra",
+    "informative_order",
     "keyed_by_edge",
     "label_particles",
     "map_histogram",

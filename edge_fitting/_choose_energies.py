@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -264,9 +265,11 @@ def choose_energies(
         )
     if taken.size:
         chooser.add(taken)
-    sanity = _Sanity(series, chooser.candidates_ev, int(n_frames), taken, max_repeats)
+    sanity = EachSide(series, chooser.candidates_ev, int(n_frames), taken, max_repeats)
     starts = (_greedy(chooser, int(n_frames), sanity), _spread(chooser, int(n_frames), sanity))
-    chosen, _ = min((_exchange(chooser, start, sanity) for start in starts), key=lambda found: found[1])
+    chosen, _ = min(
+        (exchange_frames(chooser, start, sanity.allowed) for start in starts), key=lambda found: found[1]
+    )
     return _summarise(series, chooser, chosen, taken)
 
 
@@ -391,7 +394,7 @@ def optical_depth_sigma(
     return np.asarray(np.sqrt((np.exp(depth) + 1.0 / n_flats) / counts))
 
 
-class _Sanity:
+class EachSide:
     """How many different energies below and above the edge a choice must have."""
 
     def __init__(
@@ -452,15 +455,15 @@ def _room(candidates: Array, n_frames: int, taken: Array, max_repeats: int | Non
     return room
 
 
-def _greedy(chooser: EnergyChooser, n_frames: int, sanity: _Sanity) -> list[int]:
+def _greedy(chooser: EnergyChooser, n_frames: int, sanity: EachSide) -> list[int]:
     chosen = sanity.first()
     while len(chosen) < n_frames:
-        values = chooser._variance_with_each(_information(chooser, chosen))
+        values = chooser._variance_with_each(information_of(chooser, chosen))
         chosen.append(int(np.argmin(np.where(sanity.allowed(chosen), values, np.inf))))
     return chosen
 
 
-def _spread(chooser: EnergyChooser, n_frames: int, sanity: _Sanity) -> list[int]:
+def _spread(chooser: EnergyChooser, n_frames: int, sanity: EachSide) -> list[int]:
     """Sanity set, then evenly over the candidates of the edge as far as they go."""
     chosen = sanity.first()
     while len(chosen) < n_frames:
@@ -472,21 +475,23 @@ def _spread(chooser: EnergyChooser, n_frames: int, sanity: _Sanity) -> list[int]
     return chosen
 
 
-def _exchange(chooser: EnergyChooser, start: list[int], sanity: _Sanity) -> tuple[list[int], float]:
-    """Replace one frame at a time by the best candidate until nothing gains."""
+def exchange_frames(
+    chooser: EnergyChooser, start: list[int], allowed: Callable[[list[int]], NDArray[np.bool_]]
+) -> tuple[list[int], float]:
+    """Replace one frame at a time by the best candidate allowed beside the others, until nothing gains."""
     chosen = list(start)
-    information = _information(chooser, chosen)
+    information = information_of(chooser, chosen)
     best = chooser._criterion(information)
     since_gain = 0
     position = 0
     while since_gain < len(chosen):
         others = chosen[:position] + chosen[position + 1 :]
         without = information - chooser._one(chosen[position])
-        values = np.where(sanity.allowed(others), chooser._variance_with_each(without), np.inf)
+        values = np.where(allowed(others), chooser._variance_with_each(without), np.inf)
         candidate = int(np.argmin(values))
         if values[candidate] < best * (1.0 - _LEAST_GAIN):
             chosen[position] = candidate
-            information = _information(chooser, chosen)
+            information = information_of(chooser, chosen)
             best = chooser._criterion(information)
             since_gain = 0
         else:
@@ -495,7 +500,8 @@ def _exchange(chooser: EnergyChooser, start: list[int], sanity: _Sanity) -> tupl
     return chosen, best
 
 
-def _information(chooser: EnergyChooser, chosen: list[int]) -> Array:
+def information_of(chooser: EnergyChooser, chosen: list[int]) -> Array:
+    """Fisher matrices of what the chooser knows and of the candidates chosen."""
     index = np.asarray(chosen, dtype=np.intp)
     return chooser._information + sum_information(chooser._features[:, index], chooser._weights[index])
 
@@ -503,7 +509,7 @@ def _information(chooser: EnergyChooser, chosen: list[int]) -> Array:
 def _summarise(
     series: ReferenceSeries, chooser: EnergyChooser, chosen: list[int], taken: Array
 ) -> ChosenEnergies:
-    information = _information(chooser, chosen)
+    information = information_of(chooser, chosen)
     nominal = chooser._nominal_variance(information)
     expected = float(np.sqrt(nominal @ chooser._state_weights))
     n_states = nominal.size

@@ -7,7 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from beamline_plans import DryRun, EnergyGrid, dry_run, multi_edge_xanes
+from beamline_plans import DryRun, EnergyGrid, Order, dry_run, multi_edge_xanes
 from edge_fitting import edge_names
 from nimco._errors import NimcoError
 from nimco._learned_times import read_times
@@ -20,7 +20,7 @@ def dry_run_command(
     edges: str,
     grid: str,
     exposure_s: float,
-    order: Literal["ascending", "descending", "interleaved"] | None,
+    order: Order | None,
     repeats: int,
     n_flats: int,
     n_darks: int,
@@ -45,7 +45,8 @@ def dry_run_command(
         beamline.shutter,
         beamline.stage,
         edges=names,
-        grids={name: _grid(grid, name, exposure_s, order) for name in names},
+        grids={name: _grid(grid, name, exposure_s) for name in names},
+        order=order,
         i0=beamline.i0,
         flat_order=flat_order,
         flat_every=flat_every,
@@ -74,15 +75,12 @@ def dry_run_command(
         )
 
 
-def _grid(
-    grid: str, edge: str, exposure_s: float, order: Literal["ascending", "descending", "interleaved"] | None
-) -> EnergyGrid:
-    made = (
+def _grid(grid: str, edge: str, exposure_s: float) -> EnergyGrid:
+    return (
         EnergyGrid.from_csv(grid)
         if Path(grid).suffix
         else EnergyGrid.preset(grid, edge, exposure_s=exposure_s)
     )
-    return made if order is None else made.ordered(order)
 
 
 def _references(given: list[str] | None, edges: list[str]) -> dict[str, dict[str, object]] | None:
@@ -108,6 +106,11 @@ def _table(found: DryRun, edges: list[str], disk_bytes: int, free_bytes: int, *,
     table.add_row("frames", f"{found.n_frames} ({frames})")
     source = "learnt from past scans" if learnt else "assumed: no past scan in this data directory"
     table.add_row("time", f"{found.time_s / 60:.1f} min (durations {source})")
+    extra_s = found.energy_s - found.energy_ascending_s
+    table.add_row(
+        "energy moves",
+        f"{found.energy_s:.0f} s, {extra_s:+.0f} s against the ascending order of the same energies",
+    )
     open_s = found.sample_open_s
     table.add_row("dose", f"sample exposed {found.sample_exposure_s:.1f} s, in the open beam {open_s:.1f} s")
     table.add_row("disk", f"{disk_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.0f} GB free")
