@@ -1,5 +1,6 @@
 """Documents in order between two threads, in bounded memory: what is too much waits on disk."""
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callbacks._errors import SpoolError
+from callbacks._plain_documents import plain_document
 from callbacks._polling import Poller
 from callbacks._spool import Spool, document_nbytes
 
@@ -74,7 +75,13 @@ class DocumentQueue:
         self._arrived.append((name, doc))
 
     def get(self, timeout_s: float | None = None) -> tuple[str, Any] | None:
-        """Return the oldest document; None where none comes in time."""
+        """Return the oldest document; None where none comes in time.
+
+        Raises
+        ------
+        SpoolError
+            The document was on disk and cannot be read from there; the next one can be had.
+        """
         if not self._poller.wait_for(lambda: self._arrived or self._cells, timeout_s):
             return None
         with self._lock:
@@ -88,12 +95,14 @@ class DocumentQueue:
                 return cell.name, cell.doc
             spool, offset = self._spool, cell.offset
         assert spool is not None
-        document = spool.read(offset)
-        with self._lock:
-            self._on_disk -= 1
-            if not self._on_disk:
-                spool.clear()
-        return document
+        try:
+            return spool.read(offset)
+        finally:
+            with self._lock:
+                self._on_disk -= 1
+                if not self._on_disk:
+                    with contextlib.suppress(OSError):
+                        spool.clear()
 
     def close(self) -> None:
         """End the thread and remove the file."""
@@ -124,10 +133,10 @@ class DocumentQueue:
                         self._spool = Spool(Path(tempfile.mkdtemp(prefix="nimco-queue-")) / "documents")
                     if not self._move_youngest(self._spool):
                         break
-            except (OSError, SpoolError) as error:
+            except Exception as error:  # the thread must not end, whatever a document holds
                 if not said:
                     said = True
-                    logger.error("%s; the analysis is behind and documents wait in memory", error)
+                    logger.error("%s; the analysis is behind and documents wait in memory, make room", error)
                 self._ended.wait(_RETRY_S)
 
     def _move_youngest(self, spool: Spool) -> bool:
@@ -138,8 +147,8 @@ class DocumentQueue:
             cell = self._in_memory.pop()
             self._on_disk += 1
         try:
-            offset = spool.append(cell.name, cell.doc)
-        except SpoolError:
+            offset = spool.append(cell.name, plain_document(cell.name, cell.doc))
+        except Exception:
             with self._lock:
                 self._on_disk -= 1
                 if not cell.taken:

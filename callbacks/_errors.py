@@ -27,6 +27,14 @@ class SpoolError(CallbackError):
     """Documents that cannot be kept on disk."""
 
 
+class DamagedSpoolError(SpoolError):
+    """A file of documents that is not as it was written, or is none."""
+
+
+class OwnedSpoolError(SpoolError):
+    """A file of documents that another process is using."""
+
+
 class DeliveryError(CallbackError):
     """A run or a map that could not be delivered to Tiled (yet)."""
 

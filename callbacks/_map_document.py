@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from callbacks._errors import DamagedSpoolError, SpoolError
 from callbacks._map_tables import Table, tables_of
 from callbacks._schema import ARRAYS, map_metadata, map_path
 from callbacks._spool import Spool
@@ -80,7 +81,10 @@ def keep_on_disk(document: MapDocument, path: Path) -> None:
         The file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.part")
-    unfinished.unlink(missing_ok=True)
+    try:
+        unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise SpoolError(f"cannot write the spool {path} ({error.strerror})") from error
     spool = Spool(unfinished)
     try:
         spool.append(
@@ -101,17 +105,30 @@ def keep_on_disk(document: MapDocument, path: Path) -> None:
         spool.close(delete=True)
         raise
     spool.close()
-    unfinished.replace(path)
+    try:
+        unfinished.replace(path)
+    except OSError as error:
+        raise SpoolError(f"cannot write the spool {path} ({error.strerror})") from error
 
 
 def read_from_disk(path: Path) -> MapDocument | None:
-    """Return the document in a file; None where it is not complete."""
-    spool = Spool(path)
-    try:
-        for offset in spool.offsets():
-            content = spool.read(offset)[1]
-            metadata = content.pop("metadata")
-            return MapDocument(**content, make_metadata=partial(dict, metadata))
-    finally:
-        spool.close()
+    """Return the document in a file; None where it is not complete.
+
+    Raises
+    ------
+    SpoolError
+        The file cannot be read, or does not hold a map as it was written.
+    """
+    spool = Spool(path, writable=False)
+    if spool.content.damage is not None:
+        raise DamagedSpoolError(f"{path} is not as it was written: {spool.content.damage}")
+    for _, offset in spool.content.records:
+        name, content = spool.read(offset)
+        if name != "map" or content.keys() != _KEPT:
+            raise DamagedSpoolError(f"{path} holds no map")
+        metadata = content.pop("metadata")
+        return MapDocument(**content, make_metadata=partial(dict, metadata))
     return None
+
+
+_KEPT = {"raw_uid", "scan_group", "edge", "path", "final", "has_soc", "metadata", "arrays", "tables"}

@@ -31,9 +31,9 @@ def plain_document(name: str, doc: Any) -> dict[str, Any]:
 
     In metadata dates, times, paths, identifiers and exact numbers become text (ISO 8601 where there is one), arrays,
     tuples and sets become lists, enumerations their values, anything unknown its text. What JSON has no
-    number for (NaN, infinity) becomes None. What has lost something by it is told under ``_metadata_notes``: path
-    in the document to what was there. Measured values (``data`` and ``timestamps`` of events) keep NaN and infinity,
-    and arrays of numbers stay NumPy arrays.
+    number for (NaN, infinity) becomes None. What has lost something by it is told under ``_metadata_notes``, a list of
+    texts: path in the document, and what was there. Measured values (``data`` and ``timestamps`` of events) keep NaN
+    and infinity, and their arrays of numbers stay NumPy arrays.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def plain_document(name: str, doc: Any) -> dict[str, Any]:
         result[key] = _Plain(notes, measured=True)(value, key, (id(doc),))
     if notes:
         earlier = result.get(NOTES)
-        result[NOTES] = {**(earlier if isinstance(earlier, dict) else {}), **notes}
+        told = [f"{path}: {note}" for path, note in notes.items()]
+        result[NOTES] = [*earlier, *told] if isinstance(earlier, list) else told
     return result
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 
 from callbacks._closing import Closing
-from callbacks._errors import DeliveryError, SpoolError
+from callbacks._errors import DamagedSpoolError, DeliveryError, SpoolError
 from callbacks._map_document import MapDocument, keep_on_disk, map_document, read_from_disk
 from callbacks._map_writer import MapWriter
 from callbacks._outage import is_outage
+from callbacks._run_log import DAMAGED, file_stem, set_aside, told_of
 from callbacks._update import SOCUpdate
 from callbacks._uploads import send_in_pieces
 from callbacks._worker import RestartedThread
@@ -230,7 +231,7 @@ class SOCPublisher(Closing):
         """Keep a document on disk until it is delivered."""
         if self._spool_dir is None or document.raw_uid in self._spooled:
             return
-        path = self._spool_dir / f"{document.raw_uid}{SUFFIX}"
+        path = self._spool_dir / f"{file_stem(document.raw_uid)}{SUFFIX}"
         try:
             keep_on_disk(document, path)
         except SpoolError as error:
@@ -244,9 +245,15 @@ class SOCPublisher(Closing):
         """Take over maps that an earlier publisher could not deliver."""
         if self._spool_dir is None:
             return
-        self._spool_dir.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._spool_dir.glob(f"*{SUFFIX}")):
-            document = read_from_disk(path)
+            try:
+                document = read_from_disk(path)
+            except DamagedSpoolError as error:
+                self._say(DamagedSpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
+                continue
+            except SpoolError as error:
+                self._say(error)
+                continue
             if document is not None:
                 self._spooled[document.raw_uid] = path
                 self._offers[document.raw_uid] = _given(document)

@@ -10,26 +10,23 @@ class RunRouting:
     def __init__(self) -> None:
         self._run_of: dict[str, str] = {}
 
-    def run_of(self, name: str, doc: Mapping[str, Any]) -> str | None:
-        """Return the uid of the run of a document; None where its run was never opened."""
+    def run_of(self, name: str, doc: Any) -> str | None:
+        """Return the uid of the run of a document; None where its run was never opened, or nothing says which."""
+        if not isinstance(doc, Mapping):
+            return None
+        uid = doc.get("uid")
         if name == "start":
-            run = str(doc["uid"])
-            self._run_of[run] = run
-            return run
-        parent = {
-            "descriptor": "run_start",
-            "stop": "run_start",
-            "resource": "run_start",
-            "stream_resource": "run_start",
-            "event": "descriptor",
-            "event_page": "descriptor",
-            "stream_datum": "descriptor",
-            "datum": "resource",
-            "datum_page": "resource",
-        }.get(name)
-        found = None if parent is None else self._run_of.get(doc.get(parent, ""))
-        if found is not None and "uid" in doc and isinstance(doc["uid"], str) and name in _NAMED:
-            self._run_of[doc["uid"]] = found
+            if not isinstance(uid, str):
+                return None
+            self._run_of[uid] = uid
+            return uid
+        parent = _PARENTS.get(name)
+        points_to = None if parent is None else doc.get(parent)
+        if not isinstance(points_to, str):
+            return None
+        found = self._run_of.get(points_to)
+        if found is not None and isinstance(uid, str) and name in _NAMED:
+            self._run_of[uid] = found
         return found
 
     def forget(self, run: str) -> None:
@@ -38,3 +35,16 @@ class RunRouting:
 
 
 _NAMED = ("descriptor", "resource", "stream_resource")
+_PARENTS = {
+    "descriptor": "run_start",
+    "stop": "run_start",
+    "resource": "run_start",
+    "stream_resource": "run_start",
+    "event": "descriptor",
+    "event_page": "descriptor",
+    "stream_datum": "descriptor",
+    "datum": "resource",
+    "datum_page": "resource",
+}
+
+DOCUMENT_NAMES = frozenset({"start", *_PARENTS})

@@ -29,9 +29,10 @@ class ServedFrames:
 
     def expect(self, descriptor: Mapping[str, Any]) -> None:
         """Note which keys of a stream are in files."""
-        for key, about in descriptor["data_keys"].items():
-            if about.get("external"):
-                self._waiting.add((descriptor["name"], key))
+        data_keys = descriptor.get("data_keys")
+        for key, about in data_keys.items() if isinstance(data_keys, Mapping) else ():
+            if isinstance(about, Mapping) and about.get("external"):
+                self._waiting.add((str(descriptor.get("name")), key))
 
     def problem(self, *, final: bool) -> str | None:
         """Look, at most every few seconds unless it is the last time; return what is wrong, once."""

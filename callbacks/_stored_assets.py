@@ -25,6 +25,7 @@ class FrameAssets(RunNormalizer):
         self._per_event: dict[tuple[str, str], int] = {}
         self._own: dict[tuple[str, str], dict[str, Any]] = {}
         self._resource_of: dict[tuple[str, str], str] = {}
+        self._ext_ref_cache: list[Any]
 
     def emit(self, name: Any, doc: Any) -> None:
         """Send a document on, in its own stream's terms."""
@@ -37,7 +38,18 @@ class FrameAssets(RunNormalizer):
             return
         if name is DocumentNames.stream_datum and doc["stream_resource"] in self._resources:
             doc = self._of_stream(doc)
-        super().emit(name, doc)
+        self._send(name, doc)
+
+    def _send(self, name: Any, doc: Any) -> None:
+        # Not through the schemas of event-model: they refuse whole runs for a dot in a key that Tiled takes.
+        self.dispatcher.process(name, doc)
+
+    def drop_unresolved(self) -> int:
+        """Forget events whose frames no document has placed, which would keep the run from ending; return how many."""
+        placed = [found for found in self._ext_ref_cache if found.datum_id in self._datum_cache]
+        count = len(self._ext_ref_cache) - len(placed)
+        self._ext_ref_cache = placed
+        return count
 
     def _of_stream(self, doc: dict[str, Any]) -> dict[str, Any]:
         descriptor, shared = doc["descriptor"], self._resources[doc["stream_resource"]]
@@ -51,7 +63,7 @@ class FrameAssets(RunNormalizer):
                 "parameters": {**shared["parameters"], "slice": []},
             }
             self._own[shared["uid"], descriptor] = own
-            super().emit(DocumentNames.stream_resource, own)
+            self._send(DocumentNames.stream_resource, own)
         # The writer keeps this list and tells Tiled all of it with every frame.
         positions = own["parameters"]["slice"]
         first = len(positions) // per_event

@@ -1,15 +1,19 @@
+import datetime
 import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
+import event_model
 import numpy as np
 import pytest
+from tiled.client.container import Container
 
-from callbacks import DeliveryError, RawRunWriter
+from callbacks import CallbackError, DeliveryError, RawRunWriter
 from nimco._server import TiledServer
 
 
@@ -82,6 +86,197 @@ def test_a_document_tiled_refuses_costs_only_its_run(tiled_server, scan_document
         assert any("refuses run" in str(error) for error in writer.errors)
     assert [path.stem for path in tmp_path.glob("*.run")] == [bad[0][1]["uid"]]
     assert_stored(tiled_server.client(), good)
+
+
+def test_metadata_of_strangers_is_stored_and_costs_nothing(tiled_server, scan_documents, tmp_path):
+    documents = scan_documents().run()
+    start = documents[0][1]
+    given = {
+        "data": Path("/data/pass-317"),
+        "when": datetime.date(2026, 3, 1),
+        "temperature": float("nan"),
+        "flux_per_s": 1e20,
+        "number": 2**60,
+        "huge": 2**70,
+        "a.b": {"c/d": {1: b"x"}},
+        "hints": 3,
+        "tiled_specs": "mine",
+        "tiled_access_tags": 3,
+        "ring": [],
+    }
+    given["ring"].append(given["ring"])
+    start.update(given)
+    start["xanes"]["n_darks"] = "many"
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+        assert writer.errors == []
+        assert str(writer.delivery()) == "all raw documents are in Tiled"
+    assert_stored(tiled_server.client(), documents)
+    stored = tiled_server.client()["raw"][start["uid"]].metadata["start"]
+    assert {key: stored[key] for key in ("data", "when", "temperature", "hints", "tiled_specs_")} == {
+        "data": "/data/pass-317",
+        "when": "2026-03-01",
+        "temperature": None,
+        "hints": 3,
+        "tiled_specs_": "mine",
+    }
+    # Numbers that the field's writer would clip to 53 bits.
+    assert (stored["flux_per_s"], stored["number"], stored["huge"]) == (1e20, 2**60, str(2**70))
+    assert stored["a.b"] == {"c/d": {"1": "x"}}
+    assert "temperature: NaN" in stored["_metadata_notes"]
+
+
+def test_a_document_that_cannot_be_stored_costs_that_document(tiled_server, scan_documents, tmp_path):
+    documents = scan_documents().run()
+    uid, camera = documents[0][1]["uid"], documents[1][1]["uid"]
+    at = {"descriptor": camera, "time": 2.0, "timestamps": {}, "filled": {}}
+    strange = [
+        ("event", {**at, "uid": "1", "seq_num": 90, "data": None}),
+        ("event", {**at, "uid": "2", "seq_num": 91, "data": {"camera_image": None}}),
+        ("event", {**at, "uid": "3", "seq_num": 92, "data": {"camera_image": np.zeros((3, 3))}}),
+        ("event", {**at, "uid": "4", "seq_num": "many", "data": {}}),
+        ("event", {**at, "uid": "5", "descriptor": ["x"], "data": {}}),
+        ("event", None),
+        ("event_page", {"descriptor": camera, "uid": 3, "data": None}),
+        ("descriptor", {"run_start": uid, "name": "lost"}),
+        ("descriptor", {"run_start": uid, "uid": "bare", "name": "bare", "time": 1.0, "hints": 3}),
+        ("event", {**at, "uid": "6", "descriptor": "bare", "seq_num": 1, "data": {"unknown": 1}}),
+        ("resource", {"uid": "r", "run_start": uid}),
+        ("stream_datum", {"uid": "d", "descriptor": camera, "stream_resource": 5}),
+        ("bulk_events", {}),
+        (None, {}),
+    ]
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
+        for name, doc in [*documents[:-1], *strange, documents[-1]]:
+            writer(name, doc)
+        writer.wait(120)
+        assert not [error for error in writer.errors if not isinstance(error, CallbackError)]
+        said = [str(error) for error in writer.errors]
+        assert any("event 92" in text and "(3, 3)" in text for text in said)
+        assert any(f"{uid}.kept" in text for text in said)
+    assert_stored(tiled_server.client(), documents)
+    # What is not in Tiled is not lost.
+    assert [path.name for path in tmp_path.iterdir()] == [f"{uid}.kept"]
+
+
+def test_values_that_are_not_what_was_announced_cost_no_event(tiled_server, tmp_path):
+    run = event_model.compose_run(validate=False)
+    keys = {
+        "x": {"dtype": "number", "shape": [], "source": "x"},
+        "n": {"dtype": "integer", "shape": [], "source": "x"},
+        "text": {"dtype": "string", "shape": [], "source": "x"},
+        "what": {"dtype": "any"},
+    }
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    rows = [
+        {"x": None, "n": None, "text": None, "what": None},
+        {"x": 1, "n": 2, "text": "a", "what": 3},
+        {"x": "broken", "n": 2.5, "text": 5},
+        {"x": np.float32(2.5), "n": True, "text": Path("/a"), "what": [1]},
+    ]
+    documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for row in rows:
+        event = stream.compose_event(data=row, timestamps=dict.fromkeys(row, 1.0), validate=False)
+        documents.append(("event", event))
+    documents.append(("stop", run.compose_stop()))
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+        assert any("'broken'" in str(error) for error in writer.errors)
+    table = tiled_server.client()["raw"][run.start_doc["uid"]]["primary"].base["internal"].read()
+    assert list(table["seq_num"]) == [1, 2, 3, 4]
+    assert np.array_equal(table["x"], [np.nan, 1, np.nan, 2.5], equal_nan=True)
+    assert list(table["text"]) == ["", "a", "5", "/a"]
+
+
+def test_a_spool_that_cannot_be_written_costs_no_run_and_one_word(
+    tiled_server, scan_documents, tmp_path, caplog
+):
+    (tmp_path / "spool").write_text("")  # where the folder should be, there is a file: a test may run as root
+    documents = scan_documents().run()
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path / "spool") as writer:
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+    assert_stored(tiled_server.client(), documents)
+    assert sum("documents are kept in memory until Tiled has them" in r.message for r in caplog.records) == 1
+
+
+@pytest.mark.parametrize("uid", ["../../x", "/abs", "", ".."])
+def test_a_uid_that_is_a_path_harms_nothing(tiled_server, scan_documents, tmp_path, uid):
+    before = set(tiled_server.client())
+    documents = scan_documents().run()
+    own = documents[0][1]["uid"]
+    spool = tmp_path / "a" / "b" / "spool"
+    with RawRunWriter(tiled_server.raw, spool_dir=spool) as writer:
+        for name, doc in documents[:3]:
+            changed = {key: uid if value == own else value for key, value in doc.items()}
+            writer(name, changed)
+        writer.wait(60)
+        assert any("cannot be the name of a run" in str(error) for error in writer.errors)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != spool] == []
+    assert len(list(spool.glob("*.run"))) == 1
+    assert set(tiled_server.client()) == before
+
+
+def test_a_uid_that_another_run_begins_with_is_a_run_of_its_own(tiled_server, scan_documents, tmp_path):
+    first, second = scan_documents().run(), scan_documents(seed=2).run()
+    own, short = second[0][1]["uid"], first[0][1]["uid"][:8]
+    second = [(name, {k: short if v == own else v for k, v in doc.items()}) for name, doc in second]
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
+        for name, doc in first + second:
+            writer(name, doc)
+        writer.wait(120)
+        assert writer.errors == []
+    assert_stored(tiled_server.client(), first)
+    raw = tiled_server.client()["raw"]
+    assert Container.__getitem__(raw, short).metadata["stop"]["exit_status"] == "success"
+
+
+def test_small_events_are_written_in_batches(tiled_server, tmp_path):
+    """As many events as a fast scan gives in some seconds leave in some dozen requests."""
+    run = event_model.compose_run(validate=False)
+    keys = {"x": {"dtype": "number", "shape": [], "source": "x"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    requests = []
+    raw = tiled_server.client()["raw"]
+    http = raw.context.http_client
+    http.event_hooks = {**http.event_hooks, "request": [*http.event_hooks["request"], requests.append]}
+    with RawRunWriter(raw, spool_dir=tmp_path) as writer:
+        writer("start", run.start_doc)
+        writer("descriptor", stream.descriptor_doc)
+        for number in range(3000):
+            writer(
+                "event",
+                stream.compose_event(data={"x": float(number)}, timestamps={"x": 1.0}, validate=False),
+            )
+        writer("stop", run.compose_stop())
+        writer.wait(120)
+        assert writer.errors == []
+        assert writer.delivery().documents_per_s > 0
+    assert len(requests) < 100
+    table = raw[run.start_doc["uid"]]["primary"].base["internal"].read()
+    assert list(table["x"]) == list(range(3000))
+
+
+def test_closing_without_an_answer_takes_bounded_time_and_says_what_waits(
+    scan_documents, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("callbacks._raw_writer._NO_PROGRESS_S", 0.5)
+    monkeypatch.setattr("callbacks._raw_writer._JOIN_S", 0.5)
+    with TiledServer(tmp_path / "data") as server:
+        raw = server.raw
+    documents = scan_documents().run()
+    writer = RawRunWriter(raw, spool_dir=tmp_path / "spool")
+    for name, doc in documents:
+        writer(name, doc)
+    began = time.monotonic()
+    writer.close()
+    assert time.monotonic() - began < 30  # of the client's retries alone take longer
+    assert any(f"their {len(documents)} documents are kept in" in str(error) for error in writer.errors)
 
 
 @pytest.mark.slow
