@@ -68,6 +68,22 @@ class DryRun:
         """Frames of all kinds."""
         return sum(self.frames[stream] for stream in ("dark", "flat", "primary"))
 
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {stream}" for stream, count in self.frames.items())
+        minutes, seconds = divmod(round(self.time_s), 60)
+        rows = [
+            ("runs", f"{self.n_runs}"),
+            ("frames", f"{self.n_frames}" + (f" ({kinds})" if kinds else "")),
+            ("moves", f"{self.n_moves}"),
+            ("time", f"{minutes} min {seconds:02d} s" if minutes else f"{self.time_s:.1f} s"),
+            ("sample exposed", f"{self.sample_exposure_s:.1f} s"),
+            ("sample in open beam", f"{self.sample_open_s:.1f} s"),
+            ("frames on disk", f"{self.disk_bytes / 1e9:.3f} GB, uncompressed"),
+            *((f"sigma of SOC, {edge}", f"{sigma:.3f}") for edge, sigma in self.expected_sigma.items()),
+        ]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
 
 def dry_run(
     plan: MsgGenerator[Any],

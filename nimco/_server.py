@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import secrets
 import socket
 import stat
@@ -31,6 +32,7 @@ _LOG_FILE = "server.log"
 _LOG_TAIL_BYTES = 64 * 2**10
 _LONGEST_WORDS = 300
 _HOLD_LOOK_S = 0.2
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 # A server that has run for this long is started again at once when it dies.
@@ -229,9 +231,10 @@ class TiledServer(TiledAccess):
             try:
                 self._launch()
             except Exception as error:  # whatever it is, the next attempt may do better
-                if not self._closing.is_set():
+                alive = self._process is not None and self._process.poll() is None
+                if not self._closing.is_set() and (alive or not isinstance(error, ServerError)):
                     logger.error("the Tiled server cannot be started again: %s", error)
-                if self._process is not None and self._process.poll() is None:
+                if alive and self._process is not None:
                     self._process.kill()  # alive, but without an answer
             if self._closing.is_set() and self._process is not None:
                 _end(self._process)
@@ -245,6 +248,8 @@ class TiledServer(TiledAccess):
         except OSError:
             return ""
         said = [line.strip() for line in lines if line.strip() and " INFO " not in line]
+        # The exception, where there is one, rather than what is logged because of it.
+        said = [line for line in said if _EXCEPTION.match(line)] or said
         return f": {said[-1][:_LONGEST_WORDS]}" if said else ""
 
     def hold(self, console: Console) -> None:

@@ -1,9 +1,12 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from bluesky import RunEngine
 from ophyd import Signal
 
 from beamline_plans import (
+    DryRun,
     EnergyGrid,
     PlanError,
     TimeModel,
@@ -231,3 +234,21 @@ def test_what_was_not_seen_stays_as_it_was():
     for wrong in ({"speed": 1.0}, {"stage_s": -1.0}, {"stage_s": float("nan")}, {"stage_s": "fast"}):
         with pytest.raises(PlanError):
             TimeModel.from_dict(wrong)
+
+
+def test_printed_it_is_a_table():
+    found = DryRun(
+        n_runs=2, n_moves=30, frames=Counter(dark=5, primary=62), time_s=754.2, sample_exposure_s=31.0,
+        sample_open_s=40.25, disk_bytes=560_000_000, expected_sigma={"Ni_K": 0.0214},
+    )  # fmt: skip
+    assert str(found).splitlines() == [
+        "runs                 2",
+        "frames               67 (5 dark, 62 primary)",
+        "moves                30",
+        "time                 12 min 34 s",
+        "sample exposed       31.0 s",
+        "sample in open beam  40.2 s",
+        "frames on disk       0.560 GB, uncompressed",
+        "sigma of SOC, Ni_K   0.021",
+    ]
+    assert "time                 0.0 s" in str(DryRun())

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import re
 import signal
@@ -5,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from tiled.client import from_uri
 
-from nimco._server import DataDirectoryError, PortInUseError, TiledServer
+from nimco._server import DataDirectoryError, PortInUseError, ServerError, TiledServer
 
 
 def test_it_listens_on_loopback_only_and_knows_its_key(tiled_server):
@@ -62,8 +64,74 @@ def test_a_directory_that_cannot_be_written(tmp_path):
 
 
 def test_a_directory_another_server_uses(tiled_server):
-    with pytest.raises(DataDirectoryError, match="another Tiled server is using"):
+    with pytest.raises(DataDirectoryError, match=f"another Tiled server is using .* at {tiled_server.uri};"):
         TiledServer(tiled_server.data_dir).start()
+    assert tiled_server.uri in (tiled_server.data_dir / "server.lock").read_text()  # the second left it alone
+
+
+def test_only_the_owner_reads_what_it_keeps(tmp_path, tiled_server):
+    for path in (tiled_server.data_dir, *tiled_server.data_dir.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    # One that was made with other permissions is closed; one that holds other things is left as it is.
+    for name, mode in (("api_key", 0o700), ("notes.txt", 0o755)):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir(mode=0o755)
+        (folder / name).write_text("")
+        with (folder / "server.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(DataDirectoryError):
+                TiledServer(folder).start()
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("", "is empty"), (" \n", "is empty"), ("two words", "letters and digits"), ("\xff", "cannot be read")],
+)
+def test_a_key_file_that_holds_no_key_is_named(tmp_path, content, problem):
+    (tmp_path / "api_key").write_bytes(content.encode("latin1"))
+    with pytest.raises(
+        DataDirectoryError, match=f"key file {tmp_path / 'api_key'} .*{problem}.*delete the file"
+    ):
+        TiledServer(tmp_path).start()
+
+
+def test_the_link_for_the_browser_opens_the_page_and_its_data(tiled_server):
+    with httpx.Client() as browser:
+        assert "Key needed" in browser.get(f"{tiled_server.uri}/ui/").text
+        page = browser.get(tiled_server.browser_url)
+        assert page.status_code == 200
+        assert "Key needed" not in page.text
+        assert browser.get(f"{tiled_server.uri}/api/v1/metadata/raw").status_code == 200  # by its cookie
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_again_and_again_is_told_and_started_until_it_stays(tmp_path, caplog):
+    """A catalogue that is no database: every start fails."""
+    catalog, kept = tmp_path / "catalog.db", tmp_path / "kept.db"
+    with TiledServer(tmp_path) as server:
+        server.maps.write_array(np.arange(3.0), key="kept")
+        os.kill(server.pid, signal.SIGSTOP)  # nothing is written while the file is exchanged
+        catalog.rename(kept)
+        for extra in tmp_path.glob("catalog.db-*"):
+            extra.rename(extra.with_name(extra.name.replace("catalog", "kept")))
+        catalog.write_bytes(b"no database" * 100)
+        os.kill(server.pid, signal.SIGKILL)
+        while "3 times in a row" not in caplog.text:
+            time.sleep(0.05)
+        told = [record.getMessage() for record in caplog.records if "in a row" in record.getMessage()]
+        assert "file is not a database" in told[-1]
+        pauses = [float(text.rsplit(" in ", 1)[1].removesuffix(" s")) for text in told]
+        assert pauses == sorted(pauses)
+        assert pauses[0] < pauses[-1]
+        for path in tmp_path.glob("kept.db*"):
+            path.replace(path.with_name(path.name.replace("kept", "catalog")))
+        while server.pid is None or httpx.get(f"{server.uri}/healthz", timeout=60).status_code != 200:
+            time.sleep(0.05)
+        assert server.client()["maps/kept"].read().sum() == 3
+    catalog.write_bytes(b"no database" * 100)
+    with pytest.raises(ServerError, match=r"ended while starting .*file is not a database.*server\.log"):
+        TiledServer(tmp_path).start()
 
 
 @pytest.mark.slow
