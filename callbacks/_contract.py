@@ -9,6 +9,7 @@ from callbacks._read_only import read_only
 from edge_fitting import EdgeFittingError, ReferenceSeries, edge_name
 
 SCHEMA_VERSION = 1
+MOST_ENERGIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,18 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
         edge = edge_name(xanes["edge"])
     except EdgeFittingError as error:
         raise DocumentError(f"run {uid[:8]} cannot be analysed: {error}") from error
+    energies = xanes["energies_ev"]
+    if len(energies) > MOST_ENERGIES:
+        # The fit keeps a few numbers per energy and position along the references.
+        raise DocumentError(
+            f"run {uid[:8]} plans {len(energies)} energies, and maps of up to {MOST_ENERGIES} can be made"
+        )
     references = xanes.get("references")
     return ScanContract(
         raw_uid=uid,
         scan_group=str(start.get("scan_group", uid)),
         edge=edge,
-        energies_ev=tuple(float(value) for value in xanes["energies_ev"]),
+        energies_ev=tuple(float(value) for value in energies),
         exposure_s=tuple(float(value) for value in xanes["exposure_s"]),
         repeats=int(xanes.get("repeats", 1)),
         n_flats=int(xanes.get("n_flats", 1)),

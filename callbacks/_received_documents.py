@@ -120,13 +120,13 @@ def check_form(name: Any, doc: Any) -> None:
     if not isinstance(name, str) or name not in DOCUMENT_NAMES:
         raise StreamError(f"{str(name)[:80]!r} is not the name of a document")
     if not isinstance(doc, Mapping):
-        raise StreamError(f"a {name} document is a {type(doc).__name__} instead of a mapping")
+        raise StreamError(f"a document {name!r} is a {type(doc).__name__} instead of a mapping")
     for key, expected in _NEEDED[name].items():
         if not isinstance(doc.get(key), expected):
-            raise StreamError(f"a {name} document has {_said(doc, key)} as {key!r}")
+            raise StreamError(f"a document {name!r} has {_said(doc, key)} as {key!r}")
     for key, expected in _WHERE_THERE.get(name, {}).items():
         if key in doc and not isinstance(doc[key], expected):
-            raise StreamError(f"a {name} document has {_said(doc, key)} as {key!r}")
+            raise StreamError(f"a document {name!r} has {_said(doc, key)} as {key!r}")
     if name == "event" and type(doc.get("seq_num")) is not int:
         raise StreamError(f"an event document has {_said(doc, 'seq_num')} as 'seq_num'")
     if name == "event_page":

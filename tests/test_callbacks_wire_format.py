@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callbacks import StreamError
+from callbacks import LiveSOC, StreamError
 from callbacks._plain_documents import plain_document
 from callbacks._received_documents import ReceivedDocuments, check_form
 from callbacks._wire_format import DOCUMENT_NAMES, pack_document, unpack_document
@@ -448,3 +448,18 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=
         publisher.close()
     assert lines[-2] == "stop"
     assert set(lines[:-2]) == {"start"}
+
+
+def test_a_run_that_plans_millions_of_energies_takes_no_memory(scan_documents):
+    scan = scan_documents((4, 5))
+    documents = scan.run(scan.steps()[:6])
+    documents[0][1]["xanes"] = {
+        **scan.xanes,
+        "energies_ev": [8250.0] * 500_000,
+        "exposure_s": [1.0] * 500_000,
+    }
+    with LiveSOC() as live:
+        for name, doc in documents:
+            live(name, unpack_document(pack_document(name, doc)).doc)
+        live.wait(120)
+        assert "plans 500000 energies" in str(live.errors[0])
