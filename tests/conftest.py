@@ -55,6 +55,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
     if cache is None or cache.get("nimco/kernels", None) == stamp:
         return
+    config.get_terminal_writer().line("compiling the kernels, once after each change of them")
     done = subprocess.run([sys.executable, "-c", _COMPILE], cwd=root, check=False)
     if done.returncode == 0:  # where it fails, tests say why
         cache.set("nimco/kernels", stamp)

@@ -1,9 +1,11 @@
 """Everything a scan needs is compiled before its first frame: no scan adds a signature to a kernel."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,34 @@ def test_stacks_of_any_layout_share_what_is_compiled(scan_documents: Any, tmp_pa
 def test_warm_up_refuses_what_there_is_not() -> None:
     with pytest.raises(EdgeFittingError, match="unknown method"):
         warm_up("serious")  # type: ignore[arg-type]
+
+
+def test_a_wait_for_the_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nimco import _compiling
+
+    said = threading.Event()
+    listener = logging.Handler()
+    listener.emit = lambda record: said.set()  # type: ignore[method-assign]
+    # A compiler that is slow until somebody has been told.
+    monkeypatch.setattr(_compiling, "_LOADED_WITHIN_S", 0.0)
+    monkeypatch.setattr(_compiling, "warm_up", lambda method: said.wait(240))
+    logging.getLogger("nimco").addHandler(listener)
+    try:
+        _compiling.compile_kernels()
+    finally:
+        logging.getLogger("nimco").removeHandler(listener)
+    assert said.is_set()
+
+
+@pytest.mark.slow
+def test_a_session_refuses_an_estimator_that_there_is_not(tiled_server: Any, tmp_path: Path) -> None:
+    from nimco import RemoteTiled, Session
+
+    server = RemoteTiled(tiled_server.uri, tiled_server.api_key, data_dir=tmp_path)
+    threads = {thread.name for thread in threading.enumerate()}
+    with pytest.raises(EdgeFittingError, match="unknown method"):
+        Session(server, method="serious").start()
+    assert {thread.name for thread in threading.enumerate()} <= threads
 
 
 def test_every_kernel_is_kept_on_disk() -> None:
