@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
@@ -186,8 +187,13 @@ class FrameTaker:
             return f"{ins.camera.name} gave the frame of before"
         yield Msg("save")
         self._last_reading = frame
-        if self._i0_min is not None and i0 is not None and i0 < self._i0_min and shot.stream != "dark":
-            return f"I0 is {i0:g}, below {self._i0_min:g}"
+        if (
+            self._i0_min is not None
+            and i0 is not None
+            and shot.stream != "dark"
+            and not self._i0_min <= i0 < inf
+        ):
+            return f"I0 is {i0:g}, not at least {self._i0_min:g}"
         return None
 
 

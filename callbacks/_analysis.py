@@ -8,16 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks._contract import ScanContract
-from callbacks._errors import FrameError
+from callbacks._errors import CallbackError, FrameError
 from callbacks._flat_field import ALL_ENERGIES, FlatFieldBook, ReadyFrame
 from callbacks._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
+from callbacks._i0 import I0Sign
 from callbacks._image_store import HeldFrame
+from callbacks._left_out import FrameLoss, LeftOut, Slot, energies_text
+from callbacks._light import LEAST_OF_BRIGHTEST
 from callbacks._root_map import RootMap
+from callbacks._saturation import SaturationWatch
 from callbacks._spectra import SampledSpectra, counting_variance, finite_mean, optical_depth
 from callbacks._update import FrameSummary, SOCUpdate
-from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
+from edge_fitting import EdgeFitter, EdgeFittingError, EdgeMaps, ReferenceSeries
 
 _FEW_PIXELS = 4096
+# A share of pixels without open beam that is worth a word.
+_TOLD_SHARE = 0.01
+_WITHOUT_LIGHT = "no light above the dark"
 
 
 class RunAnalysis:
@@ -50,18 +57,24 @@ class RunAnalysis:
         self.method = method
         self.exit_status: str | None = None
         self.final = False
-        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s, roots=roots)
-        self._book = FlatFieldBook(contract)
+        self.left_out = LeftOut()
+        self._saturation = SaturationWatch()
+        self._i0_sign = I0Sign()
+        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s, roots=roots, left_out=self.left_out)
+        self._book = FlatFieldBook(contract, left_out=self.left_out, saturation=self._saturation)
         self._fitter: EdgeFitter | None = None
         self._unit_variance: float | None = None
         self._no_dark: npt.NDArray[np.float32] | None = None
         self._spectra: SampledSpectra | None = None
         self._shape: tuple[int, ...] | None = None
-        self._kept: dict[tuple[str, int, int], HeldFrame] = {}
+        self._kept: dict[Slot, HeldFrame] = {}
+        self._transmission: dict[Slot, float] = {}
+        self._beamless_share = 0.0
+        self._told_losses: set[FrameLoss] = set()
         self._last_sample: FrameRecord | None = None
         self._summaries: dict[tuple[str, int, int], FrameSummary] = {}
         self._history: list[tuple[float, float]] = []
-        self._warnings: list[str] = []
+        self._other_warnings: list[str] = []
         self._last_time_s = float(contract.start.get("time", time.time()))
         self._expected = contract.frames_expected
         self.raw_uids: tuple[str, ...] = (contract.raw_uid,)
@@ -79,19 +92,27 @@ class RunAnalysis:
         self.raw_uids = (*interrupted.raw_uids, self.contract.raw_uid)
         self._book.close()
         self._book = interrupted._book
+        self._book.reopen()
+        self.left_out = interrupted.left_out
+        self._frames.left_out = self.left_out
+        self._saturation = interrupted._saturation
         self._fitter, self._spectra = interrupted._fitter, interrupted._spectra
         self._unit_variance = interrupted._unit_variance
         self._shape = interrupted._shape
         self._kept, self._summaries = interrupted._kept, interrupted._summaries
+        self._transmission = interrupted._transmission
+        self._beamless_share = interrupted._beamless_share
         self._history = interrupted._history
-        indices = self.contract.taken_indices
-        taken = {("primary", index, repeat) for index in indices for repeat in range(self.contract.repeats)}
-        self._expected = len(taken | set(self._kept))
 
     @property
     def n_frames(self) -> int:
         """Number of sample frames in the maps."""
         return len(self._kept)
+
+    @property
+    def holds_frames(self) -> bool:
+        """Whether there are frames, in the maps or waiting for a flat field."""
+        return bool(self._kept) or self._book.n_waiting > 0
 
     def add(self, name: str, doc: dict[str, Any]) -> bool:
         """Take one document of the run and return whether the maps have changed.
@@ -106,17 +127,24 @@ class RunAnalysis:
                 return False
             self.exit_status = doc.get("exit_status")
             self.final = True
-            _, errors = self._take(self._frames.add(name, doc))
+            self._take(self._frames.add(name, doc))
+            self._take_signed(self._i0_sign.decide())
             for ready in self._book.finish():
                 self._push(ready)
-            self._warnings += [str(error) for error in errors]
-            self._collect_warnings()
+            self._leave_out_dim()
+            if self._book.take_revised():
+                self._fit_again()
             self._last_sample = None
             return True
-        changed, errors = self._take(self._frames.add(name, doc))
+        try:
+            records = self._frames.add(name, doc)
+        finally:
+            self._saturation.state(self._frames.stated_saturation)
+            changed = self._note_losses()
+        taken, errors = self._take(records)
+        changed |= taken
         if errors and not changed:
             raise errors[0]
-        self._warnings += [str(error) for error in errors]
         return changed
 
     def update(self) -> SOCUpdate | None:
@@ -143,7 +171,7 @@ class RunAnalysis:
             mean_od=depths,
             history=np.asarray(self._history, float).reshape(-1, 2),
             frames=tuple(self._summaries.values()),
-            warnings=tuple(dict.fromkeys(self._warnings)),
+            warnings=tuple(dict.fromkeys(self.warnings())),
             time_s=self._last_time_s,
         )
 
@@ -156,13 +184,74 @@ class RunAnalysis:
         if finite.size and (not self._history or self._history[-1][0] != self.n_frames):
             self._history.append((float(self.n_frames), float(np.median(finite))))
 
-    def _take(self, records: Iterable[FrameRecord]) -> tuple[bool, list[FrameError]]:
+    def warn(self, warning: str) -> None:
+        """Add what a reader of the maps should know."""
+        self._other_warnings.append(warning)
+
+    def warnings(self) -> list[str]:
+        """Return what a reader of the maps should know, as things are now."""
+        said = self.left_out.sentences(in_map=self._kept)
+        said += self._frames.warnings + self._book.warnings + self._saturation.warnings()
+        if self._beamless_share >= _TOLD_SHARE:
+            said.append(
+                f"in {100 * self._beamless_share:.3g} % of the pixels the flat field holds no light above the dark "
+                "(out of the field of view, or a dark taken with light): they have no value"
+            )
+        return [*said, *self._other_warnings, *(self._missing() if self.final else ())]
+
+    def _missing(self) -> list[str]:
+        """Say which planned frames nothing has been heard of."""
+        missing = self._expected - self.n_frames
+        if missing <= 0:
+            return []
+        contract = self.contract
+        known = set(self._kept) | self._book.waiting_slots
+        if "max_frames" in contract.xanes:
+            return [f"{missing} of {self._expected} frames are missing"]
+        resumed = contract.resumes is not None
+        indices = range(len(contract.energies_ev)) if resumed else contract.taken_indices
+        energies = sorted(
+            {
+                contract.energies_ev[index]
+                for index in indices
+                for repeat in range(contract.repeats)
+                if ("primary", index, repeat) not in known and ("primary", index, repeat) not in self.left_out
+            }
+        )
+        where = f", at {energies_text(energies)}" if energies else ""
+        return [f"{missing} of {self._expected} frames are missing{where}"]
+
+    def _note_losses(self) -> bool:
+        """Let frames go on that wait for a dark or flat that cannot be read."""
+        changed = False
+        for loss in self.left_out.losses():
+            if loss not in self._told_losses:
+                self._told_losses.add(loss)
+                for ready in self._book.refuse(loss):
+                    changed |= self._push(ready)
+        return changed
+
+    def _take(self, records: Iterable[FrameRecord]) -> tuple[bool, list[CallbackError]]:
         """Take frames; return whether the maps have changed, and what cannot be used."""
-        changed, errors = False, []
+        return self._take_signed([ready for record in records for ready in self._i0_sign.take(record)])
+
+    def _take_signed(self, records: Iterable[FrameRecord]) -> tuple[bool, list[CallbackError]]:
+        changed = False
+        errors: list[CallbackError] = []
         for record in records:
             if problem := self._problem(record):
-                errors.append(FrameError(f"{problem}; it is left out"))
+                energy_ev = record.energy_ev
+                errors.append(
+                    FrameError(f"the {record.stream} frame at {energy_ev:.1f} eV is left out: {problem}")
+                )
+                self._leave_out(record, problem)
+                changed |= self._note_losses()
                 continue
+            if record.stream != "dark" and self._saturation.look(record.image, record.exposure_s):
+                self._book.limit_changed()
+                if self._kept:
+                    self._fit_again()
+                    changed = True
             for ready in self._book.add(record):
                 changed |= self._push(ready)
             revised = self._book.take_revised()
@@ -171,27 +260,25 @@ class RunAnalysis:
                 changed = True
         return changed, errors
 
+    def _leave_out(self, record: FrameRecord, reason: str) -> None:
+        self.left_out.add(FrameLoss(record.slot, record.attempt, record.energy_ev, record.exposure_s, reason))
+
     def _problem(self, record: FrameRecord) -> str | None:
         """Say why a frame cannot be used; None where it can."""
         if self._shape is None:
             self._shape = record.image.shape
         if record.image.shape != self._shape:
-            return f"a frame of shape {record.image.shape} came in a run of frames {self._shape}"
+            return f"a shape of {record.image.shape} in a run of frames {self._shape}"
         if record.stream == "dark":
             return None
-        dose = record.exposure_s * record.i0
-        if not (np.isfinite(dose) and dose > 0 and np.isfinite(record.energy_ev)):
-            return (
-                f"the {record.stream} frame at {record.energy_ev:.1f} eV was recorded with exposure "
-                f"{record.exposure_s:g} s and incident intensity {record.i0:g}"
-            )
+        if not (np.isfinite(record.exposure_s) and record.exposure_s > 0):
+            return f"an exposure of {record.exposure_s:g} s"
+        if problem := self._i0_sign.problem(record):
+            return problem
         if record.stream == "primary":
             last, self._last_sample = self._last_sample, record
             if last is not None and _is_stale(record, last):
-                return (
-                    f"the frame at {record.energy_ev:.1f} eV is the one of {last.energy_ev:.1f} eV again, "
-                    "count for count: the camera did not take a new one"
-                )
+                return f"the frame at {last.energy_ev:.1f} eV again, count for count: the camera did not take a new one"
         return None
 
     def _push(self, ready: ReadyFrame) -> bool:
@@ -199,15 +286,38 @@ class RunAnalysis:
         before = self._kept.get(record.slot)
         if before is not None and record.attempt <= before.record.attempt:
             return False
-        if before is None:
-            self._fit(ready)
+        if not self._has_light(ready):
+            return False
+        if before is None and not self._fit(ready):
+            return False
         self._kept[record.slot] = ready.held
+        self._transmission[record.slot] = ready.transmission
+        self.left_out.discard(record.slot)
         if before is not None:
             self._fit_again()
         self._last_time_s = max(self._last_time_s, record.time_s)
         return True
 
-    def _fit(self, ready: ReadyFrame) -> None:
+    def _has_light(self, ready: ReadyFrame) -> bool:
+        if ready.transmission > 0:
+            return True
+        self._leave_out(ready.record, _WITHOUT_LIGHT)
+        return False
+
+    def _leave_out_dim(self) -> None:
+        """Leave out frames with next to no light beside the others, such as through a closed shutter that leaks."""
+        if not self._transmission:
+            return
+        bright = float(np.percentile(list(self._transmission.values()), 90))
+        dim = [slot for slot, seen in self._transmission.items() if seen < LEAST_OF_BRIGHTEST * bright]
+        for slot in dim:
+            self._leave_out(self._kept[slot].record, _WITHOUT_LIGHT)
+            del self._kept[slot], self._transmission[slot]
+        if dim:
+            self._fit_again()
+
+    def _fit(self, ready: ReadyFrame) -> bool:
+        """Add a frame to the fit; False where that refuses it."""
         record = ready.record
         if self._fitter is None or self._spectra is None:
             shape = (int(record.image.shape[0]), int(record.image.shape[1]))
@@ -223,23 +333,14 @@ class RunAnalysis:
         if self._unit_variance is None:
             self._unit_variance = variance
         weight = self._unit_variance / variance
-        if record.image.dtype == np.uint16:
-            if self._no_dark is None:
-                self._no_dark = np.zeros(
-                    record.image.shape, np.float32
-                )  # flats have theirs subtracted already
-            self._fitter.push_counts(
-                record.energy_ev,
-                record.image,
-                dark=ready.dark,
-                flat=ready.flat,
-                dark_flat=self._no_dark,
-                scale=ready.scale,
-                weight=weight,
-            )
-        else:
-            depth = optical_depth(ready).reshape(record.image.shape)
-            self._fitter.push(record.energy_ev, depth, weight)
+        try:
+            self._add_to_fit(ready, weight)
+        except EdgeFittingError as error:
+            self._leave_out(record, f"the fit refuses it ({error})")
+            return False
+        flat = ready.flat.reshape(-1)[self._spectra.pixels]
+        self._beamless_share = max(self._beamless_share, float(np.mean(~(flat > 0))))
+
         self._spectra.add(record, sampled)
         self._summaries[record.slot] = FrameSummary(
             energy_index=record.energy_index,
@@ -253,19 +354,44 @@ class RunAnalysis:
             bad_pixels=bad,
             time_s=record.time_s,
         )
+        return True
+
+    def _add_to_fit(self, ready: ReadyFrame, weight: float) -> None:
+        assert self._fitter is not None
+        record = ready.record
+        if record.image.dtype != np.uint16:
+            depth = optical_depth(ready).reshape(record.image.shape)
+            self._fitter.push(record.energy_ev, depth, weight)
+            return
+        if self._no_dark is None:
+            # Flats have theirs subtracted already.
+            self._no_dark = np.zeros(record.image.shape, np.float32)
+        limit = int(min(np.ceil(ready.limit), np.iinfo(np.uint16).max))
+        image = record.image
+        if ready.saturated_flat is not None:
+            image = np.where(ready.saturated_flat, np.uint16(limit), image)
+        self._fitter.push_counts(
+            record.energy_ev,
+            image,
+            dark=ready.dark,
+            flat=ready.flat,
+            dark_flat=self._no_dark,
+            scale=ready.scale,
+            saturation=limit,
+            weight=weight,
+        )
 
     def _fit_again(self) -> None:
         """Fit all frames from the beginning: a sum cannot forget the frame that has been taken again."""
         self._fitter = self._spectra = None
         self._summaries.clear()
-        for held in self._kept.values():
-            self._fit(self._book.join(held))
-
-    def _collect_warnings(self) -> None:
-        self._warnings += self._frames.warnings + self._book.warnings
-        missing = self._expected - self.n_frames
-        if missing > 0:
-            self._warnings.append(f"{missing} of {self._expected} frames are missing")
+        self._beamless_share = 0.0
+        for slot, held in list(self._kept.items()):
+            ready = self._book.join(held)
+            if ready is not None and self._has_light(ready) and self._fit(ready):
+                self._transmission[slot] = ready.transmission
+            else:
+                del self._kept[slot], self._transmission[slot]
 
     def close(self) -> None:
         """Let go of everything but the last maps."""

@@ -53,9 +53,11 @@ class ScanContract:
 
     @property
     def frames_expected(self) -> int:
-        """Number of sample frames of the whole run: all energies, those still missing, or at most so many."""
+        """Number of sample frames of the whole scan, with those of the runs it resumes, or at most so many."""
         if "max_frames" in self.xanes:
             return int(self.xanes["max_frames"])
+        if self.resumes is not None:
+            return len(self.energies_ev) * self.repeats
         return len(self.taken_indices) * self.repeats
 
     @property

@@ -3,6 +3,7 @@
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,20 @@ import numpy.typing as npt
 from callbacks._contract import ScanContract
 from callbacks._frames import FrameRecord
 from callbacks._image_store import HeldFrame, ImageStore
+from callbacks._left_out import FrameLoss, LeftOut, Slot, energies_text
+from callbacks._light import LEAST_OF_BRIGHTEST, open_beam_light, transmission
+from callbacks._saturation import SaturationWatch, saturated_pixels
 
 ALL_ENERGIES = -1
 
 _KEPT_FLAT_MEANS = 4
+# A dark that lies above the others by more than this part of their level, and so many of their standard
+# deviations, holds light.
+_DARK_DRIFT = 0.5
+_DARK_SPREADS = 5.0
 
 FloatImage = npt.NDArray[np.float32]
+BoolImage = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,10 @@ class ReadyFrame:
         Mean open beam at the same energy, its own dark subtracted.
     scale : float
         Exposure times I0 of the flat over those of the frame.
+    limit : float
+        Counts of the frame from which on a pixel is saturated; infinite where that is not known.
+    saturated_flat : ndarray of bool, (rows, cols), or None
+        Pixels that are saturated in a frame of the flat field.
     """
 
     record: FrameRecord
@@ -43,6 +56,13 @@ class ReadyFrame:
     dark: FloatImage = field(repr=False)
     flat: FloatImage = field(repr=False)
     scale: float
+    limit: float = np.inf
+    saturated_flat: BoolImage | None = field(default=None, repr=False)
+
+    @cached_property
+    def transmission(self) -> float:
+        """How much of the open beam the frame shows on average; 0 where it holds no light."""
+        return transmission(self.record.image, self.dark, self.flat, self.scale)
 
 
 class FlatFieldBook:
@@ -50,7 +70,7 @@ class FlatFieldBook:
 
     A frame waits until the announced number of darks of its exposure and of flats of its energy has come;
     `finish` gives what is left with the nearest ones there are. Frames, flats and darks taken again replace
-    what they repeat.
+    what they repeat. Flats without light and darks with light are left out.
 
     Parameters
     ----------
@@ -58,9 +78,22 @@ class FlatFieldBook:
         What the start document announced.
     store : ImageStore, optional
         What holds the frames; by default one of its own.
+    left_out : LeftOut, optional
+        Where darks and flats that are left out are noted; by default an account of its own.
+    saturation : SaturationWatch, optional
+        Knows the limit of the camera; by default that of the type of the frames only.
     """
 
-    def __init__(self, contract: ScanContract, store: ImageStore | None = None) -> None:
+    def __init__(
+        self,
+        contract: ScanContract,
+        store: ImageStore | None = None,
+        *,
+        left_out: LeftOut | None = None,
+        saturation: SaturationWatch | None = None,
+    ) -> None:
+        self.left_out = LeftOut() if left_out is None else left_out
+        self._saturation = SaturationWatch() if saturation is None else saturation
         self._store = ImageStore() if store is None else store
         self._n_flats = max(contract.n_flats, 1)
         self._n_darks = int(contract.xanes.get("n_darks", 1))
@@ -69,54 +102,102 @@ class FlatFieldBook:
         self._flats: dict[int, _Frames] = defaultdict(_Frames)
         self._waiting: dict[int, list[HeldFrame]] = defaultdict(list)
         self._dark_means: dict[float, FloatImage] = {}
-        self._flat_means: OrderedDict[int, tuple[FloatImage, float]] = OrderedDict()
+        self._flat_means: OrderedDict[int, _FlatMean] = OrderedDict()
         self._revised: set[int] = set()
-        self._without_own_flat: set[int] = set()
-        self.warnings: list[str] = []
+        self._without_own_flat: dict[int, FrameRecord] = {}
+        self._other_darks: dict[float, float] = {}
+        self._brightest = 0.0
+        self._finished = False
 
     @property
     def n_waiting(self) -> int:
         """Number of sample frames that wait for a dark or a flat."""
         return sum(len(frames) for frames in self._waiting.values())
 
+    @property
+    def waiting_slots(self) -> set[Slot]:
+        """Slots of the sample frames that wait for a dark or a flat."""
+        return {held.record.slot for frames in self._waiting.values() for held in frames}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the maps should know, as things are now."""
+        said = []
+        if self._finished and self.n_waiting:
+            energies = sorted({held.record.energy_ev for frames in self._waiting.values() for held in frames})
+            one = self.n_waiting == 1
+            said.append(
+                f"{'the frame' if one else 'frames'} at {energies_text(energies)} "
+                f"{'is' if one else 'are'} not in the map: no flat field was recorded that could be used"
+            )
+        energies = sorted(
+            {held.energy_ev for held in self._without_own_flat.values() if held.slot not in self.left_out}
+        )
+        if energies:
+            many = len(energies) > 1
+            said.append(
+                f"the frame{'s' if many else ''} at {energies_text(energies)} {'have' if many else 'has'} no flat "
+                f"field of {'their' if many else 'its'} own; that of the nearest energy is used"
+            )
+        if self._n_darks and (self._flat_means or self._dark_means) and not self._usable_darks():
+            said.append("no dark was recorded that could be used; zero is subtracted")
+        for exposure_s, nearest_s in self._other_darks.items():
+            said.append(f"no dark of {exposure_s:g} s was recorded; that of {nearest_s:g} s is used instead")
+        return said
+
     def add(self, record: FrameRecord) -> Iterator[ReadyFrame]:
         """Take one frame and return the sample frames that are now complete."""
         index = record.energy_index
         held = self._store.hold(record)
         if record.stream == "dark":
+            again = self._darks[record.exposure_s].was_refused(record.slot)
             if self._darks[record.exposure_s].add(held):
-                self._dark_means.pop(record.exposure_s, None)
-                self._flat_means.clear()
+                self._forget_dark(record.exposure_s)
+                if again:
+                    self._revised.add(ALL_ENERGIES)
             return self._release(list(self._waiting))
         if record.stream == "flat":
+            again = record.attempt > 0 or self._flats[index].was_refused(record.slot)
             if self._flats[index].add(held):
                 self._flat_means.pop(index, None)
-                if record.attempt or index in self._without_own_flat:
-                    self._without_own_flat.discard(index)
+                if again or index in self._without_own_flat:
+                    self._without_own_flat.pop(index, None)
                     self._revised.add(index)
             return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
         self._waiting[index].append(held)
         return self._release([index])
 
+    def refuse(self, loss: FrameLoss) -> Iterator[ReadyFrame]:
+        """Do not wait for a dark or flat that cannot be used; return the sample frames that waited for it."""
+        stream, index, _ = loss.slot
+        if stream == "dark":
+            self._darks[loss.exposure_s].refuse(loss.slot)
+            return self._release(list(self._waiting))
+        if stream == "flat":
+            self._flats[index].refuse(loss.slot)
+            return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
+        return iter(())
+
     def finish(self) -> Iterator[ReadyFrame]:
-        """Yield the frames that still wait, with the nearest dark and flat there are; what has none is lost."""
+        """Yield the frames that still wait, with the nearest dark and flat there are.
+
+        What has none goes on waiting: a run that resumes this one may bring it.
+        """
+        self._finished = True
+        for index in self._flats:
+            self._sort_out_flats(index)
         for index in sorted(self._waiting):
             nearest = self._nearest_flat(index)
-            for held in self._waiting[index]:
-                energy_ev = held.record.energy_ev
-                if nearest is None:
-                    self.warnings.append(
-                        f"no flat field was recorded, so the frame at {energy_ev:.1f} eV is not in the map"
-                    )
-                    continue
+            if nearest is None:
+                continue
+            for held in self._waiting.pop(index):
                 if nearest not in (index, ALL_ENERGIES):
-                    self._without_own_flat.add(index)
-                    self.warnings.append(
-                        f"the frame at {energy_ev:.1f} eV has no flat field of its own;"
-                        " that of the nearest energy is used"
-                    )
+                    self._without_own_flat[index] = held.record
                 yield self._join(held, nearest)
-        self._waiting.clear()
+
+    def reopen(self) -> None:
+        """Take further frames after `finish`, of a run that resumes the one that ended."""
+        self._finished = False
 
     def close(self) -> None:
         """Let go of all frames."""
@@ -124,16 +205,27 @@ class FlatFieldBook:
             frames.clear()
         self._store.close()
 
-    def join(self, held: HeldFrame) -> ReadyFrame:
-        """Join a frame that was complete before with its dark and flat as they are now."""
-        flat = self._nearest_flat(held.record.energy_index)
-        assert flat is not None  # it was complete before
+    def join(self, held: HeldFrame) -> ReadyFrame | None:
+        """Join a frame that was complete before with its dark and flat as they are now; None without a flat."""
+        index = held.record.energy_index
+        for own in (index, ALL_ENERGIES):
+            if own in self._flats:
+                self._sort_out_flats(own)
+        flat = self._nearest_flat(index)
+        if flat is None:
+            return None
+        if flat not in (index, ALL_ENERGIES):
+            self._without_own_flat[index] = held.record
         return self._join(held, flat)
 
     def take_revised(self) -> set[int]:
         """Return the energies whose flats have been taken again since the last call."""
         revised, self._revised = self._revised, set()
         return revised
+
+    def limit_changed(self) -> None:
+        """Correct with the limit of the camera as it is known now."""
+        self._flat_means.clear()
 
     def _release(self, indices: Iterable[int]) -> Iterator[ReadyFrame]:
         for index in indices:
@@ -142,77 +234,149 @@ class FlatFieldBook:
                 continue
             waiting = self._waiting.pop(index, [])
             for held in waiting:
-                if self._has_dark(held.record.exposure_s) and self._has_dark(self._flats[flat].exposure_s):
+                if not self._has_dark(held.record.exposure_s) or not self._has_dark(
+                    self._flats[flat].exposure_s
+                ):
+                    self._waiting[index].append(held)
+                elif self._sort_out_flats(flat):
                     yield self._join(held, flat)
                 else:
                     self._waiting[index].append(held)
 
     def _complete_flat(self, index: int) -> int | None:
         for candidate in (index, ALL_ENERGIES):
-            if candidate in self._flats and len(self._flats[candidate]) >= self._n_flats:
+            flats = self._flats.get(candidate)
+            if flats is not None and flats.held and flats.n_came >= self._n_flats:
                 return candidate
         return None
 
     def _nearest_flat(self, index: int) -> int | None:
-        recorded = [key for key in self._flats if len(self._flats[key])]
+        recorded = [key for key, flats in self._flats.items() if flats.held]
         if index in recorded or not recorded:
             return index if index in recorded else None
         if ALL_ENERGIES in recorded:
             return ALL_ENERGIES
         return min(recorded, key=lambda key: abs(key - index))
 
+    def _sort_out_flats(self, index: int) -> bool:
+        """Leave out the flats that hold no light; return whether any is left."""
+        flats = self._flats[index]
+        for held in flats.held:
+            if held.light is None:
+                record = held.load()
+                dark = self._dark_mean(record.exposure_s, record.image.shape)
+                held.light = open_beam_light(record.image, dark) / _dose(record)
+            self._brightest = max(self._brightest, held.light)
+        for held in flats.held:
+            assert held.light is not None
+            if held.light <= LEAST_OF_BRIGHTEST * self._brightest:
+                flats.reject(held)
+                self._flat_means.pop(index, None)
+                if self._finished:
+                    self._revised.add(index)
+                self._leave_out(held, "no light above the dark")
+        return bool(flats.held)
+
+    def _sort_out_darks(self, exposure_s: float) -> None:
+        """Leave out darks with light, and those that are no frames but zeros."""
+        darks = self._darks[exposure_s]
+        if len(darks.held) < 2:
+            return
+        levels = {}
+        for held in darks.held:
+            values = held.load().image.astype(np.float64)
+            values = values[np.isfinite(values)]
+            levels[held] = (float(values.mean()), float(values.std())) if values.size else (np.nan, 0.0)
+        real = [level for level in levels.values() if level != (0.0, 0.0) and np.isfinite(level[0])]
+        if not real:
+            return
+        # Light only adds; of two, the darker one is the dark.
+        ranked = sorted(real)
+        middle, spread = ranked[0] if len(ranked) == 2 else ranked[(len(ranked) - 1) // 2]
+        allowed = _DARK_DRIFT * max(abs(middle), 1.0) + _DARK_SPREADS * spread
+        for held, (level, width) in levels.items():
+            reason = None
+            empty = (level, width) == (0.0, 0.0) and middle > _DARK_SPREADS * spread
+            if empty or not np.isfinite(level):
+                reason = "no counts"
+            elif level - middle > allowed:
+                reason = "light in it: the shutter was open"
+            if reason is not None:
+                darks.reject(held)
+                self._leave_out(held, reason)
+
+    def _leave_out(self, held: HeldFrame, reason: str) -> None:
+        record = held.record
+        self.left_out.add(FrameLoss(record.slot, record.attempt, record.energy_ev, record.exposure_s, reason))
+
+    def _forget_dark(self, exposure_s: float) -> None:
+        self._dark_means.pop(exposure_s, None)
+        self._flat_means.clear()
+        for flats in self._flats.values():
+            flats.judge_again()
+
     def _has_dark(self, exposure_s: float) -> bool:
         if self._n_darks == 0:
             return True
         if exposure_s in self._planned_exposures or exposure_s in self._darks:
-            return exposure_s in self._darks and len(self._darks[exposure_s]) >= self._n_darks
-        return any(len(frames) >= self._n_darks for frames in self._darks.values())
+            return exposure_s in self._darks and self._darks[exposure_s].n_came >= self._n_darks
+        return any(frames.n_came >= self._n_darks for frames in self._darks.values())
+
+    def _usable_darks(self) -> list[float]:
+        return [key for key, frames in self._darks.items() if frames.held]
 
     def _join(self, held: HeldFrame, flat: int) -> ReadyFrame:
         record = held.load()
-        mean, flat_dose = self._flat_mean(flat)
+        mean = self._flat_mean(flat)
         return ReadyFrame(
             record=record,
             held=held,
             dark=self._dark_mean(record.exposure_s, record.image.shape),
-            flat=mean,
-            scale=flat_dose / (record.exposure_s * record.i0),
+            flat=mean.image,
+            scale=mean.dose / _dose(record),
+            limit=self._saturation.limit(record.image.dtype, record.exposure_s),
+            saturated_flat=mean.saturated,
         )
 
-    def _flat_mean(self, index: int) -> tuple[FloatImage, float]:
-        """Return the mean open beam without dark, and its mean exposure times I0."""
+    def _flat_mean(self, index: int) -> "_FlatMean":
+        """Return the mean open beam without dark, its mean exposure times I0, and where it is saturated."""
         if index not in self._flat_means:
             flats = self._flats[index].held
             total = np.empty(flats[0].shape, np.float32)
             dose = 0.0
+            saturated: BoolImage | None = None
             for number, held in enumerate(flats):
                 record = held.load()
                 dark = self._dark_mean(record.exposure_s, record.image.shape)
+                limit = self._saturation.limit(record.image.dtype, record.exposure_s)
+                clipped = saturated_pixels(record.image, limit)
+                if clipped is not None:
+                    saturated = clipped if saturated is None else saturated | clipped
                 if number == 0:
                     np.subtract(record.image, dark, out=total, dtype=np.float32)
                 else:
                     total += record.image
                     total -= dark
-                dose += record.exposure_s * record.i0
+                dose += _dose(record)
             if len(flats) > 1:
                 total /= len(flats)
-            self._flat_means[index] = (total, dose / len(flats))
+            if saturated is not None:
+                total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
+            self._flat_means[index] = _FlatMean(total, dose / len(flats), saturated)
             while len(self._flat_means) > _KEPT_FLAT_MEANS:
                 self._flat_means.popitem(last=False)
         return self._flat_means[index]
 
     def _dark_mean(self, exposure_s: float, shape: tuple[int, ...]) -> FloatImage:
-        recorded = [key for key, frames in self._darks.items() if len(frames)]
+        recorded = self._usable_darks()
         if not recorded:
-            if self._n_darks:
-                self.warnings.append("no dark was recorded; zero is subtracted")
             return np.zeros(shape, np.float32)
         nearest = min(recorded, key=lambda key: abs(key - exposure_s))
+        self._other_darks.pop(exposure_s, None)
         if nearest != exposure_s:
-            self.warnings.append(
-                f"no dark of {exposure_s:g} s was recorded; that of {nearest:g} s is used instead"
-            )
+            self._other_darks[exposure_s] = nearest
         if nearest not in self._dark_means:
+            self._sort_out_darks(nearest)
             total = np.zeros(shape, np.float32)
             darks = self._darks[nearest].held
             for held in darks:
@@ -221,18 +385,36 @@ class FlatFieldBook:
         return self._dark_means[nearest]
 
 
+def _dose(record: FrameRecord) -> float:
+    """Exposure times incident intensity; some amplifiers give that with the other sign, always."""
+    return record.exposure_s * abs(record.i0)
+
+
+@dataclass(frozen=True)
+class _FlatMean:
+    image: FloatImage
+    dose: float
+    saturated: BoolImage | None
+
+
 class _Frames:
     """Frames that are averaged, each slot with its latest attempt."""
 
     def __init__(self) -> None:
-        self._by_slot: dict[tuple[str, int, int], list[HeldFrame]] = {}
+        self._by_slot: dict[Slot, list[HeldFrame]] = {}
+        self._rejected: list[HeldFrame] = []
+        self._refused: set[Slot] = set()
 
-    def __len__(self) -> int:
-        return sum(len(frames) for frames in self._by_slot.values())
+    @property
+    def n_came(self) -> int:
+        """Frames that have been taken, those that cannot be used among them."""
+        return sum(len(frames) for frames in self._by_slot.values()) + len(self._refused)
 
     @property
     def held(self) -> list[HeldFrame]:
-        return [held for frames in self._by_slot.values() for held in frames]
+        """Frames that can be used."""
+        frames = [held for frames in self._by_slot.values() for held in frames]
+        return [held for held in frames if held not in self._rejected] if self._rejected else frames
 
     @property
     def exposure_s(self) -> float:
@@ -249,4 +431,25 @@ class _Frames:
             kept.append(held)
         else:
             return False
+        self._refused.discard(slot)
         return True
+
+    def refuse(self, slot: Slot) -> None:
+        """Note that the frame of a slot came and cannot be used."""
+        if slot not in self._by_slot:
+            self._refused.add(slot)
+
+    def was_refused(self, slot: Slot) -> bool:
+        """Whether the frame of a slot could not be used when it came first."""
+        return slot in self._refused
+
+    def reject(self, held: HeldFrame) -> None:
+        """Do not use a frame."""
+        self._rejected.append(held)
+
+    def judge_again(self) -> None:
+        """Forget what was found out about the frames: their dark has changed."""
+        for frames in self._by_slot.values():
+            for held in frames:
+                held.light = None
+        self._rejected.clear()

@@ -1,5 +1,6 @@
 """Frames out of files, also while they are being written: the only module that opens a detector's file."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks._errors import FrameError, MissingFrameError
+from callbacks._saturation import count_limit
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.1
+# A frame that is there and cannot be read may be in the middle of being written, not more.
+_UNREADABLE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,23 @@ class FrameFiles:
             The file can never give them.
         """
         patience_s = 0.0 if place.source in self._given_up else self._timeout_s
-        deadline = time.monotonic() + patience_s
+        began = time.monotonic()
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                block = self._source(place).read(place)
+                block = self._read_once(place)
             except _NotYetError as reason:
-                left_s = deadline - time.monotonic()
+                unreadable = isinstance(reason, _UnreadableError)
+                allowed_s = min(patience_s, _UNREADABLE_S) if unreadable else patience_s
+                left_s = began + allowed_s - time.monotonic()
                 if left_s <= 0:
                     self._given_up.add(place.source)
-                    raise MissingFrameError(
-                        f"a frame of {place.path} has not come within {self._timeout_s:g} s ({reason})"
-                        + MissingFrameError.OUTLOOK
-                    ) from reason
+                    what = (
+                        f"a frame of {place.path} cannot be read ({reason})"
+                        if unreadable
+                        else f"a frame of {place.path} has not come within {self._timeout_s:g} s ({reason})"
+                    )
+                    raise MissingFrameError(what + MissingFrameError.OUTLOOK) from reason
                 time.sleep(min(pause_s, left_s))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
@@ -111,8 +119,32 @@ class FrameFiles:
     def close(self) -> None:
         """Close the files."""
         for source in self._sources.values():
-            source.close()
+            with contextlib.suppress(Exception):
+                source.close()
         self._sources.clear()
+
+    def _read_once(self, place: FramePlace) -> npt.NDArray[Any]:
+        try:
+            return self._source(place).read(place)
+        except FrameError:
+            raise
+        except _NotYetError:
+            # Another file may have taken the place of the one that is open.
+            source = self._sources.get(place.source)
+            if source is not None and source.identity != _identity(place.path):
+                self._let_go(place)
+            raise
+        except Exception as error:
+            # h5py reports a damaged chunk, a missing filter or a cut file as OSError, KeyError, RuntimeError,
+            # ValueError; readers of other packages as anything.
+            self._let_go(place)
+            raise _UnreadableError(f"{type(error).__name__}: {error}") from error
+
+    def _let_go(self, place: FramePlace) -> None:
+        source = self._sources.pop(place.source, None)
+        if source is not None:
+            with contextlib.suppress(Exception):  # a damaged file may not even close well
+                source.close()
 
     def _source(self, place: FramePlace) -> "_Reader":
         if place.source not in self._sources:
@@ -120,17 +152,25 @@ class FrameFiles:
         return self._sources[place.source]
 
 
-def mean_exposure(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def mean_exposure(block: npt.NDArray[Any], saturation_counts: float | None = None) -> npt.NDArray[Any]:
     """Return the mean of several exposures (n, rows, cols) of one point; a single one stays as it is.
 
-    A pixel at the limit of an integer camera in any of them has no mean and is NaN: nothing in the mean
-    would tell that it was saturated.
+    A pixel at the limit of the camera in any of them has no mean and is infinite: nothing in the mean would
+    tell that it was saturated.
+
+    Parameters
+    ----------
+    block : ndarray, (n, rows, cols)
+        Counts.
+    saturation_counts : float, optional
+        Limit of the camera where it is known; that of the integer type counts as well.
     """
     if block.shape[0] == 1:
         return block[0]
     mean = block.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if np.issubdtype(block.dtype, np.unsignedinteger):
-        mean[(block == np.iinfo(block.dtype).max).any(axis=0)] = np.nan
+    limit = count_limit(block.dtype, saturation_counts)
+    if limit < np.inf and not (block > limit).any():
+        mean[(block == limit).any(axis=0)] = np.inf
     return mean
 
 
@@ -138,15 +178,30 @@ class _NotYetError(Exception):
     """The frame is not in the file, or the file is not there; it may still come."""
 
 
+class _UnreadableError(_NotYetError):
+    """The frame is there and cannot be read."""
+
+
 @dataclass
 class _Reader:
     read: Callable[[FramePlace], npt.NDArray[Any]]
     close: Callable[[], None]
+    identity: tuple[int, int] | None = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one that has its name."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _open_hdf5(place: FramePlace) -> _Reader:
     import hdf5plugin  # noqa: F401  registers the compressions that area detectors use
 
+    identity = _identity(place.path)
     try:
         # SWMR reads files that are being written, and closed ones all the same.
         file = h5py.File(place.path, "r", swmr=True)
@@ -161,10 +216,20 @@ def _open_hdf5(place: FramePlace) -> _Reader:
     except KeyError as error:
         file.close()
         raise _NotYetError(f"it has no dataset {place.dataset}") from error
-    return _Reader(lambda wanted: _read_hdf5(dataset, wanted), file.close)
+    except Exception:
+        file.close()
+        raise
+    if not isinstance(dataset, h5py.Dataset):
+        file.close()
+        raise FrameError(
+            f"{place.path} has no images in {place.dataset}, but a {type(dataset).__name__.lower()}"
+        )
+    return _Reader(lambda wanted: _read_hdf5(dataset, wanted), file.close, identity)
 
 
 def _read_hdf5(dataset: h5py.Dataset, place: FramePlace) -> npt.NDArray[Any]:
+    if dataset.dtype.kind not in "uif":
+        raise FrameError(f"{place.path} holds {dataset.dtype} in {place.dataset} where counts are needed")
     if dataset.ndim not in (2, 3, 4):
         raise FrameError(
             f"{place.path} holds {dataset.ndim} dimensions in {place.dataset} where images are needed"
@@ -216,20 +281,25 @@ def _open_registered(place: FramePlace) -> _Reader:
             "package registers "
             f"({', '.join(sorted(registered)) or 'none does'})"
         )
-    handler_class = registered[place.spec].load()
+    try:
+        handler_class = registered[place.spec].load()
+    except Exception as error:
+        raise FrameError(f"the reader of spec {place.spec!r} cannot be loaded ({error})") from error
 
     def read(wanted: FramePlace) -> npt.NDArray[Any]:
         # Opened anew for each frame: readers of other packages keep what they saw of a file that grows.
         try:
             handler = handler_class(str(wanted.path), **wanted.resource_kwargs)
             block = np.asarray(handler(**wanted.datum_kwargs))
-        except (OSError, ValueError, IndexError, KeyError) as error:
+        except Exception as error:  # whatever another package raises costs this frame
             raise _NotYetError(f"{place.spec} says: {error}") from error
         if block.ndim < 2 or block.size == 0:
             raise _NotYetError(f"{place.spec} gives no image")
         block = block.reshape(-1, *block.shape[-2:])
         if block.shape[0] % wanted.per_event:
             raise _NotYetError(f"{place.spec} gives {block.shape[0]} of {wanted.per_event} exposures")
+        if block.dtype.kind not in "uif":
+            raise FrameError(f"{place.spec} gives {block.dtype} where counts are needed")
         return block
 
     return _Reader(read, lambda: None)

@@ -13,11 +13,17 @@ from callbacks._assets import AssetBook, Reference
 from callbacks._contract import ScanContract
 from callbacks._errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from callbacks._frame_files import FrameFiles, FramePlace, mean_exposure
+from callbacks._left_out import FrameLoss, LeftOut
 from callbacks._root_map import RootMap
+from callbacks._saturation import stated_saturation
+from edge_fitting import EDGES
 
 STREAMS = ("dark", "flat", "primary")
 
 FILE_TIMEOUT_S = 20.0
+
+# Further from the edge no scan of it goes: such a number is another quantity or unit.
+_NEAR_EDGE_EV = (-1000.0, 2000.0)
 
 Image = npt.NDArray[Any]
 Event = Mapping[str, Any]
@@ -84,6 +90,7 @@ class _Keys:
     i0: str | None
     shape: tuple[int, ...]
     dtype: str | None
+    saturation: float | None
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -101,7 +108,8 @@ class RunFrames:
 
     Feed it every document of the run after the start document; `add` returns the frames that have become
     complete. An event seen twice gives one frame. Frames travel in the events, or in files that the
-    documents name: those are read while they are being written, and waited for within bounds.
+    documents name: those are read while they are being written, and waited for within bounds. A frame that
+    cannot be read costs that frame.
 
     Parameters
     ----------
@@ -111,12 +119,31 @@ class RunFrames:
         How long to wait for a frame that should be in a file.
     roots : RootMap, optional
         Where the folders of the detector's files are on this machine.
+    left_out : LeftOut, optional
+        Where frames that cannot be used are noted; by default an account of its own.
+
+    Attributes
+    ----------
+    left_out : LeftOut
+        The frames that could not be used so far.
+    stated_saturation : float or None
+        Counts at which the camera says that it saturates, None where nothing says so.
+    warnings : list of str
+        What else a reader of the maps should know.
     """
 
     def __init__(
-        self, contract: ScanContract, *, file_timeout_s: float = FILE_TIMEOUT_S, roots: RootMap | None = None
+        self,
+        contract: ScanContract,
+        *,
+        file_timeout_s: float = FILE_TIMEOUT_S,
+        roots: RootMap | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
+        self.left_out = LeftOut() if left_out is None else left_out
+        self.stated_saturation: float | None = None
         self._contract = contract
+        self._edge_ev = EDGES[contract.edge].energy_ev
         self._keys: dict[str, _Keys] = {}
         self._seen: set[EventIdentity] = set()
         self._assets = AssetBook(roots)
@@ -136,12 +163,14 @@ class RunFrames:
             A stream of frames without an image or without energy.
         FrameError
             An image that is not what the descriptor promised, or a file that has not come in time. Where
-            one document completes several frames and some of them are good, those are returned and the
-            others told in `warnings`.
+            one document completes several frames and some of them are good, those are returned. Either
+            way the bad ones are in `left_out`.
         """
         if name == "descriptor":
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
-                self._keys[doc["uid"]] = _resolve_keys(self._contract, doc)
+                keys = _resolve_keys(self._contract, doc)
+                self._keys[doc["uid"]] = keys
+                self.stated_saturation = keys.saturation
             return []
         if name == "stop":
             return self._finish()
@@ -155,29 +184,45 @@ class RunFrames:
         )
 
     def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[FrameRecord]:
-        frames, errors = [], []
+        frames: list[FrameRecord] = []
+        errors: list[CallbackError] = []
         for event in events:
             keys = self._keys.get(event["descriptor"])
             if keys is None or (event_identity(event) in self._seen and not waited):
                 continue
             try:
                 image = self._image(keys, event)
+                self._seen.add(event_identity(event))
+                if image is not None:
+                    frames.append(self._record(keys, event, image))
             except CallbackError as error:
                 errors.append(error)
-                continue
-            self._seen.add(event_identity(event))
-            if image is not None:
-                frames.append(_record(keys, event, image))
+                self._lose(keys, event, str(error))
         if errors and not frames:
             raise errors[0]
-        self.warnings += [str(error) for error in errors]
         return frames
+
+    def _lose(self, keys: _Keys, event: Event, reason: str) -> None:
+        """Note a frame that cannot be used."""
+        data = event["data"]
+        try:
+            loss = FrameLoss(
+                slot=(keys.stream, int(data["xanes_energy_index"]), int(data.get("xanes_repeat", 0))),
+                attempt=int(data.get("xanes_attempt", 0)),
+                energy_ev=self._named_energy_ev(keys, event),
+                exposure_s=float(data["xanes_exposure_s"]),
+                reason=reason.removesuffix(MissingFrameError.OUTLOOK).removesuffix("; it is left out"),
+            )
+        except (KeyError, TypeError, ValueError):
+            self.warnings.append(reason)  # nothing says which frame it was
+            return
+        self.left_out.add(loss)
 
     def _image(self, keys: _Keys, event: Event) -> Image | None:
         """Return the image of an event; None while nothing says where it is."""
         value = event["data"].get(keys.image)
         if value is not None and not isinstance(value, str):
-            return _as_image(value, keys, event)
+            return _as_image(value, keys)
         self._seen.add(event_identity(event))
         reference = self._assets.reference(keys.image, event)
         place = self._assets.take(reference, keys.per_event)
@@ -194,53 +239,104 @@ class RunFrames:
         block = self._files.read(place)
         if block.shape[1:] != keys.frame_shape:
             raise FrameError(
-                f"event {event['seq_num']} of stream {keys.stream!r} has an image of shape "
-                f"{block.shape[1:]} in "
-                f"{place.path} where {keys.frame_shape} was announced; it is left out"
+                f"its image has the shape {block.shape[1:]} in {place.path} where {keys.frame_shape} was "
+                "announced; it is left out"
             )
-        return mean_exposure(block)
+        return mean_exposure(block, keys.saturation)
 
     def _finish(self) -> list[FrameRecord]:
         frames = []
         self._files.be_patient()
         for keys, event, place in self._late:
             try:
-                frames.append(_record(keys, event, self._from_file(keys, event, place)))
-            except FrameError as error:
-                reason = str(error).removesuffix(MissingFrameError.OUTLOOK)
-                self.warnings.append(f"the frame at {_energy_ev(keys, event):.1f} eV is lost: {reason}")
+                frames.append(self._record(keys, event, self._from_file(keys, event, place)))
+            except CallbackError as error:
+                self._lose(keys, event, str(error))
         self._late.clear()
-        unplaced = sum(len(events) for events in self._waiting.values())
-        if unplaced:
-            self.warnings.append(
-                f"{unplaced} events came without a document that says where their frames are"
-            )
+        for events in self._waiting.values():
+            for event in events:
+                keys = self._keys[event["descriptor"]]
+                self._lose(keys, event, "no document says where its image is")
         self._waiting.clear()
         self._files.close()
         return frames
 
+    def _record(self, keys: _Keys, event: Event, image: Image) -> FrameRecord:
+        data = event["data"]
+        try:
+            record = FrameRecord(
+                stream=keys.stream,
+                energy_index=int(data["xanes_energy_index"]),
+                repeat=int(data.get("xanes_repeat", 0)),
+                attempt=int(data.get("xanes_attempt", 0)),
+                energy_ev=self._energy_ev(keys, event),
+                energy_setpoint_ev=_number(data.get("xanes_energy_setpoint_ev")),
+                exposure_s=float(data["xanes_exposure_s"]),
+                i0=1.0 if keys.i0 is None else _number(data.get(keys.i0)),
+                image=image,
+                seq_num=int(event["seq_num"]),
+                uid=str(event["uid"]),
+                time_s=float(event["time"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DocumentError(
+                f"event {event['seq_num']} of stream {keys.stream!r} does not say which frame it is "
+                f"({type(error).__name__}: {error}); it is left out"
+            ) from error
+        self.left_out.discard(record.slot)
+        return record
 
-def _record(keys: _Keys, event: Event, image: Image) -> FrameRecord:
-    data = event["data"]
-    return FrameRecord(
-        stream=keys.stream,
-        energy_index=int(data["xanes_energy_index"]),
-        repeat=int(data.get("xanes_repeat", 0)),
-        attempt=int(data.get("xanes_attempt", 0)),
-        energy_ev=_energy_ev(keys, event),
-        energy_setpoint_ev=float(data.get("xanes_energy_setpoint_ev", np.nan)),
-        exposure_s=float(data["xanes_exposure_s"]),
-        i0=1.0 if keys.i0 is None else float(data[keys.i0]),
-        image=image,
-        seq_num=int(event["seq_num"]),
-        uid=str(event["uid"]),
-        time_s=float(event["time"]),
-    )
+    def _energy_ev(self, keys: _Keys, event: Event) -> float:
+        """Return the energy of an event, from keV where the axis reads back in keV.
+
+        Raises
+        ------
+        FrameError
+            A sample frame at a number that is neither.
+        """
+        value = self._readback(keys, event)
+        if _is_near(value, self._edge_ev):
+            return value
+        if _is_near(1000.0 * value, self._edge_ev):
+            note = f"{keys.energy or 'the energy'} reads back in keV; its values were multiplied by 1000"
+            if note not in self.warnings:
+                self.warnings.append(note)
+            return 1000.0 * value
+        if keys.stream != "primary":
+            return value  # darks and flats are used by their energy index
+        if not np.isfinite(value):
+            raise FrameError("no energy was read back; it is left out")
+        raise FrameError(
+            f"{keys.energy or 'the energy'} is read back as a number that is neither eV nor keV near the "
+            f"{self._contract.edge} edge ({self._edge_ev:g} eV); it is left out"
+        )
+
+    def _named_energy_ev(self, keys: _Keys, event: Event) -> float:
+        """Return the energy to name an event by: the readback, or what was set where that is none."""
+        value = self._readback(keys, event)
+        if _is_near(1000.0 * value, self._edge_ev):
+            return 1000.0 * value
+        return value if _is_near(value, self._edge_ev) else _setpoint_ev(event)
+
+    @staticmethod
+    def _readback(keys: _Keys, event: Event) -> float:
+        return _setpoint_ev(event) if keys.energy is None else _number(event["data"].get(keys.energy))
 
 
-def _energy_ev(keys: _Keys, event: Event) -> float:
-    key = "xanes_energy_setpoint_ev" if keys.energy is None else keys.energy
-    return float(event["data"].get(key, np.nan))
+def _setpoint_ev(event: Event) -> float:
+    return _number(event["data"].get("xanes_energy_setpoint_ev"))
+
+
+def _number(value: Any) -> float:
+    """Return a value as a number, NaN where it is none."""
+    try:
+        return float(np.asarray(value, float).reshape(-1)[0])
+    except (TypeError, ValueError, IndexError):
+        return float("nan")
+
+
+def _is_near(energy: float, edge_ev: float) -> bool:
+    return _NEAR_EDGE_EV[0] < energy - edge_ev < _NEAR_EDGE_EV[1]
 
 
 def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Keys:
@@ -270,6 +366,7 @@ def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Key
         i0=_hinted(descriptor, contract.devices.get("i0")),
         shape=tuple(int(size) for size in image["shape"]),
         dtype=image.get("dtype_numpy"),
+        saturation=stated_saturation(contract.xanes, descriptor, camera),
     )
 
 
@@ -287,22 +384,24 @@ def _hinted(descriptor: Mapping[str, Any], device: str | None) -> str | None:
     return None
 
 
-def _as_image(value: Any, keys: _Keys, doc: Mapping[str, Any]) -> Image:
+def _as_image(value: Any, keys: _Keys) -> Image:
     """Return the image with its two axes, refusing what cannot be one."""
-    image = np.asarray(value)
+    try:
+        image = np.asarray(value)
+    except ValueError as error:
+        raise FrameError("its image is ragged; it is left out") from error
     if image.dtype == object:
-        raise FrameError(
-            f"event {doc['seq_num']} of stream {keys.stream!r} holds a ragged image; it is left out"
-        )
+        raise FrameError("its image is ragged; it is left out")
     if not isinstance(value, np.ndarray) and keys.dtype is not None:
         image = image.astype(keys.dtype)  # documents that went through JSON lost their type
+    if image.dtype.kind not in "uif":
+        raise FrameError(f"its image holds {image.dtype} where counts are needed; it is left out")
     expected = tuple(size for size in keys.shape if size != 1)
     if image.ndim == 1 and len(expected) == 2 and image.size == expected[0] * expected[1]:
         image = image.reshape(expected)  # waveforms of classic EPICS signals arrive flat
     found = tuple(size for size in image.shape if size != 1)
     if found != expected:
         raise FrameError(
-            f"event {doc['seq_num']} of stream {keys.stream!r} holds an image of shape {image.shape} where "
-            f"{keys.shape} was announced; it is left out"
+            f"its image has the shape {image.shape} where {keys.shape} was announced; it is left out"
         )
-    return mean_exposure(image.reshape(-1, *found[-2:]))
+    return mean_exposure(image.reshape(-1, *found[-2:]), keys.saturation)

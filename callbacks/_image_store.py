@@ -27,10 +27,13 @@ class HeldFrame:
     ----------
     record : FrameRecord
         Everything about the frame but its image.
+    light : float or None
+        Light of a flat per dose, once it has been looked at.
     """
 
     def __init__(self, record: FrameRecord) -> None:
         self.record = replace(record, image=_NOTHING)
+        self.light: float | None = None
         self._image: npt.NDArray[Any] | None = record.image
         self._place: tuple[int, int] = (-1, 0)
         self._shape = record.image.shape

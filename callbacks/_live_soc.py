@@ -196,13 +196,13 @@ class LiveSOC(DocumentWorker):
             self._interrupted.remove(found)
             run.resume(found)
             return
-        self._note(
-            CallbackError(
-                f"run {run.contract.raw_uid[:8]} resumes run {uid[:8]}, whose frames are not held here: its map"
-                " shows the new frames only; join both afterwards with: nimco analyse --run "
-                f"{run.contract.raw_uid[:8]}"
-            )
+        problem = (
+            f"run {run.contract.raw_uid[:8]} resumes run {uid[:8]}, whose frames are not held here: its map"
+            " shows the new frames only; join both afterwards with: nimco analyse --run "
+            f"{run.contract.raw_uid[:8]}"
         )
+        run.warn(problem)
+        self._note(CallbackError(problem))
 
     def _end(self, run: RunAnalysis) -> None:
         """Let a run go that is over; one that was interrupted may be resumed."""
@@ -211,7 +211,7 @@ class LiveSOC(DocumentWorker):
         self._throttles.pop(uid, None)
         self._told_frames.pop(uid, None)
         self._routing.forget(uid)
-        if run.exit_status == "success" or not run.n_frames:
+        if run.exit_status == "success" or not run.holds_frames:
             run.close()
             return
         self._interrupted.append(run)
@@ -249,8 +249,8 @@ class LiveSOC(DocumentWorker):
         if update is None:
             if run.final and run.contract.xanes.get("flat_order") != "none":
                 raise CallbackError(
-                    f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted;"
-                    " its documents hold no sample frame with a flat field"
+                    f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted; its documents"
+                    f" hold no sample frame with a flat field that can be used: {'; '.join(run.warnings())}"
                 )
             return
         self._told_frames[uid] = update.frames_done

@@ -102,6 +102,8 @@ class _RunSpectrum:
         kept = self.frames.get(record.slot)
         if kept is not None and kept[0] >= record.attempt:
             return
+        if not ready.transmission > 0:
+            return  # a frame without light says nothing
         depth = optical_depth(ready, slice(None) if self._mask is None else self._mask.reshape(-1))
         good = depth[np.isfinite(depth)]
         if good.size:

@@ -114,9 +114,11 @@ def software_versions() -> dict[str, str]:
 
 
 def _pixels(status: np.ndarray) -> dict[str, int]:
-    """Count the pixels of each status that occurs, in steps that let other threads run."""
-    counts = {code.name: int(np.count_nonzero(status == code)) for code in FitStatus}
-    return {name: count for name, count in counts.items() if count}
+    """Count the pixels of each status, in steps that let other threads run.
+
+    Those that do not occur are written too: Tiled merges metadata, and the count of before would stay.
+    """
+    return {code.name: int(np.count_nonzero(status == code)) for code in FitStatus}
 
 
 def _thinned(history: np.ndarray) -> np.ndarray:

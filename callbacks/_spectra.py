@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from callbacks._flat_field import ReadyFrame
 from callbacks._frames import FrameRecord
+from callbacks._saturation import saturated_pixels
 
 Spectrum = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -17,18 +18,23 @@ _LARGEST_SAMPLE = 16_384
 def optical_depth(
     ready: ReadyFrame, pixels: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice = slice(None)
 ) -> npt.NDArray[np.float32]:
-    """Return the optical depth of a frame at some of its pixels (flat indices, mask, or all), NaN where it has none.
+    """Return the optical depth of a frame at some of its pixels (flat indices, mask, or all).
 
-    Pixels at the limit of an integer camera count as having none.
+    NaN where the flat field has no light above the dark, infinite where the frame has none (+inf) or where frame
+    or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it.
     """
     image = ready.record.image.reshape(-1)[pixels]
+    light = image - ready.dark.reshape(-1)[pixels]
+    flat = ready.flat.reshape(-1)[pixels]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = (image - ready.dark.reshape(-1)[pixels]) / ready.flat.reshape(-1)[pixels]
-        depth = -np.log(ratio * np.float32(ready.scale))
-    depth[~np.isfinite(depth)] = np.nan
-    if np.issubdtype(image.dtype, np.unsignedinteger):
-        depth[image == np.iinfo(image.dtype).max] = np.nan
-    return depth
+        depth = -np.log(np.where(light > 0, light, np.float32(0.0)) / flat * np.float32(ready.scale))
+    depth[~(flat > 0) | np.isnan(light)] = np.nan
+    saturated = saturated_pixels(image.reshape(1, -1), ready.limit)
+    if saturated is not None:
+        depth[saturated.reshape(-1)] = -np.inf
+    if ready.saturated_flat is not None:
+        depth[ready.saturated_flat.reshape(-1)[pixels]] = -np.inf
+    return np.asarray(depth, np.float32)
 
 
 def finite_mean(depth: npt.NDArray[np.float32]) -> tuple[float, int]:
@@ -86,8 +92,10 @@ class SampledSpectra:
         self._energies: dict[int, _Energy] = {}
 
     def sample(self, ready: ReadyFrame) -> npt.NDArray[np.float32]:
-        """Return the optical depth of a frame at the sampled pixels."""
-        return optical_depth(ready, self.pixels)
+        """Return the optical depth of a frame at the sampled pixels, NaN where it has none."""
+        depth = optical_depth(ready, self.pixels)
+        depth[~np.isfinite(depth)] = np.nan
+        return depth
 
     def add(self, record: FrameRecord, depth: npt.NDArray[np.float32]) -> None:
         """Add the sample of a frame."""
