@@ -197,6 +197,9 @@ class RunAnalysis:
                 f"in {100 * self._beamless_share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
             )
+        if not_wanted := self.contract.xanes.get("left_out_ev"):
+            named = ", ".join(f"{float(energy):.2f}" for energy in not_wanted)
+            said.append(f"left out before the analysis: the energies {named} eV")
         return [*said, *self._other_warnings, *(self._missing() if self.final else ())]
 
     def _missing(self) -> list[str]:

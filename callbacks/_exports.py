@@ -87,8 +87,11 @@ def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
     unfinished = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        unfinished.replace(path)
+        try:
+            write(unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ExportError(
             f"cannot write {path} ({error.strerror or error}); choose another folder or make room"

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ class FollowedRuns(DocumentWorker):
 
     Parameters
     ----------
-    consumer : DocumentWorker
+    consumer : callable
         Gets the documents, for example a `LiveSOC`.
     raw_container : tiled client of a ``CatalogOfBlueskyRuns``, optional
         Where the runs are stored. Without it, what is missing is only said.
@@ -43,7 +43,11 @@ class FollowedRuns(DocumentWorker):
     """
 
     def __init__(
-        self, consumer: DocumentWorker, raw_container: Any = None, *, patience_s: float = 60.0
+        self,
+        consumer: Callable[[str, dict[str, Any]], object],
+        raw_container: Any = None,
+        *,
+        patience_s: float = 60.0,
     ) -> None:
         self._consumer = consumer
         self._raw = raw_container

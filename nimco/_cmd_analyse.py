@@ -3,7 +3,9 @@
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from nimco._compiling import compile_kernels
 from nimco._errors import NimcoError
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._report import summary_table
+from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._stopping import stoppable
 
@@ -42,6 +45,9 @@ def analyse(
     reference: list[str] | None,
     method: str,
     plot: Path | None,
+    leave_out: list[str] | None,
+    no_dark: bool,
+    root: list[str] | None,
     trust_pickle: bool,
 ) -> None:
     """Analyse scans in a process of its own: as they are published, or as they are stored."""
@@ -53,7 +59,8 @@ def analyse(
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
     with stoppable(lambda: _told(analyses), is_service=source is not None):
-        references = _references(console, reference or [])
+        wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
+        how = _How(_references(console, reference or []), method, plot, wanted, no_dark, roots)
         stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
         client = None if tiled is None else connect(tiled, api_key_file)
         if stream is None and client is None:
@@ -63,11 +70,12 @@ def analyse(
         _say_what_happens()
         if run is not None:
             stored = _stored_run(client, run)
-            analyses.append(_Analysis(console, client, references, method, plot))
+            wanted.indices(stored.metadata["start"]["xanes"]["energies_ev"])
+            analyses.append(_Analysis(console, client, how))
             _analyse_stored(console, client, stored, analyses[0])
         elif stream is not None:
             console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
-            analyses.append(_Analysis(console, client, references, method, plot))
+            analyses.append(_Analysis(console, client, how))
             _follow(stream, client, analyses[0])
 
 
@@ -134,25 +142,31 @@ def _references(console: Console, options: list[str]) -> ReferenceSeries | None:
     return series
 
 
+@dataclass(frozen=True)
+class _How:
+    """What was asked for of the analysis."""
+
+    references: ReferenceSeries | None
+    method: str
+    plot: Path | None
+    leave_out: LeaveOut
+    no_dark: bool
+    roots: Mapping[str, Path]
+
+
 class _Analysis:
     """The live analysis with everything that listens to it."""
 
-    def __init__(
-        self,
-        console: Console,
-        client: Any,
-        references: ReferenceSeries | None,
-        method: str,
-        plot: Path | None,
-    ) -> None:
-        compile_kernels(method)
+    def __init__(self, console: Console, client: Any, how: _How) -> None:
+        compile_kernels(how.method)
         self.finished: list[SOCUpdate] = []
         self._console = console
         self._publisher = (
             None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
         )
-        self._plot = None if plot is None else LiveSOCPlot(plot, show=False)
-        self.live = LiveSOC(references, method=method, subscribers=[self._tell])
+        self._plot = None if how.plot is None else LiveSOCPlot(how.plot, show=False)
+        self.live = LiveSOC(how.references, method=how.method, subscribers=[self._tell], root_map=how.roots)
+        self.selected = SelectedDocuments(self.live, how.leave_out, no_dark=how.no_dark)
         for subscriber in (self._publisher, self._plot):
             if subscriber is not None:
                 self.live.subscribe(subscriber)
@@ -194,7 +208,7 @@ def _analyse_stored(console: Console, client: Any, stored: Any, analysis: _Analy
     try:
         for part in _with_interrupted(client["raw"], stored):
             for name, doc in documents_of(part):
-                analysis.live(name, doc)
+                analysis.selected(name, doc)
         if "stop" not in stored.metadata:
             console.print("The run is not over yet: its map shows what is stored so far.")
         analysis.live.wait()
@@ -214,7 +228,7 @@ def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
 
 
 def _follow(stream: DocumentStream, client: Any, analysis: _Analysis) -> None:
-    runs = FollowedRuns(analysis.live, None if client is None else client["raw"])
+    runs = FollowedRuns(analysis.selected, None if client is None else client["raw"])
     receiving = threading.Thread(target=stream.run, args=(runs,), name="document stream", daemon=True)
     with ExitStack() as closing:
         closing.callback(analysis.close)

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from callbacks import ReadingError, export_nexus, export_tiff, open_soc, open_soc_table
 from nimco._cmd_analyse import connect
+from nimco._errors import NimcoError
 from nimco._server import TiledServer
+from nimco._server_process import CATALOG_FILE
 from nimco._stopping import stoppable
 
 
@@ -27,6 +29,11 @@ def export(
     written: list[Path] = []
     with stoppable(lambda: _told(written)), ExitStack() as closing:
         if tiled is None:
+            if not (data_dir / CATALOG_FILE).is_file():
+                raise NimcoError(
+                    f"There are no data in {data_dir}; name the data directory with --data-dir, or a running server "
+                    "with --tiled."
+                )
             client = closing.enter_context(TiledServer(data_dir)).client()
         else:
             client = connect(tiled, api_key_file)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from callbacks import LiveSOC
+from callbacks import LiveSOC, RootMap
 from edge_fitting import ReferenceSeries, edge_name
 from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
@@ -14,6 +14,7 @@ from nimco._recordings import Recording, RecordingFile
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._replay import replay_documents
 from nimco._report import TruthError, summary_table, truth_error
+from nimco._selection import LeaveOut, parse_roots
 from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._soc_range import parse_soc_range
@@ -29,6 +30,9 @@ def replay(
     file: Path,
     reference: list[str] | None,
     edge: str | None,
+    leave_out: list[str] | None,
+    no_dark: bool,
+    root: list[str] | None,
     data_dir: Path,
     port: int,
     hold: bool,
@@ -38,8 +42,14 @@ def replay(
     console = Console()
     colours = parse_soc_range(soc_range)
     name = None if edge is None else edge_name(edge)
+    wanted = LeaveOut(leave_out or [])
+    roots = RootMap(parse_roots(root or []))
     sessions: list[Session] = []
-    with stoppable(lambda: what_is_kept(data_dir, sessions)), RecordingFile(file, edge=name) as recording:
+    with (
+        stoppable(lambda: what_is_kept(data_dir, sessions)),
+        RecordingFile(file, edge=name, no_dark=no_dark, roots=roots) as whole,
+    ):
+        recording = whole.without(wanted.indices(whole.energies_ev), "as asked")
         console.print(
             f"{file.name}: {recording.layout} layout, {recording.energies_ev.size} energies "
             f"{recording.energies_ev.min():.1f} to {recording.energies_ev.max():.1f} eV, "

@@ -48,6 +48,17 @@ def replay(
     edge: Annotated[
         str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
     ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
+    ] = None,
+    no_dark: Annotated[
+        bool, typer.Option("--no-dark", help="Subtract no dark frames: the detector counts photons.")
+    ] = False,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
+    ] = None,
     data_dir: Annotated[
         Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
     ] = Path("nimco-data"),
@@ -67,6 +78,9 @@ def replay(
         file=file,
         reference=reference,
         edge=edge,
+        leave_out=leave_out,
+        no_dark=no_dark,
+        root=root,
         data_dir=data_dir,
         port=port,
         hold=hold,
@@ -179,6 +193,17 @@ def analyse(
     method: Annotated[
         str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
     ] = "series",
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
+    ] = None,
+    no_dark: Annotated[
+        bool, typer.Option("--no-dark", help="Subtract no dark frames: the detector counts photons.")
+    ] = False,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
     trust_pickle: Annotated[
         bool,
@@ -199,6 +224,9 @@ def analyse(
         api_key_file=api_key_file,
         reference=reference,
         method=method,
+        leave_out=leave_out,
+        no_dark=no_dark,
+        root=root,
         plot=plot,
         trust_pickle=trust_pickle,
     )

@@ -69,6 +69,7 @@ def replay_documents(
     }
     if recording.left_out:
         xanes["take"] = {"primary": list(recording.taken)}
+        xanes["left_out_ev"] = [float(recording.energies_ev[index]) for index in recording.left_out]
     run = compose_run(
         metadata={
             "plan_name": "replay",
