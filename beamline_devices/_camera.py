@@ -155,6 +155,9 @@ class EpicsCamera(CompleteDescriptions, Device):
         The same folder as the readers see it, where that differs. Tiled has to be told that it may read it.
     pixel_size_nm : float, optional
         Pixel size at the sample, for the record.
+    saturation_counts : float, optional
+        Counts at which a pixel is saturated, such as 4095 of a 12-bit camera that gives 16-bit frames; 0 where
+        that is not known. The live analysis leaves such pixels out.
     frames_per_trigger : int
         1 takes single frames; more takes so many per trigger ("multiple"), which become one image of shape
         (n, rows, columns).
@@ -169,6 +172,7 @@ class EpicsCamera(CompleteDescriptions, Device):
     mean = Component(EpicsSignalRO, "Stats1:MeanValue_RBV", kind=Kind.hinted)
     exposure_s = Component(ExposureSignal, "cam1:AcquireTime", kind=Kind.config)
     pixel_size_nm = Component(Parameter, value=0.0, units="nm", precision=2, kind=Kind.config)
+    saturation_counts = Component(Parameter, value=0.0, units="counts", precision=0, kind=Kind.config)
 
     def __init__(
         self,
@@ -178,6 +182,7 @@ class EpicsCamera(CompleteDescriptions, Device):
         write_path: str,
         read_path: str | None = None,
         pixel_size_nm: float = 0.0,
+        saturation_counts: float = 0.0,
         frames_per_trigger: int = 1,
         exposure_limits_s: tuple[float, float] = (1e-4, 600.0),
         overhead_s: float = 10.0,
@@ -188,6 +193,7 @@ class EpicsCamera(CompleteDescriptions, Device):
         super().__init__(prefix, name=name, **kwargs)
         self.exposure_s.limits_s = exposure_limits_s
         self.pixel_size_nm.put(float(pixel_size_nm))
+        self.saturation_counts.put(float(saturation_counts))
         self.frames_per_trigger = frames_per_trigger
         self._write_path = write_path
         self._read_path = write_path if read_path is None else read_path

@@ -114,6 +114,16 @@ class RunAnalysis:
         """Whether there are frames, in the maps or waiting for a flat field."""
         return bool(self._kept) or self._book.n_waiting > 0
 
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether planned frames were never taken: a plan that was stopped ends in success too."""
+        if "max_frames" in self.contract.xanes and self.exit_status == "success":
+            return False
+        heard = set(self._kept) | self._book.waiting_slots
+        heard |= {loss.slot for loss in self.left_out.losses() if loss.slot[0] == "primary"}
+        flats_lack = self._book.n_waiting > 0 or self._book.lacks_flats
+        return self.exit_status != "success" or len(heard) < self._expected or flats_lack
+
     def add(self, name: str, doc: dict[str, Any]) -> bool:
         """Take one document of the run and return whether the maps have changed.
 

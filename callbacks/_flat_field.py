@@ -115,6 +115,11 @@ class FlatFieldBook:
         return sum(len(frames) for frames in self._waiting.values())
 
     @property
+    def lacks_flats(self) -> bool:
+        """Whether a frame was joined with the flat of another energy because its own was never taken."""
+        return any(not self._flats[index].n_came for index in self._without_own_flat)
+
+    @property
     def waiting_slots(self) -> set[Slot]:
         """Slots of the sample frames that wait for a dark or a flat."""
         return {held.record.slot for frames in self._waiting.values() for held in frames}

@@ -211,7 +211,7 @@ class LiveSOC(DocumentWorker):
         self._throttles.pop(uid, None)
         self._told_frames.pop(uid, None)
         self._routing.forget(uid)
-        if run.exit_status == "success" or not run.holds_frames:
+        if not run.may_be_resumed or not run.holds_frames:
             run.close()
             return
         self._interrupted.append(run)

@@ -30,12 +30,14 @@ class SimCamera(TwinDetector):
     frame_number = Component(SimSignal, value=0, dtype_numpy="<i8", kind=Kind.normal)
     exposure_s = Component(ExposureSignal, value=0.5, units="s", precision=4, kind=Kind.config)
     pixel_size_nm = Component(SimSignal, units="nm", precision=2, kind=Kind.config)
+    saturation_counts = Component(SimSignal, units="counts", precision=0, kind=Kind.config)
 
     def __init__(self, *, name: str, twin: Twin, time_scale: float = 0.0) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
         self.image.amend(shape=list(twin.shape))
         self.image.put(np.zeros(twin.shape, dtype=np.uint16))
         self.pixel_size_nm.put(twin.pixel_size_nm)
+        self.saturation_counts.put(float(twin.settings.camera.full_well))
 
     def trigger(self) -> DeviceStatus:
         """Expose one frame; the status is done when it can be read."""

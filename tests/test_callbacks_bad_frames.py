@@ -239,21 +239,26 @@ def test_one_bad_frame_of_a_file_costs_one_frame(scan_documents, tmp_path, fault
     assert any(f"the frame at {scan.energies_ev[bad]:.1f} eV is left out" in said for said in update.warnings)
 
 
-def resuming(scan, first, rest):
+def resuming(scan, first, rest, exit_status="abort"):
     """Documents of a run that ended before its time and of the one that takes the rest."""
-    begun = scan.run(first, exit_status="abort")
+    begun = scan.run(first, exit_status=exit_status)
     uid = begun[0][1]["uid"]
     take = {stream: sorted({step[1] for step in rest if step[0] == stream}) for stream in ("primary", "flat")}
     return begun, scan.run(rest, xanes={**scan.xanes, "resumes": uid, "take": take})
 
 
+@pytest.mark.parametrize("exit_status", ["abort", "success"])  # RE.stop() ends a run in success
 @pytest.mark.parametrize("n_first", [5, 36])
-def test_frames_that_had_no_flat_yet_are_in_the_map_of_the_run_that_resumes(scan_documents, n_first):
+def test_frames_that_had_no_flat_yet_are_in_the_map_of_the_run_that_resumes(
+    scan_documents, n_first, exit_status
+):
     scan = scan_documents(flat_order="after_all")
     darks = scan.steps()[:2]
     frames = [("primary", index, scan.frame(index)) for index in range(36)]
     flats = [("flat", index, scan.flat()) for index in range(36)]
-    begun, rest = resuming(scan, [*darks, *frames[:n_first]], [*darks, *frames[n_first:], *flats])
+    begun, rest = resuming(
+        scan, [*darks, *frames[:n_first]], [*darks, *frames[n_first:], *flats], exit_status
+    )
     update, _ = analyse([*begun, *rest])
     assert update.frames_done == update.frames_expected == 36
     assert len(update.raw_uids) == 2
@@ -291,3 +296,25 @@ def test_counts_of_every_status_are_published(scan_documents):
 
     update, _ = analyse(scan_documents().run())
     assert set(map_metadata(update)["pixels"]) == {code.name for code in FitStatus}
+
+
+def test_a_run_that_was_stopped_goes_on_in_the_run_that_resumes(scan_documents):
+    scan = scan_documents()
+    steps = scan.steps()
+    begun, rest = resuming(scan, steps[:12], [*steps[:2], *steps[12:]], "success")
+    update, _ = analyse([*begun, *rest])
+    assert update.complete
+    assert len(update.raw_uids) == 2
+
+
+def test_a_camera_states_its_limit_in_the_descriptor(scan_documents):
+    from bluesky import RunEngine
+    from bluesky.plans import count
+
+    from callbacks._saturation import stated_saturation
+    from sim_devices import CameraSettings, SimBeamline, TwinSettings
+
+    beamline = SimBeamline((16, 16), settings=TwinSettings(camera=CameraSettings(full_well=4095)))
+    descriptors = []
+    RunEngine()(count([beamline.camera]), lambda name, doc: name == "descriptor" and descriptors.append(doc))
+    assert stated_saturation({}, descriptors[0], "camera") == 4095
