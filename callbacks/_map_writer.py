@@ -1,6 +1,7 @@
 """The container of the maps of one run in Tiled."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tiled.structures.core import Spec
@@ -23,9 +24,12 @@ class MapWriter:
         Where maps are written.
     document : MapDocument
         The first document; `write` it too.
+    moved : callable
+        Called after each array that the server took: a sign of life of a slow one.
     """
 
-    def __init__(self, maps_container: Any, document: MapDocument) -> None:
+    def __init__(self, maps_container: Any, document: MapDocument, moved: Callable[[], object]) -> None:
+        self._moved = moved
         uid, edge = document.raw_uid, document.edge
         if uid not in maps_container:
             maps_container.create_container(
@@ -51,11 +55,11 @@ class MapWriter:
         """Write a state of the maps: what viewers watch first, the rest from time to time and at the end."""
         first = _LIVE_ARRAYS if document.has_soc else _LIVE_WITHOUT_SOC
         for name in first:
-            write_array(self._arrays[name], document.arrays[name])
+            self._write_array(name, document)
         if document.final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S:
             for name in ARRAYS:
                 if name not in first:
-                    write_array(self._arrays[name], document.arrays[name])
+                    self._write_array(name, document)
             for name in document.tables:
                 self._write_table(name, document)
             self._others_written = time.monotonic()
@@ -68,9 +72,15 @@ class MapWriter:
 
     def _create(self, name: str, document: MapDocument) -> Any:
         unit, meaning = ARRAYS[name]
-        return self._node.write_array(
+        made = self._node.write_array(
             document.arrays[name], key=name, dims=DIMS, metadata={"units": unit, "long_name": meaning}
         )
+        self._moved()
+        return made
+
+    def _write_array(self, name: str, document: MapDocument) -> None:
+        write_array(self._arrays[name], document.arrays[name])
+        self._moved()
 
     def _write_table(self, name: str, document: MapDocument) -> None:
         table = document.frame_of(name)

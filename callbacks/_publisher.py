@@ -69,6 +69,7 @@ class SOCPublisher(Closing):
         self._in_hand: tuple[str, Callable[[], MapDocument]] | None = None
         self._busy = False
         self._conflicts: Counter[str] = Counter()
+        self._n_moved = 0
         self._closing = False
         self._open: dict[str, MapWriter] = {}
         self._spooled: dict[str, Path] = {}
@@ -108,6 +109,14 @@ class SOCPublisher(Closing):
         with self._changed:
             in_hand = {} if self._in_hand is None else {self._in_hand[0]: None}
             return len(self._offers | in_hand) + len(self._links)
+
+    @property
+    def n_moved(self) -> int:
+        """Number of arrays that Tiled took so far; while it grows the server is there, be it ever so slow."""
+        return self._n_moved
+
+    def _move(self) -> None:
+        self._n_moved += 1
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Write what was handed over, then stop. What Tiled does not take stays in the spool folder."""
@@ -172,7 +181,7 @@ class SOCPublisher(Closing):
             return True
         try:
             if uid not in self._open:
-                self._open[uid] = MapWriter(self._maps, document)
+                self._open[uid] = MapWriter(self._maps, document, self._move)
             self._open[uid].write(document)
         except BaseException as error:
             self._open.pop(uid, None)

@@ -134,14 +134,14 @@ class Session:
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document of a scan: only takes note of it, whatever it holds, and never raises."""
-        self.raw_writer(name, doc)
-        self.live(name, doc)
-        for observer in self._observers:
-            observer(name, doc)
         if name == "start" and isinstance(doc, Mapping):
             self._n_runs += 1
             if is_energy_scan(doc) and "uid" in doc:
                 self._uids.append(str(doc["uid"]))
+        self.raw_writer(name, doc)
+        self.live(name, doc)
+        for observer in self._observers:
+            observer(name, doc)
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until everything received is fitted, published and drawn, and the observers have had it."""
@@ -210,11 +210,15 @@ class _Observer(DocumentWorker):
 
 def deliver_and_close(sink: RawRunWriter | SOCPublisher) -> None:
     """Close what delivers to Tiled once it has delivered, or nothing has moved for ten seconds."""
-    left, since = sink.backlog, time.monotonic()
-    while left and time.monotonic() - since < _PATIENCE_S:
+
+    def state() -> tuple[int, int]:
+        return sink.backlog, sink.n_moved if isinstance(sink, SOCPublisher) else 0
+
+    before, since = state(), time.monotonic()
+    while before[0] and time.monotonic() - since < _PATIENCE_S:
         with suppress(CallbackError):
             sink.wait(_LOOK_S)
             break
-        if sink.backlog != left:
-            left, since = sink.backlog, time.monotonic()
+        if (now := state()) != before:
+            before, since = now, time.monotonic()
     sink.close(timeout_s=_LOOK_S)
