@@ -1,5 +1,6 @@
 """The contract in the start document: what a run says about its own energy scan."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,8 +79,9 @@ class ScanContract:
 
 
 def is_energy_scan(start: Mapping[str, Any]) -> bool:
-    """Return whether a start document opens an energy scan of ours."""
-    return isinstance(start.get("xanes"), Mapping)
+    """Return whether a start document opens an energy scan of ours; others may write anything under the same key."""
+    xanes = start.get("xanes") if isinstance(start, Mapping) else None
+    return isinstance(xanes, Mapping) and "schema_version" in xanes
 
 
 def read_contract(start: Mapping[str, Any]) -> ScanContract:
@@ -88,8 +90,20 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
     Raises
     ------
     DocumentError
-        Where a part is missing, of another schema version, or names an unknown edge.
+        Where a part is missing, of another schema version, not of its type, or names an unknown edge.
     """
+    try:
+        return _read_contract(start)
+    except DocumentError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, EdgeFittingError) as error:
+        raise DocumentError(
+            f"the xanes part of the start document of run {str(start.get('uid'))[:8]} cannot be read "
+            f"({type(error).__name__}: {error}); the run is stored and not analysed"
+        ) from error
+
+
+def _read_contract(start: Mapping[str, Any]) -> ScanContract:
     start = read_only(start)  # every update of the run hands it on
     uid = str(start["uid"])
     xanes = start["xanes"]
@@ -113,9 +127,10 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
             f"run {uid[:8]} plans {len(energies)} energies, and maps of up to {MOST_ENERGIES} can be made"
         )
     references = xanes.get("references")
-    return ScanContract(
+    group = start.get("scan_group", uid)
+    contract = ScanContract(
         raw_uid=uid,
-        scan_group=str(start.get("scan_group", uid)),
+        scan_group=group if isinstance(group, str) else uid,
         edge=edge,
         energies_ev=tuple(float(value) for value in energies),
         exposure_s=tuple(float(value) for value in xanes["exposure_s"]),
@@ -127,3 +142,26 @@ def read_contract(start: Mapping[str, Any]) -> ScanContract:
         xanes=xanes,
         start=start,
     )
+    _check(contract)
+    return contract
+
+
+def _check(contract: ScanContract) -> None:
+    """Refuse a contract of the right types that says what cannot be.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What is wrong.
+    """
+    n_energies = len(contract.energies_ev)
+    if not n_energies or not all(math.isfinite(value) and value > 0 for value in contract.energies_ev):
+        raise ValueError("energies_ev are not positive numbers")
+    if len(contract.exposure_s) != n_energies or not all(map(math.isfinite, contract.exposure_s)):
+        raise ValueError(f"there are {len(contract.exposure_s)} exposures for {n_energies} energies")
+    if contract.repeats < 1 or contract.n_flats < 0:
+        raise ValueError("repeats or n_flats are too small")
+    if not all(isinstance(name, str | None) for name in contract.devices.values()):
+        raise TypeError("the names of the devices are no texts")
+    if not all(type(index) is int for index in contract.taken_indices) or contract.frames_expected < 0:
+        raise TypeError("the energies to take are no numbers of energies")

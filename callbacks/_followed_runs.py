@@ -9,7 +9,7 @@ from typing import Any, cast
 from event_model import unpack_event_page
 
 from callbacks._contract import is_energy_scan
-from callbacks._errors import CallbackError, DroppedDocumentsError
+from callbacks._errors import CallbackError, DocumentError, DroppedDocumentsError
 from callbacks._frames import EventIdentity, event_identity
 from callbacks._routing import RunRouting
 from callbacks._stored_run import documents_of
@@ -77,16 +77,20 @@ class FollowedRuns(DocumentWorker):
             if doc["uid"] in self._runs:
                 self._runs[doc["uid"]].is_asked_for = False
             return
+        if not isinstance(doc, Mapping):
+            raise DocumentError(f"a document {name!r} is a {type(doc).__name__} instead of a mapping")
         uid = self._routing.run_of(name, doc)
-        if uid is None:
+        if uid is None and name != "start":
             uid = self._stranger(doc)
         if uid in self._ended:
             return
         if name == "start":
             if not is_energy_scan(doc):
-                self._ended.add(doc["uid"])
+                if uid is not None:
+                    self._ended.add(uid)
                 return
-            self._runs.setdefault(doc["uid"], _Followed(doc["uid"]))
+            if uid is not None:
+                self._runs.setdefault(uid, _Followed(uid))
         run = self._runs.get(uid or "")
         if run is not None:
             self._pass_on(run, name, doc)
@@ -216,7 +220,8 @@ class FollowedRuns(DocumentWorker):
         youngest = time.time() - _RECENT_S
         for run in self._raw.values().tail(_RECENT_RUNS):
             start = run.metadata["start"]
-            if not is_energy_scan(start) or float(start["time"]) < youngest:
+            began = start.get("time")
+            if not is_energy_scan(start) or not isinstance(began, int | float) or began < youngest:
                 continue
             if sought is None:
                 if "stop" not in run.metadata and start["uid"] not in self._ended:
@@ -270,7 +275,12 @@ class _Followed:
 
     def missing(self) -> dict[str, int]:
         """Return how many numbers are missing in each stream that lacks some."""
-        counted = dict((self.stop or {}).get("num_events") or {})
+        told = (self.stop or {}).get("num_events")
+        counted = {
+            stream: count
+            for stream, count in (told.items() if isinstance(told, Mapping) else ())
+            if isinstance(count, int)
+        }
         found = {}
         for stream in {*self._numbers, *counted}:
             numbers = self._numbers.get(stream, set())

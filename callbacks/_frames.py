@@ -166,6 +166,12 @@ class RunFrames:
             one document completes several frames and some of them are good, those are returned. Either
             way the bad ones are in `left_out`.
         """
+        try:
+            return self._add(name, doc)
+        except _NOT_AS_IT_SHOULD_BE as error:
+            raise _unusable(name, doc, error) from error
+
+    def _add(self, name: str, doc: Mapping[str, Any]) -> list[FrameRecord]:
         if name == "descriptor":
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
                 keys = _resolve_keys(self._contract, doc)
@@ -187,17 +193,24 @@ class RunFrames:
         frames: list[FrameRecord] = []
         errors: list[CallbackError] = []
         for event in events:
-            keys = self._keys.get(event["descriptor"])
-            if keys is None or (event_identity(event) in self._seen and not waited):
-                continue
+            keys: _Keys | None = None
             try:
+                keys = self._keys.get(event["descriptor"])
+                if keys is None or (event_identity(event) in self._seen and not waited):
+                    continue
                 image = self._image(keys, event)
                 self._seen.add(event_identity(event))
                 if image is not None:
                     frames.append(self._record(keys, event, image))
             except CallbackError as error:
                 errors.append(error)
-                self._lose(keys, event, str(error))
+                if keys is not None:
+                    self._lose(keys, event, str(error))
+            except _NOT_AS_IT_SHOULD_BE as error:
+                unusable = _unusable("event", event, error)
+                errors.append(unusable)
+                if keys is not None and isinstance(event.get("data"), Mapping):
+                    self._lose(keys, event, str(unusable))
         if errors and not frames:
             raise errors[0]
         return frames
@@ -337,6 +350,18 @@ def _number(value: Any) -> float:
 
 def _is_near(energy: float, edge_ev: float) -> bool:
     return _NEAR_EDGE_EV[0] < energy - edge_ev < _NEAR_EDGE_EV[1]
+
+
+def _unusable(name: str, doc: Any, error: Exception) -> DocumentError:
+    number = doc.get("seq_num") if isinstance(doc, Mapping) else None
+    return DocumentError(
+        f"a document {name!r}{'' if number is None else f' (number {number})'} does not say what it must "
+        f"({type(error).__name__}: {error}); it is left out"
+    )
+
+
+# What comes of a document whose parts are missing or of another type.
+_NOT_AS_IT_SHOULD_BE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
 def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Keys:

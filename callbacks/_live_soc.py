@@ -8,7 +8,7 @@ from typing import Any
 
 from callbacks._analysis import RunAnalysis
 from callbacks._contract import ScanContract, is_energy_scan, read_contract
-from callbacks._errors import CallbackError
+from callbacks._errors import CallbackError, DocumentError
 from callbacks._foreign_runs import ForeignLayout, ForeignRuns
 from callbacks._frames import FILE_TIMEOUT_S
 from callbacks._root_map import RootMap
@@ -151,6 +151,10 @@ class LiveSOC(DocumentWorker):
                 )
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        if not isinstance(doc, Mapping):
+            raise DocumentError(
+                f"a document {name!r} is a {type(doc).__name__} instead of a mapping; it is left out"
+            )
         for told_name, told in self._foreign.translate(name, doc):
             self._guarded(self._handle_ours, told_name, told)
 

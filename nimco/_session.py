@@ -179,6 +179,7 @@ class Session:
             f"  waiting {self.live.backlog} documents for the analysis, {self.raw_writer.backlog} documents and "
             f"{self.publisher.backlog} maps for Tiled"
         )
+        lines.append(f"  raw     {self.raw_writer.delivery()}")
         if waiting := waiting_in(self._spool_dir):
             lines.append(f"  spool   {waiting} in {self._spool_dir}")
         if errors := self.errors:

@@ -351,3 +351,41 @@ def test_sigma_is_the_scatter_where_light_and_exposure_vary(scan_documents):
     assert live.errors == []
     pull = (update.maps.soc - scan.soc) / update.maps.soc_sigma
     assert np.sqrt(np.nanmean(pull**2)) == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "xanes",
+    [
+        "Ni K, first try",
+        True,
+        ["a"],
+        {"edge": 5},
+        {"schema_version": 1, "edge": 5},
+        {"energies_ev": "abc"},
+        {"energies_ev": []},
+        {"exposure_s": None},
+        {"devices": "camera"},
+        {"devices": {"camera": 3}},
+        {"take": "all"},
+        {"take": {"primary": ["a"]}},
+        {"repeats": "many"},
+        {"references": {"x": 1}},
+        {"max_frames": "all"},
+    ],
+)
+def test_metadata_of_strangers_costs_no_later_run(scan_documents, xanes):
+    strange, good = scan_documents().run(), scan_documents(seed=2).run()
+    start = strange[0][1]
+    changed = isinstance(xanes, dict) and not {"schema_version", "edge"} & xanes.keys()
+    start["xanes"] = {**start["xanes"], **xanes} if changed else xanes
+    start |= {"data": "/path", "hints": 3, "scan_group": ["a"]}
+    with LiveSOC() as live:
+        for name, doc in strange:
+            live(name, doc)
+        for name, doc in ((None, None), ("event", None), ("event", {"data": None}), ("unknown", 3)):
+            live(name, doc)
+        for name, doc in good:
+            live(name, doc)
+        live.wait(120)
+        assert all(isinstance(error, CallbackError) for error in live.errors), live.errors
+        assert live.latest(good[0][1]["uid"]).final
