@@ -39,6 +39,9 @@ def edge_jump_map(
 ) -> MsgGenerator[list[str]]:
     """Take one energy below and one above each edge: the jump between them is the amount of the metal.
 
+    The live analysis knows such a run by its energies and makes a map of the edge jump with its standard deviation, one
+    for each edge.
+
     Parameters
     ----------
     camera, energy, shutter, stage, i0

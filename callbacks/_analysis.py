@@ -189,6 +189,8 @@ class RunAnalysis:
         """Note the median sigma of the sampled pixels: all of them would take longer than the fit."""
         assert self._spectra is not None
         sigma = maps.edge_energy_sigma_ev if self.references is None else maps.soc_sigma
+        if maps.edge_jump_sigma is not None:
+            sigma = maps.edge_jump_sigma
         sampled = sigma.reshape(-1)[self._spectra.pixels]
         finite = sampled[np.isfinite(sampled)]
         if finite.size and (not self._history or self._history[-1][0] != self.n_frames):

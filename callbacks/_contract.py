@@ -7,7 +7,7 @@ from typing import Any
 
 from callbacks._errors import DocumentError
 from callbacks._read_only import read_only
-from edge_fitting import EdgeFittingError, ReferenceSeries, edge_name
+from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries, edge_name
 
 SCHEMA_VERSION = 1
 MOST_ENERGIES = 20_000
@@ -51,6 +51,12 @@ class ScanContract:
     devices: Mapping[str, str | None]
     xanes: Mapping[str, Any] = field(repr=False)
     start: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def is_jump_map(self) -> bool:
+        """Whether energies on both sides of the edge are too few for its position: a map of the metal."""
+        energies, edge_ev = set(self.energies_ev), EDGES[self.edge].energy_ev
+        return "adaptive" not in self.xanes and len(energies) < 4 and min(energies) < edge_ev < max(energies)
 
     @property
     def frames_expected(self) -> int:

@@ -181,10 +181,11 @@ class LiveSOC(DocumentWorker):
                     self._end(run)
 
     def _open(self, contract: ScanContract) -> None:
-        references = self._references_for(contract)
+        references = None if contract.is_jump_map else self._references_for(contract)
         if references is None and contract.is_standard:
             return  # its mean spectrum is what is wanted of it, see LiveSpectrum
-        run = RunAnalysis(contract, references, self._method, self._file_timeout_s, self._roots)
+        method = "edge_jump" if contract.is_jump_map else self._method
+        run = RunAnalysis(contract, references, method, self._file_timeout_s, self._roots)
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
         if contract.resumes is not None:

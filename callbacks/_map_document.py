@@ -66,7 +66,11 @@ def map_document(update: SOCUpdate) -> MapDocument:
         path=map_path(update),
         final=update.final,
         has_soc=update.references is not None,
-        arrays={name: np.ascontiguousarray(getattr(update.maps, name)) for name in ARRAYS},
+        arrays={
+            name: np.ascontiguousarray(array)
+            for name in ARRAYS
+            if (array := getattr(update.maps, name)) is not None
+        },
         tables=tables_of(update),
         make_metadata=lambda: map_metadata(update),
     )

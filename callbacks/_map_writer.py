@@ -11,6 +11,7 @@ from callbacks._schema import ARRAYS, DIMS, SPEC_NAME, SPEC_VERSION, STATE_KEYS
 from callbacks._uploads import write_array
 
 _LIVE_ARRAYS = ("soc", "soc_sigma")
+_LIVE_JUMP = ("edge_jump", "edge_jump_sigma")
 _LIVE_WITHOUT_SOC = ("edge_energy_ev", "edge_energy_sigma_ev")
 _OTHERS_PERIOD_S = 2.0
 
@@ -46,7 +47,8 @@ class MapWriter:
             )
         there = set(self._node)
         self._arrays = {
-            name: self._node[name] if name in there else self._create(name, document) for name in ARRAYS
+            name: self._node[name] if name in there else self._create(name, document)
+            for name in document.arrays
         }
         self._tables = {name: self._node[name] for name in there if name not in ARRAYS}
         self._others_written = time.monotonic()
@@ -54,10 +56,12 @@ class MapWriter:
     def write(self, document: MapDocument) -> None:
         """Write a state of the maps: what viewers watch first, the rest from time to time and at the end."""
         first = _LIVE_ARRAYS if document.has_soc else _LIVE_WITHOUT_SOC
+        if "edge_jump_sigma" in document.arrays:
+            first = _LIVE_JUMP
         for name in first:
             self._write_array(name, document)
         if document.final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S:
-            for name in ARRAYS:
+            for name in document.arrays:
                 if name not in first:
                     self._write_array(name, document)
             for name in document.tables:

@@ -77,6 +77,9 @@ class Quantity:
 def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
     """Return what the large map shows: the state of charge where it was fitted, else the edge energy."""
     maps = update.maps
+    if maps.edge_jump_sigma is not None:
+        element = EDGES[update.edge].element
+        return Quantity(maps.edge_jump, maps.edge_jump_sigma, f"{element} edge jump", "", 0.05, "inferno")
     if shown == "soc" and update.references is not None:
         return Quantity(maps.soc, maps.soc_sigma, _SOC_LABEL, "", 0.1)
     energy, sigma = maps.edge_energy_ev, maps.edge_energy_sigma_ev
@@ -369,7 +372,8 @@ def spread_text(values: npt.NDArray[np.floating[Any]], digits: int) -> str:
 def _history(axes: Axes, update: SOCUpdate) -> None:
     axes.set_title("median standard deviation", loc="left")
     axes.set_xlabel("frames")
-    axes.set_ylabel("σ of the edge energy (eV)" if update.references is None else "σ of the state of charge")
+    of = "σ of the edge energy (eV)" if update.references is None else "σ of the state of charge"
+    axes.set_ylabel("σ of the edge jump" if update.maps.edge_jump_sigma is not None else of)
     axes.set_xlim(0, max(update.frames_expected, 1))
     if update.history.size:
         frames, sigma = update.history.T

@@ -19,6 +19,7 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "edge_energy_ev": ("eV", "edge energy by the definition in the metadata"),
     "edge_energy_sigma_ev": ("eV", "standard deviation of the edge energy"),
     "edge_jump": ("optical depth", "height of the edge: thickness times concentration"),
+    "edge_jump_sigma": ("optical depth", "standard deviation of the height of the edge, of a jump map"),
     "goodness": ("", "squared residual over squared data; smaller is better"),
     "status": ("", "why a pixel has a value or none: status_legend in the metadata"),
 }

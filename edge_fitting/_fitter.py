@@ -12,7 +12,7 @@ from ._counts import CountsFrame
 from ._edges import Edge, resolve_edge
 from ._errors import EdgeFittingError
 from ._maps import EdgeMaps
-from ._methods import Estimator, Method, fit_at_once, make_estimator
+from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
 from ._reference_series import ReferenceSeries
 from ._stack_fit import Values
 from ._warm_up import warm_up
@@ -32,7 +32,7 @@ class EdgeFitter:
         Rows and columns of a frame.
     edge : str or Edge
         Edge that is scanned, such as ``"Ni_K"``.
-    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"}
+    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"}
         Estimator, as in :func:`fit_stack`.
     references : ReferenceSeries, optional
         Reference spectra; they give ``soc`` its scale.
@@ -361,7 +361,7 @@ def fit_stack(
         Optical depth; float32 is used without a copy. NaN marks missing values.
     edge : str or Edge
         Edge that was scanned.
-    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"}
+    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"}
         ``series``: most likely position along the reference series (the default, at the statistical limit).
         ``half_jump``: normalised absorption crosses one half. ``inflection``: steepest point. ``white_line``: vertex
         of a parabola through the top. ``lcf``: linear combination of the two end members, calibrated on the members
@@ -397,6 +397,7 @@ def _as_maps(
     estimator: Estimator, fitted: Values, edge: Edge, shape: tuple[int, int], n_frames: int
 ) -> EdgeMaps:
     values, status = fitted
+    sigma = estimator.jump_sigma if isinstance(estimator, JumpStack) else None
     soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)
     return EdgeMaps(
         soc=soc,
@@ -412,4 +413,5 @@ def _as_maps(
         method=estimator.name,
         definition=estimator.definition,
         n_frames=n_frames,
+        edge_jump_sigma=None if sigma is None else sigma.reshape(shape),
     )

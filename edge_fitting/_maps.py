@@ -73,6 +73,8 @@ class EdgeMaps:
         The edge, the method, and in one sentence what "edge energy" means in these maps.
     n_frames : int
         Frames that went in.
+    edge_jump_sigma : ndarray of float32, shape (rows, cols), or None
+        Standard deviation of ``edge_jump``, with the method ``edge_jump``.
     """
 
     soc: NDArray[np.float32]
@@ -88,6 +90,7 @@ class EdgeMaps:
     method: str
     definition: str
     n_frames: int
+    edge_jump_sigma: NDArray[np.float32] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,8 +100,10 @@ class EdgeMaps:
 
     @property
     def has_value(self) -> NDArray[np.bool_]:
-        """Pixels with a state of charge or an edge energy, shape (rows, cols)."""
+        """Pixels with a state of charge, an edge energy or, of a jump map, a jump; shape (rows, cols)."""
         carries = self.status <= FitStatus.ABOVE_RANGE
+        if self.edge_jump_sigma is not None:
+            return carries
         return carries & (np.isfinite(self.soc) | np.isfinite(self.edge_energy_ev))
 
     def counts(self) -> dict[str, int]:

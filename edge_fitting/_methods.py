@@ -13,6 +13,7 @@ from ._counts import CountsFrame
 from ._edges import Edge
 from ._end_members import EndMemberFit
 from ._errors import EdgeFittingError
+from ._jump_method import fit_jump
 from ._maps import FitStatus
 from ._reference_series import ReferenceSeries
 from ._series_basis import compile_series
@@ -21,7 +22,7 @@ from ._stack_fit import FrameStore, StackMethod, Values, fit_pixels, mean_spectr
 from ._sufficient_statistics import SufficientStatistics
 from ._window_methods import WINDOW_METHODS, WindowMethod
 
-Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss"]
+Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 # In the mean of fewer pixels than this, the noise of each of them counts.
@@ -261,6 +262,26 @@ class KeptStack:
         return StreamingSeries(self._shape, family).fit_stack(energies, stack, weights)
 
 
+class JumpStack(KeptStack):
+    """Edge jump from frames below and above the edge, however few."""
+
+    def __init__(self, edge: Edge, shape: tuple[int, int]) -> None:
+        super().__init__(None, edge, shape, None)
+        self.name = "edge_jump"
+        self.definition = (
+            "edge_jump: no edge energy; step of the optical depth at the edge, what absorbs below it carried above "
+            "with the power law of absorption."
+        )
+        self.jump_sigma: Frame | None = None
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far."""
+        if not len(self._frames):
+            return no_frames(self._shape[0] * self._shape[1])
+        values, status, self.jump_sigma = fit_jump(self._edge, *self._frames.frames, self._shape)
+        return values, status
+
+
 def own_family(
     edge: Edge, energy_ev: Array, weights: Array, spectrum: Array, n_pixels: int
 ) -> ReferenceSeries | None:
@@ -328,6 +349,8 @@ def make_estimator(
                 "method 'lcf' needs references: give a ReferenceSeries of two or more spectra."
             )
         return StreamingEndMembers(shape, references)
+    if method == "edge_jump":
+        return JumpStack(edge, shape)
     if method == "arctan_gauss":
         return KeptStack(ArctanGaussMethod(edge), edge, shape, references)
     return KeptStack(WindowMethod(WINDOW_METHODS[method], edge), edge, shape, references)

@@ -102,6 +102,12 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
 
 
 def _figures(maps: EdgeMaps) -> dict[str, str]:
+    if maps.edge_jump_sigma is not None:
+        return {
+            "edge jump, median": _median(maps.edge_jump, 3),
+            "  central 68 %": _central(maps.edge_jump, 3),
+            "edge jump sigma, median": _median(maps.edge_jump_sigma, 3),
+        }
     return {
         "edge energy, median (eV)": _median(maps.edge_energy_ev, 2),
         "  central 68 % (eV)": _central(maps.edge_energy_ev, 2),
