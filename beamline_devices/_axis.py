@@ -1,21 +1,24 @@
 """Axes: EPICS motor records that refuse what they cannot reach and are believed only when they are there."""
 
 import threading
+import time
 from typing import Any
 
-from ophyd import DeviceStatus, EpicsMotor
+from ophyd import DeviceStatus, EpicsMotor, get_cl
 from ophyd.status import StatusBase
 
 from beamline_devices._checks import check_range, finite_number
 from beamline_devices._connections import Connections
 from beamline_devices._described import CompleteDescriptions
 from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotArrivedError, NotConnectedError
-from beamline_devices._tasks import wait_for_value
 
 __all__ = ["EpicsAxis"]
 
 # A stopped axis slows down for no longer.
 _STAND_S = 30.0
+_LOOK_S = 0.05
+# After a stop, so often in a row it must be found standing before its next move has ended.
+_STILL = 4
 
 
 class _Move:
@@ -26,6 +29,7 @@ class _Move:
         self.target = target
         self.kwargs = kwargs
         self.stopped: bool | None = None
+        self.after_stop = False
         self._once = threading.Lock()
 
     def end(self, problem: Exception | None) -> None:
@@ -91,31 +95,40 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         self._connections.watch()
         self.check_value(position)
         move = self._last = _Move(DeviceStatus(self, call_stop_on_failure=False), float(position), kwargs)
-        if self._stopping and self._moving:
-            # The record would take the end of the stop for that of the new move.
-            self.cl.thread_class(target=self._begin_later, args=(move,), daemon=True, name=self.name).start()
+        if self._stopping:
+            # The end of the stop would be taken for that of the new move.
+            get_cl().thread_class(target=self._begin_later, args=(move,), daemon=True, name=self.name).start()
         else:
             self._begin(move)
         return move.status
 
     def stop(self, *, success: bool = False) -> None:
         """Stop; the move under way ends as a success or a failure as asked."""
-        if self._last is not None:
-            self._last.stopped = success
-        self._stopping = True
-        super().stop(success=success)
+        move = self._last
+        if move is not None and not move.status.done:
+            move.stopped = success
+            self._stopping = True
+        # A failed move of ophyd stops its device once more, a moment later, and with it the next move.
+        super().stop(success=True)
 
     def _begin_later(self, move: "_Move") -> None:
         try:
-            wait_for_value(
-                self.motor_done_move,
-                lambda done: int(done) == 1,
-                _STAND_S,
-                lambda: f"{self.name} has not come to a stand {_STAND_S:g} s after it was stopped",
-            )
+            move.after_stop = True
+            deadline = time.monotonic() + _STAND_S
+            while not self._stands():
+                if time.monotonic() > deadline:
+                    raise DeviceTimeoutError(
+                        f"{self.name} has not come to a stand {_STAND_S:g} s after it was stopped"
+                    )
+                time.sleep(_LOOK_S)
             self._begin(move)
         except Exception as error:
             move.end(error)
+
+    def _stands(self) -> bool:
+        """Ask the record itself, as what it publishes may still be on its way."""
+        self._connections.check()
+        return int(self.motor_done_move.get(use_monitor=False)) == 1
 
     def _begin(self, move: "_Move") -> None:
         if move.stopped is not None:
@@ -126,14 +139,27 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         moving.add_callback(lambda ended: self._arrived(ended, move))
 
     def _arrived(self, ended: StatusBase, move: "_Move") -> None:
-        if move.stopped:
-            move.end(None)
-            return
+        error = ended.exception(timeout=0)
+        if move.after_stop and error is None and move.stopped is None:
+            # That may have been the end of the stop before it, published late.
+            get_cl().thread_class(
+                target=self._judge, args=(move, None, _STILL), daemon=True, name=self.name
+            ).start()
+        else:
+            self._judge(move, error, 0)
+
+    def _judge(self, move: "_Move", error: BaseException | None, looks: int) -> None:
+        """End a move as what it was, when it has been found standing so often in a row."""
         try:
-            problem = self._problem(ended.exception(timeout=0), move.target)
-        except Exception as error:
+            deadline = time.monotonic() + self._move_timeout_s
+            still = 0
+            while still < looks and time.monotonic() < deadline and move.stopped is None:
+                still = still + 1 if self._stands() else 0
+                time.sleep(_LOOK_S)
+            problem = None if move.stopped else self._problem(error, move)
+        except Exception as failure:
             # Whatever happens here, the one who waits must hear of it.
-            problem = DeviceError(f"{self.name} cannot be asked where it is: {error}")
+            problem = DeviceError(f"{self.name} cannot be asked where it is: {failure}")
         move.end(problem)
 
     def _gone(self) -> None:
@@ -141,14 +167,17 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         if move is not None:
             move.end(NotConnectedError(self._connections.sentence()))
 
-    def _problem(self, error: BaseException | None, target: float) -> DeviceError | None:
+    def _problem(self, error: BaseException | None, move: "_Move") -> DeviceError | None:
         """Return what is wrong with a move that has ended, if anything."""
+        target = move.target
         way = f"{target:g} {self.egu}"
         here = f"it is at {self.position:g}"
         if isinstance(error, TimeoutError):
             return DeviceTimeoutError(
                 f"{self.name} has not reached {way} after {self._move_timeout_s:g} s; {here}"
             )
+        if move.stopped is not None:
+            return DeviceError(f"{self.name} was stopped on the way to {way}; {here}")
         if error is not None:
             return DeviceError(
                 f"{self.name} was broken off on the way to {way} by a stop, a limit switch or an alarm; {here}"

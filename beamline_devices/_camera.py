@@ -206,6 +206,7 @@ class EpicsCamera(CompleteDescriptions, Device):
         self._unique_id: int | None = None
         self._resource_uid: str | None = None
         self._written: threading.Event | None = None
+        self._losses = 0
         several = frames_per_trigger > 1
         self.stage_sigs.update(
             [
@@ -283,6 +284,10 @@ class EpicsCamera(CompleteDescriptions, Device):
         DeviceError
             When the IOC cannot write where it is to write.
         """
+        if self._staged == Staged.yes:
+            raise DeviceError(f"{self.name} is staged already; unstage it first")
+        self._task.connections.watch()
+        self._losses = self._task.connections.losses
         self.prepare_folder()
         staged: list[object] = super().stage()
         try:
@@ -294,8 +299,6 @@ class EpicsCamera(CompleteDescriptions, Device):
 
     def prepare_folder(self) -> str:
         """Set folder and file name on the writer; return the stem of the name."""
-        if self._staged == Staged.yes:
-            raise DeviceError(f"{self.name} is staged already; unstage it first")
         now = datetime.now()
         self._folders = (_folder(now, self._write_path), _folder(now, self._read_path))
         stem = f"{self.name}_{uuid.uuid4().hex[:12]}"
@@ -318,6 +321,17 @@ class EpicsCamera(CompleteDescriptions, Device):
         self._resource_uid = None
         self._frame = {}
         return stem
+
+    def _stage_again(self) -> None:
+        """After the connection was lost: an IOC that has been started anew knows nothing of this run."""
+        losses = self._task.connections.losses
+        if losses == self._losses:
+            return
+        self.prepare_folder()
+        for signal, value in self.stage_sigs.items():
+            signal.set(value).wait(_ANSWER_S)
+        self._written = self.begin_capture(0)
+        self._losses = losses
 
     def _write(self, signal: EpicsSignal, value: Any) -> None:
         done = put_complete(signal, value)
@@ -371,6 +385,7 @@ class EpicsCamera(CompleteDescriptions, Device):
         self.writer.capture.put(0)
 
     def _take(self) -> None:
+        self._stage_again()
         frames = self.frames_per_trigger
         exposure_s = float(self.exposure_s.get())
         allowed_s = frames * max(exposure_s, float(self.driver.acquire_period.get())) + self._overhead_s

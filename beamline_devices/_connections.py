@@ -28,6 +28,11 @@ class Connections:
         Whose process variables.
     gone : callable, optional
         Called, with no lock held, when one of them goes.
+
+    Attributes
+    ----------
+    losses : int
+        How often one of them has gone.
     """
 
     def __init__(self, device: Device, gone: Callable[[], None] | None = None) -> None:
@@ -36,6 +41,7 @@ class Connections:
         self._lock = threading.Lock()
         self._watched: set[EpicsSignalBase] = set()
         self._gone: dict[str, str] = {}
+        self.losses = 0
 
     def watch(self) -> None:
         """Take in what is connected now, and refuse work when something has gone.
@@ -79,5 +85,6 @@ class Connections:
                 self._gone.pop(obj.name, None)
                 return
             self._gone[obj.name] = str(obj.pvname)
+            self.losses += 1
         if self._told is not None:
             self._told()

@@ -63,6 +63,8 @@ class ContinuousAcquisition:
     def stage(self) -> list[Any]:
         """Prepare the file."""
         camera = self._camera
+        if camera._staged == Staged.yes:
+            raise DeviceError(f"{camera.name} is staged already; unstage it first")
         camera.prepare_folder()
         self._data_key = camera.describe_image()
         for signal, value in (

@@ -240,6 +240,7 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
         OutOfLimitsError
             When any part would refuse; nothing has moved.
         """
+        self._task.connections.watch()
         self.check_value(value)
         energy_ev = float(_single(value))
 

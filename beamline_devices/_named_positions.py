@@ -64,6 +64,7 @@ class NamedPositions(CompleteDescriptions, Device, ABC):
 
     def set(self, value: str) -> DeviceStatus:
         """Go to a named position; the status is done when it says that it is there."""
+        self._task.connections.watch()
         self.check_value(value)
         self._target = value
 

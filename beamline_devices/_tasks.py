@@ -37,6 +37,11 @@ class Task:
         Whose work it is.
     halt : callable, optional
         Brings what moves to a stand after work that failed, before anybody hears of the failure.
+
+    Attributes
+    ----------
+    connections : Connections
+        Of the device; work ends when one of them goes.
     """
 
     def __init__(self, device: Device, halt: Callable[[], None] | None = None) -> None:
@@ -45,7 +50,7 @@ class Task:
         self._begin = threading.Lock()
         self._work = _Work()
         self._work.ended.set()
-        self._connections = Connections(device)
+        self.connections = Connections(device)
 
     def start(self, work: Callable[[], None]) -> DeviceStatus:
         """Begin work; the status is done when it returns, and fails with what it raises.
@@ -59,7 +64,7 @@ class Task:
         NotConnectedError
             When process variables of the device have stopped to answer.
         """
-        self._connections.watch()
+        self.connections.watch()
         with self._begin:
             before = self._work
             if not before.ended.wait(_STOP_S if before.stopped.is_set() else 0.0):
@@ -112,7 +117,7 @@ class Task:
             left_s = deadline - time.monotonic()
             if self._work.stopped.wait(min(max(left_s, 0.0), _LOOK_S)):
                 raise DeviceError(f"{self._device.name} was stopped before it was done")
-            self._connections.check()
+            self.connections.check()
             if left_s <= _LOOK_S:
                 return
 

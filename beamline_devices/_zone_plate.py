@@ -224,6 +224,7 @@ class ZonePlateOptics(CompleteDescriptions, Device):
 
     def set(self, value: float) -> DeviceStatus:
         """Go to the positions for an energy in eV; the status is done when every axis is there."""
+        self._task.connections.watch()
         self.check_value(value)
         energy_ev = float(value)
 

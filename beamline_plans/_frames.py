@@ -1,6 +1,7 @@
 """Plan stubs: move the instrument, take one frame, keep the beam safe."""
 
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ _PATIENCE_S = 60.0
 _LOOK_S = 0.02
 # Enough for a suspender to ask again for what a failure has undone.
 _BREATH_S = 0.1
+# A control system that has gone has so long to come back, in a scan and in its cleanup, and is asked so often.
+_RETURN_S = 60.0
+_RETURN_IN_CLEANUP_S = 30.0
+_POLL_S = 1.0
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -88,6 +93,7 @@ class FrameTaker:
         repeats = range(first_repeat, first_repeat + n_frames)
         left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
         failures: list[str] = []
+        gone_at: Optional[float] = None
         while left:
             yield Msg("checkpoint")
             try:
@@ -98,6 +104,7 @@ class FrameTaker:
                         break
                     left.popleft()
                     failures.clear()
+                    gone_at = None
                 else:
                     return
             except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
@@ -111,6 +118,10 @@ class FrameTaker:
                         f"({problem.rstrip('.')}); it has ended. Take the missing energies with resume_scan when "
                         "there is beam."
                     ) from error
+                if _is_lost_connection(error):
+                    gone_at = time.monotonic() if gone_at is None else gone_at
+                    yield from self._await_return(left[0], gone_at, problem, error)
+                    continue
                 if len(failures) + 1 >= _ATTEMPTS:
                     raise FrameError(self._given_up(left[0], problem)) from error
             failures.append(problem)
@@ -125,7 +136,7 @@ class FrameTaker:
                 problem,
             )
 
-    def _recover(self) -> MsgGenerator[None]:
+    def _recover(self, pause_s: float = _BREATH_S) -> MsgGenerator[None]:
         """After a failure, give up a half-read event and let a scan that is to be held be held.
 
         The failure may have been that of a suspender's own plan, or have kept one from beginning.
@@ -134,7 +145,7 @@ class FrameTaker:
             try:
                 yield Msg("rewindable", None, False)
                 yield from _drop_if_open()
-                yield Msg("sleep", None, _BREATH_S)
+                yield Msg("sleep", None, pause_s)
                 yield Msg("rewindable", None, self._watch.rewindable)
                 return
             except (RunEngineControlException, FailedPause):
@@ -142,6 +153,36 @@ class FrameTaker:
             except Exception as error:
                 # Of another device that fails later.
                 _LOG.debug("after a failure: %s", error)
+
+    def _await_return(self, shot: Shot, gone_at: float, problem: str, error: Exception) -> MsgGenerator[None]:
+        """Before the next attempt, keep the beam off the sample and give the control system time to come back.
+
+        Raises
+        ------
+        FrameError
+            When it has had enough of it.
+        """
+        gone_s = time.monotonic() - gone_at
+        if gone_s > _RETURN_S:
+            raise FrameError(
+                f"The control system did not come back within {_RETURN_S:g} s at {shot.energy_setpoint_ev:g} eV "
+                f"({problem.rstrip('.')}); start it, then take the missing energies with resume_scan."
+            ) from error
+        if gone_s < _POLL_S:
+            _LOG.error(
+                "%s frame at %g eV: %s; the scan waits up to %g s for it to come back",
+                shot.stream,
+                shot.energy_setpoint_ev,
+                problem.rstrip("."),
+                _RETURN_S,
+            )
+        try:
+            yield from _set((self._instrument.shutter, "closed"))
+        except (RunEngineControlException, FailedPause):
+            raise
+        except Exception as another:
+            _LOG.debug("the shutter cannot be closed either: %s", another)
+        yield from self._recover(_POLL_S)
 
     def _given_up(self, shot: Shot, problem: str) -> str:
         return (
@@ -201,6 +242,20 @@ def _what_failed(error: Exception) -> str:
     """Say what went wrong: a failed status only wraps what its device raised."""
     cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
     return f"{type(cause).__name__}: {cause}"
+
+
+def _is_lost_connection(error: Optional[BaseException]) -> bool:
+    """Say whether a device could not be reached; ophyd has an exception of its own for it, and a timeout."""
+    while error is not None:
+        if isinstance(error, ConnectionError) or type(error).__name__ in (
+            "DisconnectedError",
+            "NotConnected",
+        ):
+            return True
+        if isinstance(error, TimeoutError) and "connect" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _drop_if_open() -> MsgGenerator[None]:
@@ -342,8 +397,12 @@ def _brought(
     """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
     ended: Optional[BaseException] = None
     problem: Optional[str] = None
-    for attempt in range(_ATTEMPTS + 1):
+    attempt, until = 0, time.monotonic() + _RETURN_IN_CLEANUP_S
+    gone = False
+    while attempt <= _ATTEMPTS or (gone and time.monotonic() < until):
         try:
+            if gone:
+                yield Msg("sleep", None, _POLL_S)
             yield from _forget_past(watch.rewindable)
             if attempt:
                 # Whatever it was still doing for the scan.
@@ -354,7 +413,8 @@ def _brought(
             ended = error
             problem = "the scan was ended again and again in its cleanup"
         except Exception as error:
-            problem = _what_failed(error)
+            problem, gone = _what_failed(error), _is_lost_connection(error)
+        attempt += 1
     return problem, ended
 
 
