@@ -14,6 +14,7 @@ from edge_fitting import EdgeFittingError, calibrate_foil
 from ._errors import PlanError
 from ._frames import first_value
 from ._grid import EnergyGrid
+from ._instrument import check_roles
 from ._regions import EnergyRegion, edge_named
 from ._request import grid_from
 from ._xas import point_scan
@@ -84,6 +85,20 @@ def calibrate_energy(
         around_e0 = ((-20, -8, 1.0), (-8, 8, 0.25), (8, 40, 1.0))
         grid = EnergyGrid.from_regions(
             [EnergyRegion(e0 + a, e0 + b, step, exposure_s) for a, b, step in around_e0]
+        )
+    writing = ("name", "read") if write == "no" else ("name", "read", "set")
+    check_roles(
+        (
+            ("energy", energy, ("name", "read", "describe", "set", "hints")),
+            ("i0", i0, ("name", "read", "describe")),
+            ("foil", foil, ("name", "read", "describe")),
+            ("offset", offset, writing),
+        )
+    )
+    before = first_value(offset, (yield from bps.read(offset)))
+    if before is not None and not isinstance(before, (int, float, np.number)):
+        raise PlanError(
+            f"{getattr(offset, 'name', offset)!s} reads {before!r}; pass an offset in eV, a number."
         )
     measured: list[tuple[float, float]] = []
 

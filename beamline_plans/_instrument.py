@@ -11,7 +11,38 @@ from beamline_devices.protocols import EnergyAxis, FrameDetector, PointDetector,
 
 from ._errors import PlanError
 
-__all__ = ["Instrument", "check_value"]
+__all__ = ["Instrument", "check_roles", "check_value"]
+
+
+def check_roles(roles: Iterable[tuple[str, Any, tuple[str, ...]]]) -> None:
+    """Refuse devices that cannot serve, and one device in two roles.
+
+    Parameters
+    ----------
+    roles : iterable of (str, device, tuple of str)
+        Role, the device given for it, and the attributes it must have; a device of None is left out.
+
+    Raises
+    ------
+    PlanError
+        The message names role and device.
+    """
+    seen: dict[int, str] = {}
+    for role, device, attributes in roles:
+        if device is None:
+            continue
+        name = getattr(device, "name", device)
+        for attribute in attributes:
+            if not hasattr(device, attribute):
+                raise PlanError(
+                    f"The device given as {role} ({name!s}) has no {attribute!r}; pass a device that can serve as "
+                    f"{role}."
+                )
+        if id(device) in seen:
+            raise PlanError(
+                f"The device {name!s} is given as {seen[id(device)]} and as {role}; pass a device of its own for each."
+            )
+        seen[id(device)] = role
 
 
 def check_value(device: Any, value: Any) -> None:
@@ -52,23 +83,16 @@ class Instrument:
     filters: Optional[Movable[Any]] = None
 
     def __post_init__(self) -> None:
-        needed: list[tuple[str, Any, tuple[str, ...]]] = [
-            ("camera", self.camera, ("name", "read", "describe", "trigger", "exposure_s")),
-            ("energy", self.energy, ("name", "read", "describe", "set", "hints")),
-            ("shutter", self.shutter, ("name", "set")),
-            ("stage", self.stage, ("name", "set")),
-        ]
-        if self.i0 is not None:
-            needed.append(("i0", self.i0, ("name", "read", "describe")))
-        if self.filters is not None:
-            needed.append(("filters", self.filters, ("name", "read", "set")))
-        for role, device, attributes in needed:
-            for attribute in attributes:
-                if not hasattr(device, attribute):
-                    raise PlanError(
-                        f"The device given as {role} ({getattr(device, 'name', device)!s}) has no "
-                        f"{attribute!r}; pass a device that can serve as {role}."
-                    )
+        check_roles(
+            (
+                ("camera", self.camera, ("name", "read", "describe", "trigger", "exposure_s")),
+                ("energy", self.energy, ("name", "read", "describe", "set", "hints")),
+                ("shutter", self.shutter, ("name", "set")),
+                ("stage", self.stage, ("name", "set")),
+                ("i0", self.i0, ("name", "read", "describe")),
+                ("filters", self.filters, ("name", "read", "set")),
+            )
+        )
 
     @property
     def names(self) -> dict[str, Optional[str]]:

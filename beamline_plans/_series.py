@@ -11,7 +11,7 @@ from bluesky.utils import MsgGenerator
 from ._clock import Clock, now_s, wait_until
 from ._errors import PlanError
 from ._frames import left_safe, restored
-from ._instrument import Instrument, check_value
+from ._instrument import Instrument, check_roles, check_value
 from ._request import requests_for_edges
 from ._run import one_run
 
@@ -103,6 +103,16 @@ def xanes_series(
         raise PlanError("Give positioner and positions together, with at least one position.")
     places: list[Any] = [None] if positions is None else list(positions)
     if positions is not None:
+        check_roles(
+            (
+                ("camera", camera, ()),
+                ("energy", energy, ()),
+                ("shutter", shutter, ()),
+                ("stage", stage, ()),
+                ("i0", i0, ()),
+                ("positioner", positioner, ("name", "read", "set")),
+            )
+        )
         for place in places:
             check_value(positioner, place)
     series_group = str(uuid.uuid4())

@@ -13,7 +13,7 @@ from ._documents import SCHEMA_VERSION
 from ._errors import PlanError
 from ._frames import first_value, restored, trigger
 from ._grid import EnergyGrid
-from ._instrument import check_value
+from ._instrument import check_roles, check_value
 from ._label import FrameLabel, Shot
 from ._regions import edge_named
 from ._request import grid_from
@@ -97,9 +97,19 @@ def point_scan(
     if repeats < 1:
         raise PlanError(f"repeats must be at least 1, not {repeats}.")
     edge = edge_named(edge).name
+    check_roles(
+        (
+            ("energy", energy, ("name", "read", "describe", "set", "hints")),
+            *((role, device, ("name", "read", "describe")) for role, device in channels.items()),
+            ("shutter", shutter, ("name", "set")),
+        )
+    )
     for energy_ev in sorted(set(grid.energies_ev)):
         check_value(energy, energy_ev)
-    detectors = list(dict.fromkeys(channels.values()))
+    if shutter is not None:
+        for position in ("open", "closed"):
+            check_value(shutter, position)
+    detectors = list(channels.values())
     timed = [device.exposure_s for device in detectors if hasattr(device, "exposure_s")]
     label = FrameLabel()
     start = {

@@ -111,7 +111,8 @@ def test_a_stopped_move_over_channel_access_ends_as_the_one_who_stops_it_asks_fo
     if name in ("stage.y", "filters", "shutter"):
         # Told to go back at once, it goes back, though it may still be slowing down.
         device.set(back).wait(60)
-        assert device.position == pytest.approx(back, abs=0.01) if name == "stage.y" else back
+        wanted = pytest.approx(back, abs=0.01) if name == "stage.y" else back
+        assert device.position == wanted
 
 
 class Documents:

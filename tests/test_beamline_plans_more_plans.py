@@ -14,6 +14,7 @@ from beamline_plans import (
     calibrate_energy,
     edge_jump_map,
     validate_run_documents,
+    xanes_scan,
     xanes_series,
     xas_scan,
 )
@@ -329,3 +330,25 @@ def test_calibration_refuses_what_it_cannot_trust(shifted, recorder):
     with pytest.raises(PlanError, match="write must be"):
         recorder.RE(calibrate_energy(shifted.energy, shifted.i0, foil, offset, edge="Ni_K", write="maybe"))
     assert offset.get() == 0
+
+
+def test_one_device_in_two_roles_is_refused_before_anything_moves():
+    beamline = SimBeamline((8, 8))
+    b = beamline
+    full = (b.camera, b.energy, b.shutter, b.stage)
+    plans = [
+        lambda: xas_scan(b.energy, edge="Ni_K", i0=b.i0, it=b.i0),
+        lambda: xas_scan(b.energy, edge="Ni_K", i0=b.energy),
+        lambda: xanes_scan(b.camera, b.energy, b.shutter, b.shutter, edge="Ni_K"),
+        lambda: xanes_scan(*full, edge="Ni_K", i0=b.camera),
+        lambda: xanes_series(*full, positioner=b.energy, positions=[8300.0]),
+        lambda: calibrate_energy(b.energy, b.i0, b.i0, b.energy.offset_ev, edge="Ni_K"),
+        lambda: calibrate_energy(b.energy, b.i0, b.electrometer, b.energy, edge="Ni_K"),
+        lambda: calibrate_energy(b.energy, b.i0, b.electrometer, b.twin, edge="Ni_K"),
+    ]
+    for plan in plans:
+        RE, seen = RunEngine({}), []
+        RE.msg_hook = seen.append
+        with pytest.raises(PlanError, match=r"is given as|can serve as"):
+            RE(plan())
+        assert not [msg for msg in seen if msg.command in ("set", "trigger", "open_run")]
