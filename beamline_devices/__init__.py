@@ -1,6 +1,6 @@
 """What plans may ask of a device (`protocols`), and the device classes that drive real hardware (`epics`)."""
 
-from beamline_devices._errors import (
+from beamline_devices.errors import (
     DeviceError,
     DeviceTimeoutError,
     NotArrivedError,

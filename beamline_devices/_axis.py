@@ -10,7 +10,7 @@ from ophyd.status import StatusBase
 from beamline_devices._checks import check_range, finite_number
 from beamline_devices._connections import Connections
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotArrivedError, NotConnectedError
+from beamline_devices.errors import DeviceError, DeviceTimeoutError, NotArrivedError, NotConnectedError
 
 __all__ = ["EpicsAxis"]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from beamline_devices._errors import OutOfLimitsError
+from beamline_devices.errors import OutOfLimitsError
 
 __all__ = ["HC_EV_ANGSTROM", "bragg_angle_deg", "bragg_energy_ev", "silicon_spacing_angstrom"]
 

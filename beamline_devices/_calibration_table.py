@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beamline_devices._errors import OutOfLimitsError
+from beamline_devices.errors import OutOfLimitsError
 
 __all__ = ["CalibrationTable"]
 

@@ -17,9 +17,9 @@ from ophyd.status import Status
 
 from beamline_devices._checks import check_range
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task, await_put, put_complete, wait_for_value
+from beamline_devices.errors import DeviceError
 
 __all__ = ["DATASET", "EpicsCamera", "check_file_name", "check_write"]
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from beamline_devices._errors import OutOfLimitsError
+from beamline_devices.errors import OutOfLimitsError
 
 __all__ = ["check_energy_ev", "check_range", "finite_number"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from ophyd import Device
 from ophyd.signal import EpicsSignalBase
 
-from beamline_devices._errors import NotConnectedError
+from beamline_devices.errors import NotConnectedError
 
 __all__ = ["Connections", "listed"]
 

@@ -10,8 +10,8 @@ from event_model import StreamDatum, StreamRange, StreamResource
 from ophyd import DeviceStatus, Staged
 
 from beamline_devices._camera import DATASET, EpicsCamera, check_write
-from beamline_devices._errors import DeviceError
 from beamline_devices._tasks import Task, await_put, wait_for_value
+from beamline_devices.errors import DeviceError
 
 __all__ = ["ContinuousAcquisition"]
 

@@ -12,9 +12,9 @@ from beamline_devices._bragg import bragg_angle_deg, bragg_energy_ev
 from beamline_devices._calibration_table import CalibrationTable
 from beamline_devices._checks import check_energy_ev
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceTimeoutError, NotArrivedError, OutOfLimitsError
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task
+from beamline_devices.errors import DeviceTimeoutError, NotArrivedError, OutOfLimitsError
 
 __all__ = ["EnergyFollower", "Monochromator", "UndulatorMonochromator"]
 

@@ -10,9 +10,9 @@ from ophyd.device import create_device_from_components
 
 from beamline_devices._axis import EpicsAxis
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError, UnknownPositionError
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task, wait_for_value
+from beamline_devices.errors import DeviceError, UnknownPositionError
 
 __all__ = ["EpicsFilters", "EpicsSampleStage", "EpicsShutter", "NamedPositions"]
 

@@ -9,9 +9,9 @@ from ophyd.device import create_device_from_components
 
 from beamline_devices._checks import check_range
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task, await_put, put_complete
+from beamline_devices.errors import DeviceError
 
 __all__ = ["EpicsElectrometer", "EpicsFluorescence", "EpicsScaler", "RegionOfInterest"]
 

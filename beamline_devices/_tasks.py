@@ -10,7 +10,7 @@ from ophyd.signal import EpicsSignalBase
 from ophyd.utils import DisconnectedError
 
 from beamline_devices._connections import Connections, listed
-from beamline_devices._errors import DeviceError, DeviceTimeoutError, NotConnectedError
+from beamline_devices.errors import DeviceError, DeviceTimeoutError, NotConnectedError
 
 __all__ = ["Task", "await_put", "connect_devices", "put_complete", "wait_for_value"]
 

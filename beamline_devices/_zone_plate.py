@@ -13,9 +13,9 @@ from beamline_devices._bragg import HC_EV_ANGSTROM
 from beamline_devices._calibration_table import CalibrationTable
 from beamline_devices._checks import check_energy_ev
 from beamline_devices._described import CompleteDescriptions
-from beamline_devices._errors import DeviceError, OutOfLimitsError
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task
+from beamline_devices.errors import DeviceError, OutOfLimitsError
 
 __all__ = ["FollowingAxis", "ZonePlate", "ZonePlateOptics"]
 

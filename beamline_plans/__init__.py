@@ -1,20 +1,30 @@
 """Energy grids and bluesky plans for scans across absorption edges."""
 
-from ._adaptive import AdaptiveResult, LiveMaps, MapUpdate, adaptive_xanes
-from ._calibrate import calibrate_energy
-from ._documents import SCHEMA_VERSION, validate_run_documents
-from ._dry_run import DryRun, dry_run
-from ._errors import DocumentError, FrameError, GridError, NotSafeError, PlanError
-from ._grid import EnergyGrid, Order
-from ._jump import edge_jump_map
-from ._presets import preset_names
-from ._regions import EnergyRegion, KRegion
-from ._resume import RunArchive, RunLedger, TakenFrames, resume_scan
-from ._scan import multi_edge_xanes, xanes_scan
-from ._series import xanes_series
-from ._suspend import beam_suspenders
-from ._times import TimeModel, learn_times
-from ._xas import xas_scan
+from beamline_plans.errors import DocumentError, FrameError, GridError, NotSafeError, PlanError
+from beamline_plans.full_field import (
+    AdaptiveResult,
+    LiveMaps,
+    MapUpdate,
+    RunArchive,
+    RunLedger,
+    TakenFrames,
+    adaptive_xanes,
+    edge_jump_map,
+    multi_edge_xanes,
+    resume_scan,
+    xanes_scan,
+    xanes_series,
+)
+from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
+from beamline_plans.planning import DryRun, dry_run
+from beamline_plans.point import calibrate_energy, xas_scan
+from beamline_plans.running import (
+    SCHEMA_VERSION,
+    TimeModel,
+    beam_suspenders,
+    learn_times,
+    validate_run_documents,
+)
 
 __all__ = [
     "SCHEMA_VERSION",

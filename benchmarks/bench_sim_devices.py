@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim_devices import OpticsSettings, Twin, TwinSettings
-from sim_devices._absorption import SOC_NODES
+from sim_devices.twin._absorption import SOC_NODES
 
 _WITHOUT = OpticsSettings()
 _WITH = replace(_WITHOUT, drift_nm=100.0, runout_nm=50.0, magnification_per_ev=1e-6)

@@ -4,10 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from callbacks._contract import ScanContract, is_energy_scan, read_contract
-    from callbacks._document_publisher import DocumentPublisher
-    from callbacks._document_streams import DocumentStream, open_stream
-    from callbacks._errors import (
+    from callbacks.documents import (
+        DocumentPublisher,
+        DocumentStream,
+        DocumentWorker,
+        FollowedRuns,
+        ForeignLayout,
+        ForeignRuns,
+        FrameFile,
+        FrameRecord,
+        RootMap,
+        RunFrames,
+        ScanContract,
+        documents_of,
+        is_energy_scan,
+        open_stream,
+        planned_energies,
+        read_contract,
+    )
+    from callbacks.errors import (
         CallbackError,
         DeliveryError,
         DocumentError,
@@ -19,23 +34,20 @@ if TYPE_CHECKING:
         SpoolError,
         StreamError,
     )
-    from callbacks._exports import export_nexus, export_tiff
-    from callbacks._flat_field import FlatFieldBook, ReadyFrame
-    from callbacks._followed_runs import FollowedRuns
-    from callbacks._following import FollowedMap, follow_soc
-    from callbacks._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
-    from callbacks._frames import FrameRecord, RunFrames
-    from callbacks._live_plot import LiveSOCPlot
-    from callbacks._live_soc import LiveSOC
-    from callbacks._live_spectrum import LiveSpectrum
-    from callbacks._publisher import SOCPublisher
-    from callbacks._raw_writer import RawRunWriter
-    from callbacks._reading import open_soc, open_soc_table
-    from callbacks._root_map import RootMap
-    from callbacks._stored_run import documents_of
-    from callbacks._update import FrameSummary, SOCUpdate
-    from callbacks._waiting import waiting_in
-    from callbacks._worker import DocumentWorker
+    from callbacks.publish import (
+        FollowedMap,
+        RawRunWriter,
+        SOCPublisher,
+        export_nexus,
+        export_tiff,
+        follow_soc,
+        open_soc,
+        open_soc_table,
+        waiting_in,
+    )
+    from callbacks.reduce import FlatFieldBook, ReadyFrame
+    from callbacks.techniques import FrameSummary, LiveSOC, LiveSpectrum, SOCUpdate
+    from callbacks.views import LiveSOCPlot
 
 __all__ = [
     "CallbackError",
@@ -84,48 +96,48 @@ __all__ = [
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
 _HOME = {
-    "CallbackError": "callbacks._errors",
-    "DeliveryError": "callbacks._errors",
-    "DocumentError": "callbacks._errors",
-    "DocumentPublisher": "callbacks._document_publisher",
-    "DocumentStream": "callbacks._document_streams",
-    "DocumentWorker": "callbacks._worker",
-    "DroppedDocumentsError": "callbacks._errors",
-    "ExportError": "callbacks._errors",
-    "FlatFieldBook": "callbacks._flat_field",
-    "FollowedMap": "callbacks._following",
-    "FollowedRuns": "callbacks._followed_runs",
-    "ForeignLayout": "callbacks._foreign_runs",
-    "ForeignRuns": "callbacks._foreign_runs",
-    "FrameError": "callbacks._errors",
-    "FrameFile": "callbacks._foreign_runs",
-    "FrameRecord": "callbacks._frames",
-    "FrameSummary": "callbacks._update",
-    "LiveSOC": "callbacks._live_soc",
-    "LiveSOCPlot": "callbacks._live_plot",
-    "LiveSpectrum": "callbacks._live_spectrum",
-    "MissingFrameError": "callbacks._errors",
-    "RawRunWriter": "callbacks._raw_writer",
-    "ReadingError": "callbacks._errors",
-    "ReadyFrame": "callbacks._flat_field",
-    "RootMap": "callbacks._root_map",
-    "RunFrames": "callbacks._frames",
-    "SOCPublisher": "callbacks._publisher",
-    "SOCUpdate": "callbacks._update",
-    "ScanContract": "callbacks._contract",
-    "SpoolError": "callbacks._errors",
-    "StreamError": "callbacks._errors",
-    "documents_of": "callbacks._stored_run",
-    "export_nexus": "callbacks._exports",
-    "export_tiff": "callbacks._exports",
-    "follow_soc": "callbacks._following",
-    "is_energy_scan": "callbacks._contract",
-    "open_soc": "callbacks._reading",
-    "open_soc_table": "callbacks._reading",
-    "open_stream": "callbacks._document_streams",
-    "planned_energies": "callbacks._foreign_runs",
-    "read_contract": "callbacks._contract",
-    "waiting_in": "callbacks._waiting",
+    "CallbackError": "callbacks.errors",
+    "DeliveryError": "callbacks.errors",
+    "DocumentError": "callbacks.errors",
+    "DocumentPublisher": "callbacks.documents._document_publisher",
+    "DocumentStream": "callbacks.documents._document_streams",
+    "DocumentWorker": "callbacks.documents._worker",
+    "DroppedDocumentsError": "callbacks.errors",
+    "ExportError": "callbacks.errors",
+    "FlatFieldBook": "callbacks.reduce._flat_field",
+    "FollowedMap": "callbacks.publish._following",
+    "FollowedRuns": "callbacks.documents._followed_runs",
+    "ForeignLayout": "callbacks.documents._foreign_runs",
+    "ForeignRuns": "callbacks.documents._foreign_runs",
+    "FrameError": "callbacks.errors",
+    "FrameFile": "callbacks.documents._foreign_runs",
+    "FrameRecord": "callbacks.documents._frames",
+    "FrameSummary": "callbacks.techniques._update",
+    "LiveSOC": "callbacks.techniques._live_soc",
+    "LiveSOCPlot": "callbacks.views._live_plot",
+    "LiveSpectrum": "callbacks.techniques._live_spectrum",
+    "MissingFrameError": "callbacks.errors",
+    "RawRunWriter": "callbacks.publish._raw_writer",
+    "ReadingError": "callbacks.errors",
+    "ReadyFrame": "callbacks.reduce._flat_field",
+    "RootMap": "callbacks.documents._root_map",
+    "RunFrames": "callbacks.documents._frames",
+    "SOCPublisher": "callbacks.publish._publisher",
+    "SOCUpdate": "callbacks.techniques._update",
+    "ScanContract": "callbacks.documents._contract",
+    "SpoolError": "callbacks.errors",
+    "StreamError": "callbacks.errors",
+    "documents_of": "callbacks.documents._stored_run",
+    "export_nexus": "callbacks.publish._exports",
+    "export_tiff": "callbacks.publish._exports",
+    "follow_soc": "callbacks.publish._following",
+    "is_energy_scan": "callbacks.documents._contract",
+    "open_soc": "callbacks.publish._reading",
+    "open_soc_table": "callbacks.publish._reading",
+    "open_stream": "callbacks.documents._document_streams",
+    "planned_energies": "callbacks.documents._foreign_runs",
+    "read_contract": "callbacks.documents._contract",
+    "waiting_in": "callbacks.publish._waiting",
 }
 
 

@@ -1,46 +1,58 @@
 """Absorption-edge fitting of every pixel of an energy scan: numpy and numba only."""
 
-from ._calibration import AnchorCalibration, CalibratedMap
-from ._choose_energies import (
+from edge_fitting.base import (
+    EDGES,
+    Edge,
+    EdgeMaps,
+    FitStatus,
+    TextTable,
+    Title,
+    edge_name,
+    edge_names,
+    keyed_by_edge,
+    read_text_table,
+)
+from edge_fitting.combination import LinearCombinationMaps, fit_lcf
+from edge_fitting.design import (
     ChosenEnergies,
     EnergyChooser,
     calibration_bias,
     choose_energies,
     expected_sigma,
+    informative_order,
     optical_depth_sigma,
 )
-from ._clusters import (
+from edge_fitting.errors import EdgeFittingError
+from edge_fitting.fit import EdgeFitter, fit_stack, warm_up
+from edge_fitting.maps import (
     Clusters,
     GroupSpectra,
-    cluster_maps,
-    cluster_spectra,
-    group_spectra,
-)
-from ._edges import EDGES, Edge, edge_name, edge_names, keyed_by_edge
-from ._energy_order import informative_order
-from ._errors import EdgeFittingError
-from ._fitter import EdgeFitter, fit_stack
-from ._foil import FoilCalibration, calibrate_foil
-from ._lcf import LinearCombinationMaps, fit_lcf
-from ._map_statistics import (
     MapHistogram,
     ParticleStatistics,
     RadialProfile,
     RecentredMap,
+    cluster_maps,
+    cluster_spectra,
     edge_distance,
+    group_spectra,
     label_particles,
     map_histogram,
+    mask_maps,
     particle_statistics,
     radial_profile,
     recentre_map,
     relative_depth,
+    reliable_pixels,
 )
-from ._maps import EdgeMaps, FitStatus
-from ._masks import mask_maps, reliable_pixels
-from ._normalization import NormalizedStack, normalize
-from ._reference_series import ReferenceSeries
-from ._text_table import TextTable, Title, read_text_table
-from ._warm_up import warm_up
+from edge_fitting.references import (
+    AnchorCalibration,
+    CalibratedMap,
+    FoilCalibration,
+    NormalizedStack,
+    ReferenceSeries,
+    calibrate_foil,
+    normalize,
+)
 
 __all__ = [
     "EDGES",

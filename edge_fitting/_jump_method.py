@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._edges import Edge
-from ._maps import FitStatus
+from edge_fitting.base import Edge, FitStatus
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]

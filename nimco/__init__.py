@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callbacks import open_soc
-    from nimco._errors import NimcoError
     from nimco._remote import RemoteTiled
     from nimco._server import TiledServer
     from nimco._session import Session
     from nimco._standards import measure_standards
     from nimco._version import __version__
+    from nimco.errors import NimcoError
 
 __all__ = [
     "NimcoError",
@@ -24,7 +24,7 @@ __all__ = [
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
 _HOME = {
-    "NimcoError": "nimco._errors",
+    "NimcoError": "nimco.errors",
     "RemoteTiled": "nimco._remote",
     "Session": "nimco._session",
     "TiledServer": "nimco._server",

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from nimco import _commands
-from nimco._errors import NimcoError
 from nimco._stopping import STOPPED_CODE, StoppedError, ignore_signals, leave_at_once
 from nimco._version import __version__
+from nimco.errors import NimcoError
 
 
 def build_app() -> typer.Typer:

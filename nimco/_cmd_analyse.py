@@ -25,12 +25,12 @@ from callbacks import (
 )
 from edge_fitting import ReferenceSeries
 from nimco._compiling import compile_kernels
-from nimco._errors import NimcoError
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._report import summary_table
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._stopping import stoppable
+from nimco.errors import NimcoError
 
 _KEY_VARIABLE = "TILED_API_KEY"
 _STREAM_TIMEOUT_S = 5.0

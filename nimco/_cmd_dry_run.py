@@ -9,9 +9,9 @@ from rich.table import Table
 
 from beamline_plans import DryRun, EnergyGrid, Order, dry_run, multi_edge_xanes
 from edge_fitting import edge_names
-from nimco._errors import NimcoError
 from nimco._learned_times import read_times
 from nimco._reference_files import parse_reference_option, reference_series
+from nimco.errors import NimcoError
 from sim_devices import SimBeamline
 
 

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from callbacks import ReadingError, export_nexus, export_tiff, open_soc, open_soc_table
 from nimco._cmd_analyse import connect
-from nimco._errors import NimcoError
 from nimco._server import TiledServer
 from nimco._server_process import CATALOG_FILE
 from nimco._stopping import stoppable
+from nimco.errors import NimcoError
 
 
 def export(

@@ -5,8 +5,8 @@ import socket
 
 from rich.console import Console
 
-from nimco._errors import NimcoError
 from nimco._stopping import stoppable
+from nimco.errors import NimcoError
 
 
 def ioc(

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from callbacks import LiveSOC, RootMap
 from edge_fitting import ReferenceSeries, edge_name
-from nimco._errors import NimcoError
 from nimco._progress import ScanProgress
 from nimco._recordings import Recording, RecordingFile
 from nimco._reference_files import parse_reference_option, reference_series
@@ -20,6 +19,7 @@ from nimco._session import Session
 from nimco._soc_range import parse_soc_range
 from nimco._stopping import stoppable
 from nimco._where import print_where, what_is_kept
+from nimco.errors import NimcoError
 
 # Ranges of edge jump in which the error is told apart: thick pixels, and thin ones where noise counts.
 _JUMP_RANGES = ((0.4, float("inf")), (0.2, 0.4))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks import RootMap
-from nimco._errors import RecordingError
+from nimco.errors import RecordingError
 
 _MOST_VALUES = 100_000  # as many energies as an energy grid may have
 _DEEPEST = 8

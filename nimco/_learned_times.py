@@ -7,7 +7,7 @@ from typing import Any
 
 from beamline_plans import PlanError, TimeModel, learn_times
 from callbacks import DocumentWorker
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 __all__ = ["LearnedTimes", "read_times"]
 

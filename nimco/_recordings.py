@@ -10,8 +10,8 @@ import numpy as np
 
 from callbacks import RootMap
 from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries
-from nimco._errors import RecordingError
 from nimco._hdf5_file import READING_ERRORS, FrameStack, Hdf5File, memory_bytes
+from nimco.errors import RecordingError
 
 _KEV_BELOW = 100.0
 # Transmission of a sample is near or below 1 even with noise and phase fringes; camera counts are not.

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_fitting import EDGES, EdgeFittingError, TextTable, Title
-from nimco._errors import ReferenceFileError
+from nimco.errors import ReferenceFileError
 
 _KEV_BELOW = 100.0
 _HC_EV_ANGSTROM = 12398.419843  # CODATA 2018

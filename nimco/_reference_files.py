@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_fitting import EdgeFittingError, ReferenceSeries, read_text_table
-from nimco._errors import ReferenceFileError
 from nimco._reference_columns import spectrum_columns
+from nimco.errors import ReferenceFileError
 
 
 @dataclass(frozen=True)

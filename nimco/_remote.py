@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 
 from nimco._containers import TiledAccess, create_containers
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 
 class RemoteTiled(TiledAccess):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from event_model import unpack_event_page
 
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 _LOG = logging.getLogger("nimco")
 _KEV_BELOW = 100.0

@@ -21,7 +21,7 @@ import httpx
 from rich.console import Console
 
 from nimco._containers import TiledAccess, create_containers
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 # Against a server that hangs; one that ends is noticed at once, and a busy machine may take a minute to start it.
 _STARTUP_TIMEOUT_S = 240.0

@@ -1,6 +1,6 @@
 """The option --soc-range: the colours of a picture from one state of charge to another."""
 
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 
 def parse_soc_range(text: str | None) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 STOPPED_CODE = 130
 

@@ -1,16 +1,18 @@
 """A digital twin of a full-field absorption beamline, as ophyd devices."""
 
-from sim_devices._beamline import SimBeamline
-from sim_devices._faults import Fault, Faults
-from sim_devices._settings import (
+from sim_devices.devices import SimBeamline
+from sim_devices.twin import (
     CameraSettings,
+    Fault,
+    Faults,
     MonoSettings,
     OpticsSettings,
     SampleSettings,
     SourceSettings,
+    Truth,
+    Twin,
     TwinSettings,
 )
-from sim_devices._twin import Truth, Twin
 
 __all__ = [
     "CameraSettings",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 
-import beamline_plans._frames as frames_of_plans
+import beamline_plans.running._frames as frames_of_plans
 from beamline_devices import DeviceError, NotConnectedError
 from beamline_plans import EnergyGrid, FrameError, NotSafeError, validate_run_documents, xanes_scan
 from sim_devices.ioc import connect_ioc

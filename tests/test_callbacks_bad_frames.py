@@ -292,7 +292,7 @@ def test_a_resumed_map_without_the_first_frames_is_partial(scan_documents):
 
 
 def test_counts_of_every_status_are_published(scan_documents):
-    from callbacks._schema import map_metadata
+    from callbacks.publish._schema import map_metadata
 
     update, _ = analyse(scan_documents().run())
     assert set(map_metadata(update)["pixels"]) == {code.name for code in FitStatus}
@@ -311,7 +311,7 @@ def test_a_camera_states_its_limit_in_the_descriptor(scan_documents):
     from bluesky import RunEngine
     from bluesky.plans import count
 
-    from callbacks._saturation import stated_saturation
+    from callbacks.documents._saturation import stated_saturation
     from sim_devices import CameraSettings, SimBeamline, TwinSettings
 
     beamline = SimBeamline((16, 16), settings=TwinSettings(camera=CameraSettings(full_well=4095)))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC
-from callbacks._document_queue import DocumentQueue
-from callbacks._frames import FrameRecord
-from callbacks._image_store import ImageStore
+from callbacks.documents import FrameRecord
+from callbacks.documents._document_queue import DocumentQueue
+from callbacks.reduce._image_store import ImageStore
 
 
 def event(number, size=10_000):
@@ -101,7 +101,7 @@ def test_an_analysis_that_is_behind_loses_no_frame(scan_documents, monkeypatch):
     documents = scan.run()
     maps = []
     for memory_bytes in (2**30, 1):
-        monkeypatch.setattr("callbacks._image_store.ImageStore.__init__.__defaults__", (memory_bytes,))
+        monkeypatch.setattr("callbacks.reduce._image_store.ImageStore.__init__.__defaults__", (memory_bytes,))
         with LiveSOC() as live:
             live._queue._limit = memory_bytes
             for name, doc in documents:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from callbacks import DroppedDocumentsError, FollowedRuns, LiveSOC, RawRunWriter
-from callbacks._worker import DocumentWorker
+from callbacks.documents import DocumentWorker
 
 
 class Recorder(DocumentWorker):

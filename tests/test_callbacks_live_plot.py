@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot
-from callbacks._picture import quantity_of, scale_bar_um, value_range
+from callbacks.views._picture import quantity_of, scale_bar_um, value_range
 from edge_fitting import FitStatus
 
 

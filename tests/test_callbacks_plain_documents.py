@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callbacks import DocumentError
-from callbacks._plain_documents import NOTES, plain_document
+from callbacks.documents import plain_document
+from callbacks.documents._plain_documents import NOTES
 
 
 class Colour(enum.Enum):

@@ -265,8 +265,8 @@ def test_small_events_are_written_in_batches(tiled_server, tmp_path):
 def test_closing_without_an_answer_takes_bounded_time_and_says_what_waits(
     scan_documents, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("callbacks._raw_writer._NO_PROGRESS_S", 0.5)
-    monkeypatch.setattr("callbacks._raw_writer._JOIN_S", 0.5)
+    monkeypatch.setattr("callbacks.publish._raw_writer._NO_PROGRESS_S", 0.5)
+    monkeypatch.setattr("callbacks.publish._raw_writer._JOIN_S", 0.5)
     with TiledServer(tmp_path / "data") as server:
         raw = server.raw
     documents = scan_documents().run()

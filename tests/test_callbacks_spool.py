@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callbacks import SpoolError
-from callbacks._errors import DamagedSpoolError
-from callbacks._file_lock import Owner
-from callbacks._run_log import RunLog, file_stem, logs_left_behind
-from callbacks._spool import Spool
+from callbacks.documents import Owner, Spool
+from callbacks.errors import DamagedSpoolError
+from callbacks.publish._run_log import RunLog, file_stem, logs_left_behind
 
 
 def same(left, right):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RunFrames, documents_of, read_contract
-from callbacks._frames import event_identity
+from callbacks.documents._frames import event_identity
 
 
 def store(server, documents):

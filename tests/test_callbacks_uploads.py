@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from callbacks._uploads import send_in_pieces, write_array
+from callbacks.publish._uploads import send_in_pieces, write_array
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (700, 900), (2048, 2048)])

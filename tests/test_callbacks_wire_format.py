@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callbacks import LiveSOC, StreamError
-from callbacks._plain_documents import plain_document
-from callbacks._received_documents import ReceivedDocuments, check_form
-from callbacks._wire_format import DOCUMENT_NAMES, pack_document, unpack_document
+from callbacks.documents import plain_document
+from callbacks.documents._received_documents import ReceivedDocuments, check_form
+from callbacks.documents._wire_format import DOCUMENT_NAMES, pack_document, unpack_document
 
 HEADER = struct.Struct("<4sBBHI16sQI")
 FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -314,7 +314,7 @@ class Evil:
 
 
 def test_a_pickle_runs_only_where_it_is_trusted(tmp_path):
-    from callbacks._trusted_messages import read_kafka_msgpack, read_zmq_pickle
+    from callbacks.documents._trusted_messages import read_kafka_msgpack, read_zmq_pickle
 
     Evil.folder = tmp_path / "made"
     doc = event(image=np.arange(6).reshape(2, 3), note=PurePosixPath("x"))
@@ -347,8 +347,8 @@ def test_nothing_is_unpickled_where_msgpack_has_been_patched(tmp_path):
     script = """
 import os, sys, pickle, msgpack_numpy, msgpack
 msgpack_numpy.patch()
-from callbacks._wire_format import pack_document, unpack_document
-import callbacks._wire_format as wire, zlib
+from callbacks.documents._wire_format import pack_document, unpack_document
+import callbacks.documents._wire_format as wire, zlib
 class Evil:
     def __reduce__(self):
         return (os.mkdir, (sys.argv[1],))

@@ -68,7 +68,7 @@ def test_wait_does_not_return_while_documents_are_unhandled():
 
 
 def test_closing_names_a_subscriber_that_hangs_and_does_not_wait_for_it(scan_documents, caplog, monkeypatch):
-    monkeypatch.setattr("callbacks._live_soc._SUBSCRIBER_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("callbacks.techniques._live_soc._SUBSCRIBER_TIMEOUT_S", 2.0)
     release, seen = threading.Event(), []
 
     def hanging_viewer(update):

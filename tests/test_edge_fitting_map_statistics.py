@@ -19,7 +19,7 @@ from edge_fitting import (
     recentre_map,
     relative_depth,
 )
-from edge_fitting._map_kernels import count_blocks, nearest_centre
+from edge_fitting.maps._map_kernels import count_blocks, nearest_centre
 
 
 def blobs(rows: int, cols: int, seed: int, level: float = 0.5) -> np.ndarray:

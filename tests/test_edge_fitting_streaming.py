@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries, fit_stack
-from edge_fitting._noise import pool_variance
-from edge_fitting._projection_kernels import correct_counts, count_blocks, fold
-from edge_fitting._series_basis import compile_series
-from edge_fitting._series_kernels import reduce_series
-from edge_fitting._sufficient_statistics import SufficientStatistics
+from edge_fitting.base import pool_variance
+from edge_fitting.series import compile_series
+from edge_fitting.series._series_kernels import reduce_series
+from edge_fitting.sums import SufficientStatistics
+from edge_fitting.sums._projection_kernels import correct_counts, count_blocks, fold
 
 ENERGY = np.concatenate(
     [np.arange(8200.0, 8330.0, 10.0), np.arange(8330.0, 8360.0, 1.0), np.arange(8370.0, 8560.0, 10.0)]

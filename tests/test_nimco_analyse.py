@@ -14,10 +14,10 @@ from bluesky.callbacks.zmq import Proxy
 
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import DocumentPublisher, LiveSOC, RawRunWriter, StreamError, open_soc, open_stream
-from callbacks._document_streams import KafkaStream
+from callbacks.documents._document_streams import KafkaStream
 from nimco import TiledServer
 from nimco._commands import analyse
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 from sim_devices import SimBeamline
 
 COMMAND = "import typer; from nimco._commands import analyse; typer.run(analyse)"

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from beamline_plans import EnergyGrid, PlanError, TimeModel, xanes_scan
 from edge_fitting import EdgeFittingError
 from nimco._commands import dry_run as dry_run_command
-from nimco._errors import NimcoError
 from nimco._learned_times import LearnedTimes, read_times
+from nimco.errors import NimcoError
 from sim_devices import SimBeamline
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC, RawRunWriter, SOCPublisher, follow_soc, open_soc
-from nimco._errors import NimcoError
 from nimco._remote import RemoteTiled
+from nimco.errors import NimcoError
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "run-a-facility-server.md"
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from callbacks import RootMap
-from nimco._errors import RecordingError
 from nimco._recordings import RecordingFile
 from nimco._replay import replay_documents
+from nimco.errors import RecordingError
 
 ENERGIES_EV = np.array([8250.0, 8330.0, 8340.0, 8345.0, 8350.0, 8400.0, 8500.0])
 N = ENERGIES_EV.size
@@ -274,7 +274,7 @@ def test_what_is_refused_takes_no_memory(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / f"{number}.h5", **BROKEN[kind][0])) for number, kind in enumerate(large)]
     code = """
 import resource, sys
-from nimco._errors import RecordingError
+from nimco.errors import RecordingError
 from nimco._recordings import RecordingFile
 pages = int(open('/proc/self/statm').read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 400 * 2**20,) * 2)

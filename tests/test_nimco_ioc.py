@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nimco._commands import ioc
-from nimco._errors import NimcoError
+from nimco.errors import NimcoError
 
 NIMCO = [sys.executable, "-c", "from nimco._cli import main; main()"]
 ASK = "import epics; print(*(epics.caget(f'CLI:{name}', timeout=20) for name in ('mono:bragg.EGU', 'shutter:Status')))"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from event_model import DocumentRouter
 
-from nimco._errors import RecordingError
 from nimco._recordings import RecordingFile
 from nimco._replay import replay_documents
+from nimco.errors import RecordingError
 
 ENERGIES_EV = np.array([8250.0, 8330.0, 8340.0, 8345.0, 8350.0, 8400.0, 8500.0])
 SHAPE = (6, 8)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nimco._errors import ReferenceFileError
 from nimco._reference_files import parse_reference_option, read_reference_spectrum, reference_series
+from nimco.errors import ReferenceFileError
 
 ENERGY_EV = np.arange(8300.0, 8400.0, 0.5)
 

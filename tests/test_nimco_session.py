@@ -21,7 +21,7 @@ def remote(tiled_server, tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr("nimco._session._PATIENCE_S", 2.0)
-    monkeypatch.setattr("callbacks._live_soc._SUBSCRIBER_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("callbacks.techniques._live_soc._SUBSCRIBER_TIMEOUT_S", 2.0)
 
 
 def test_nothing_that_listens_reaches_the_run_engine_or_the_others(remote, scan_documents, impatient, caplog):

@@ -86,7 +86,7 @@ def assert_no_server_is_left(data_dir: Path) -> None:
         (marked("nimco._server", "TiledServer", "_wait_until_ready"), "MARK", signal.SIGTERM, 0),
         (marked("nimco._session", "Session", "start"), "MARK", signal.SIGINT, 0),
         (NIMCO, "Tiled server at", signal.SIGINT, None),
-        (marked("callbacks._live_soc", "LiveSOC", "wait"), "MARK", signal.SIGTERM, 4),
+        (marked("callbacks.techniques._live_soc", "LiveSOC", "wait"), "MARK", signal.SIGTERM, 4),
         (marked("nimco._session", "Session", "close"), "MARK", signal.SIGINT, 4),
         (marked("nimco._server", "TiledServer", "close"), "MARK", signal.SIGINT, 4),
     ],
@@ -134,7 +134,7 @@ def test_every_other_command_is_stopped_alike(tmp_path, scan_documents, tiled_se
 
     replay = ("replay", "scan.h5", *spectra, "--edge", "Ni", "--data-dir", "data")
     for command in (
-        marked("callbacks._worker", "DocumentWorker", "__call__"),  # the frames are fed
+        marked("callbacks.documents._worker", "DocumentWorker", "__call__"),  # the frames are fed
         marked("nimco._session", "Session", "close"),
     ):
         code, _, err = stop(command, *replay, cwd=tmp_path, at="MARK")
@@ -144,7 +144,7 @@ def test_every_other_command_is_stopped_alike(tmp_path, scan_documents, tiled_se
     assert_no_server_is_left(tmp_path / "data")
 
     code, _, err = stop(
-        marked("callbacks._live_soc", "LiveSOC", "wait"),
+        marked("callbacks.techniques._live_soc", "LiveSOC", "wait"),
         "analyse",
         "--run",
         uid,

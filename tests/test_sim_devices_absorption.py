@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xraydb
 
-from sim_devices._absorption import NMC622, SOC_NODES, OxideAbsorption, PureAbsorption
+from sim_devices.twin._absorption import NMC622, SOC_NODES, OxideAbsorption, PureAbsorption
 
 
 @pytest.mark.parametrize("energy_ev", [6480.0, 6800.0, 7640.0, 7900.0, 8250.0, 8700.0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sim_devices import Twin
-from sim_devices._absorption import broadened, edge_truth
-from sim_devices._compounds import COMPOUNDS, LAYERED_OXIDE
+from sim_devices.twin._absorption import broadened, edge_truth
+from sim_devices.twin._compounds import COMPOUNDS, LAYERED_OXIDE
 
 SI_111 = 1.3e-4
 FOIL_EV = {"Ni": 8333.0, "Co": 7709.0, "Mn": 6539.0}

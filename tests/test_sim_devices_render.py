@@ -6,8 +6,8 @@ from scipy import stats
 from scipy.ndimage import shift as spline_shift
 
 from sim_devices import CameraSettings, OpticsSettings, SourceSettings, Twin, TwinSettings
-from sim_devices._render import RowBlocks, expose, normal_thirds
-from sim_devices._twin import _neighbours
+from sim_devices.twin._render import RowBlocks, expose, normal_thirds
+from sim_devices.twin._twin import _neighbours
 
 NORMAL = normal_thirds()
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from sim_devices import SampleSettings
-from sim_devices._absorption import NMC622, OxideAbsorption
-from sim_devices._sample import _nearest_seed, electrode, uniform
+from sim_devices.twin._absorption import NMC622, OxideAbsorption
+from sim_devices.twin._sample import _nearest_seed, electrode, uniform
 
 PLAIN = SampleSettings(
     grain_roughness=0.0, cracks=0.0, particle_spread=0.0, grain_spread=0.0, shell_excess=0.0, density=1.0

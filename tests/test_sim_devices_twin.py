@@ -17,7 +17,7 @@ from sim_devices import (
     Twin,
     TwinSettings,
 )
-from sim_devices._absorption import SOC_NODES
+from sim_devices.twin._absorption import SOC_NODES
 
 IDEAL = TwinSettings.ideal()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from beamline_plans import EnergyGrid, GridError
-from nimco._errors import ReferenceFileError
 from nimco._reference_files import read_reference_spectrum
+from nimco.errors import ReferenceFileError
 
 E = np.round(np.arange(8300.0, 8400.0, 2.5), 3)
 MU = np.round(0.5 + np.arctan((E - 8345.0) / 2.0) / np.pi, 6)

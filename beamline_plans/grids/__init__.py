@@ -1,0 +1,15 @@
+"""Energy grids: regions, presets, orders."""
+
+from ._grid import EnergyGrid, Order
+from ._presets import preset_names
+from ._regions import DEFAULT_EXPOSURE_S, EnergyRegion, KRegion, edge_named
+
+__all__ = [
+    "DEFAULT_EXPOSURE_S",
+    "EnergyGrid",
+    "EnergyRegion",
+    "KRegion",
+    "Order",
+    "edge_named",
+    "preset_names",
+]

@@ -1,0 +1,461 @@
+"""Plan stubs: move the instrument, take one frame, keep the beam safe."""
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+from typing import Any, Optional
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky import Msg
+from bluesky.protocols import Triggerable
+from bluesky.utils import (
+    FailedPause,
+    FailedStatus,
+    IllegalMessageSequence,
+    MsgGenerator,
+    RunEngineControlException,
+)
+
+from beamline_plans.errors import FrameError, NotSafeError, PlanError
+
+from ._instrument import Instrument
+from ._label import FrameLabel, Shot
+from ._pauses import PauseWatch
+
+__all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
+
+_ATTEMPTS = 3
+# A camera that is silent for so long after its exposure will not answer any more.
+_PATIENCE_S = 60.0
+_LOOK_S = 0.02
+# Enough for a suspender to ask again for what a failure has undone.
+_BREATH_S = 0.1
+# A control system that has gone has so long to come back, in a scan and in its cleanup, and is asked so often.
+_RETURN_S = 60.0
+_RETURN_IN_CLEANUP_S = 30.0
+_POLL_S = 1.0
+_LOG = logging.getLogger("beamline_plans")
+
+
+class FrameTaker:
+    """Takes the frames of one run.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        The devices.
+    i0_min : float, optional
+        A frame during which I0 was lower is taken again.
+    """
+
+    def __init__(self, instrument: Instrument, i0_min: Optional[float] = None) -> None:
+        self._instrument = instrument
+        self._i0_min = i0_min
+        self._label = FrameLabel()
+        self._last_reading: Optional[dict[str, Any]] = None
+        self._watch = PauseWatch()
+
+    def look(self) -> MsgGenerator[None]:
+        """Note which frame the camera shows before the first one is taken, so as to tell it from that one."""
+        yield from self._watch.register()
+        try:
+            self._last_reading = yield Msg("read", self._instrument.camera)
+        except (RunEngineControlException, FailedPause):
+            raise
+        except Exception as error:
+            # Some cameras have nothing to read before their first frame.
+            _LOG.debug("no frame to begin with: %s", error)
+
+    def visit(
+        self,
+        stream: str,
+        energy_index: int,
+        energy_ev: float,
+        exposure_s: float,
+        n_frames: int,
+        *,
+        first_repeat: int = 0,
+    ) -> MsgGenerator[None]:
+        """Go to one energy and take the frames of one stream there.
+
+        Everything the frames depend on is set after the checkpoint, so that a rewind, after which a person
+        may have moved anything, finds the instrument as the label says. What fails is tried again from
+        there, a few times.
+
+        Raises
+        ------
+        FrameError
+            If a frame could not be taken, or the scan could not be held while it had to be.
+        """
+        repeats = range(first_repeat, first_repeat + n_frames)
+        left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
+        failures: list[str] = []
+        gone_at: Optional[float] = None
+        while left:
+            yield Msg("checkpoint")
+            try:
+                yield from self._go_to(left[0])
+                while left:
+                    problem = yield from self._attempt(left[0])
+                    if problem is not None:
+                        break
+                    left.popleft()
+                    failures.clear()
+                    gone_at = None
+                else:
+                    return
+            except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
+                raise
+            except Exception as error:
+                problem = _what_failed(error)
+                yield from self._recover()
+                if self._watch.held:
+                    raise FrameError(
+                        f"The scan was to be held at {energy_ev:g} eV, for lack of beam or in a pause, and that failed "
+                        f"({problem.rstrip('.')}); it has ended. Take the missing energies with resume_scan when "
+                        "there is beam."
+                    ) from error
+                if _is_lost_connection(error):
+                    gone_at = time.monotonic() if gone_at is None else gone_at
+                    yield from self._await_return(left[0], gone_at, problem, error)
+                    continue
+                if len(failures) + 1 >= _ATTEMPTS:
+                    raise FrameError(self._given_up(left[0], problem)) from error
+            failures.append(problem)
+            if len(failures) >= _ATTEMPTS:
+                raise FrameError(self._given_up(left[0], problem))
+            _LOG.warning(
+                "%s frame at %g eV, attempt %d of %d: %s; it is taken again",
+                stream,
+                energy_ev,
+                len(failures),
+                _ATTEMPTS,
+                problem,
+            )
+
+    def _recover(self, pause_s: float = _BREATH_S) -> MsgGenerator[None]:
+        """After a failure, give up a half-read event and let a scan that is to be held be held.
+
+        The failure may have been that of a suspender's own plan, or have kept one from beginning.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                yield Msg("rewindable", None, False)
+                yield from _drop_if_open()
+                yield Msg("sleep", None, pause_s)
+                yield Msg("rewindable", None, self._watch.rewindable)
+                return
+            except (RunEngineControlException, FailedPause):
+                raise
+            except Exception as error:
+                # Of another device that fails later.
+                _LOG.debug("after a failure: %s", error)
+
+    def _await_return(self, shot: Shot, gone_at: float, problem: str, error: Exception) -> MsgGenerator[None]:
+        """Before the next attempt, keep the beam off the sample and give the control system time to come back.
+
+        Raises
+        ------
+        FrameError
+            When it has had enough of it.
+        """
+        gone_s = time.monotonic() - gone_at
+        if gone_s > _RETURN_S:
+            raise FrameError(
+                f"The control system did not come back within {_RETURN_S:g} s at {shot.energy_setpoint_ev:g} eV "
+                f"({problem.rstrip('.')}); start it, then take the missing energies with resume_scan."
+            ) from error
+        if gone_s < _POLL_S:
+            _LOG.error(
+                "%s frame at %g eV: %s; the scan waits up to %g s for it to come back",
+                shot.stream,
+                shot.energy_setpoint_ev,
+                problem.rstrip("."),
+                _RETURN_S,
+            )
+        try:
+            yield from _set((self._instrument.shutter, "closed"))
+        except (RunEngineControlException, FailedPause):
+            raise
+        except Exception as another:
+            _LOG.debug("the shutter cannot be closed either: %s", another)
+        yield from self._recover(_POLL_S)
+
+    def _given_up(self, shot: Shot, problem: str) -> str:
+        return (
+            f"The {shot.stream} frame at {shot.energy_setpoint_ev:g} eV failed {_ATTEMPTS} times in a row "
+            f"({problem.rstrip('.')}); find the cause, then take the missing energies with resume_scan."
+        )
+
+    def _go_to(self, shot: Shot) -> MsgGenerator[None]:
+        ins = self._instrument
+        position = {"dark": "in", "flat": "out", "primary": "in"}[shot.stream]
+        beam = "closed" if shot.stream == "dark" else "open"
+        yield from _set(
+            (ins.energy, shot.energy_setpoint_ev),
+            (ins.camera.exposure_s, shot.exposure_s),
+            (ins.stage, position),
+        )
+        # The beam is let through only when everything stands.
+        yield from _set((ins.shutter, beam))
+
+    def _attempt(self, shot: Shot) -> MsgGenerator[Optional[str]]:
+        """Take one frame; returns what is wrong with it, if anything.
+
+        A frame without enough beam is kept in the data, its next attempt replaces it; one that the camera had
+        given before is not a frame of this energy and is dropped.
+        """
+        ins = self._instrument
+        yield from trigger(ins.detectors, self._label, shot)
+        while True:
+            pauses = self._watch.pauses
+            yield Msg("create", name=shot.stream)
+            frame = yield Msg("read", ins.camera)
+            for device in (self._label, ins.energy):
+                yield Msg("read", device)
+            i0 = None
+            if ins.i0 is not None:
+                i0 = first_value(ins.i0, (yield Msg("read", ins.i0)))
+            if pauses == self._watch.pauses:
+                break
+            # The RunEngine has taken and read the frame again: what was read here before is not of that one.
+            yield Msg("drop")
+        if _is_same_frame(ins.camera.name, frame, self._last_reading):
+            yield Msg("drop")
+            return f"{ins.camera.name} gave the frame of before"
+        yield Msg("save")
+        self._last_reading = frame
+        if (
+            self._i0_min is not None
+            and i0 is not None
+            and shot.stream != "dark"
+            and not self._i0_min <= i0 < inf
+        ):
+            return f"I0 is {i0:g}, not at least {self._i0_min:g}"
+        return None
+
+
+def _what_failed(error: Exception) -> str:
+    """Say what went wrong: a failed status only wraps what its device raised."""
+    cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _is_lost_connection(error: Optional[BaseException]) -> bool:
+    """Say whether a device could not be reached; ophyd has an exception of its own for it, and a timeout."""
+    while error is not None:
+        if isinstance(error, ConnectionError) or type(error).__name__ in (
+            "DisconnectedError",
+            "NotConnected",
+        ):
+            return True
+        if isinstance(error, TimeoutError) and "connect" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _drop_if_open() -> MsgGenerator[None]:
+    """Give up a half-read event; only the RunEngine knows whether there is one after a rewind."""
+    try:
+        yield from bps.drop()
+    except IllegalMessageSequence:
+        return
+
+
+# The stubs of bluesky note down where in the code each of them was called, which costs more than all the rest of a
+# plan; what is done for every frame is therefore written in messages.
+
+
+def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[None]:
+    """Say which frame comes next and expose it."""
+    group = uuid.uuid4().hex
+    starts = [Msg("set", label, shot, group=group)]
+    starts += [Msg("trigger", device, group=group) for device in devices if isinstance(device, Triggerable)]
+    yield from _together(starts, group, shot.exposure_s + _PATIENCE_S)
+
+
+def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
+    """Move devices at the same time and wait for all."""
+    group = uuid.uuid4().hex
+    yield from _together([Msg("set", device, value, group=group) for device, value in moves], group, None)
+
+
+def _together(starts: Sequence[Msg], group: str, timeout_s: Optional[float]) -> MsgGenerator[None]:
+    """Start devices and wait for all of them, also where one fails.
+
+    The RunEngine waits no longer than to the first failure. A camera that was left exposing would refuse the next try,
+    and the one after.
+    """
+    statuses: list[Any] = []
+    try:
+        for start in starts:
+            statuses.append((yield start))
+        wait = {} if timeout_s is None else {"timeout": timeout_s}
+        yield Msg("wait", None, group=group, **wait)
+    except (RunEngineControlException, FailedPause):
+        raise
+    except Exception:
+        for _ in range(int((timeout_s or _PATIENCE_S) / _LOOK_S)):
+            if all(getattr(status, "done", True) for status in statuses):
+                break
+            yield Msg("sleep", None, _LOOK_S)
+        raise
+
+
+def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
+    """Say whether a camera that was triggered still shows the frame of before.
+
+    A camera that numbers its frames says so itself (``<name>_frame_number``). Of another one no new frame arrived
+    when no key of its reading has a later time than it had.
+    """
+    if not reading or not last or reading.keys() != last.keys():
+        return False
+    number = f"{camera}_frame_number"
+    if number in reading:
+        return bool(reading[number]["value"] == last[number]["value"])
+    return all(reading[key]["timestamp"] <= last[key]["timestamp"] for key in reading)
+
+
+def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+    """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest.
+
+    The shutter is also closed in each pause.
+
+    Raises
+    ------
+    NotSafeError
+        If that could not be done; the message says what is left how.
+    """
+    energy_ev = yield from _position(instrument.energy)
+    filters = None if instrument.filters is None else (yield from _position(instrument.filters))
+    steps = [
+        (instrument.shutter, "closed", "close the shutter"),
+        (instrument.stage, "in", "bring the sample in"),
+        (instrument.filters, filters, "restore the filters"),
+        (instrument.energy, energy_ev, "restore the energy"),
+    ]
+    return (yield from _afterwards(plan, steps, instrument.shutter))
+
+
+def restored(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None) -> MsgGenerator[Any]:
+    """Run `plan`; whatever becomes of it, close the shutter, if given, and move `device` back to where it was.
+
+    Raises
+    ------
+    NotSafeError
+        If that could not be done.
+    """
+    start = yield from _position(device)
+    steps = [] if shutter is None else [(shutter, "closed", "close the shutter")]
+    return (yield from _afterwards(plan, [*steps, (device, start, "bring it back")], shutter))
+
+
+def _position(device: Any) -> MsgGenerator[Any]:
+    # A rewind during an asynchronous read loses its answer, so ask once more.
+    position = first_value(device, (yield from bps.read(device)))
+    return position if position is not None else first_value(device, (yield from bps.read(device)))
+
+
+def _afterwards(
+    plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
+) -> MsgGenerator[Any]:
+    """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
+    watch = PauseWatch(shutter)
+    yield from watch.register()
+
+    def cleanup() -> MsgGenerator[None]:
+        ended: Optional[BaseException] = None
+        pauses = -1
+        # In a pause what moves is stopped, and a person may move anything: then all is done once more.
+        while pauses != watch.pauses:
+            pauses = watch.pauses
+            problems: list[str] = []
+            for device, value, what in steps:
+                if value is None:
+                    continue
+                problem, end = yield from _brought(watch, device, value)
+                ended = end or ended
+                if problem is not None:
+                    problems.append(_not_safe(device, value, what, problem))
+        if problems:
+            error = NotSafeError(" ".join(problems))
+            _LOG.critical("%s", error)
+            raise error from ended
+        if ended is not None:
+            raise ended
+
+    return (yield from bpp.finalize_wrapper(plan, cleanup))
+
+
+def _brought(
+    watch: PauseWatch, device: Any, value: Any
+) -> MsgGenerator[tuple[Optional[str], Optional[BaseException]]]:
+    """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
+    ended: Optional[BaseException] = None
+    problem: Optional[str] = None
+    attempt, until = 0, time.monotonic() + _RETURN_IN_CLEANUP_S
+    gone = False
+    while attempt <= _ATTEMPTS or (gone and time.monotonic() < until):
+        try:
+            if gone:
+                yield Msg("sleep", None, _POLL_S)
+            yield from _forget_past(watch.rewindable)
+            if attempt:
+                # Whatever it was still doing for the scan.
+                yield Msg("stop", _Stop(device))
+            yield from bps.mv(device, value)
+            return None, ended
+        except (RunEngineControlException, FailedPause) as error:
+            ended = error
+            problem = "the scan was ended again and again in its cleanup"
+        except Exception as error:
+            problem, gone = _what_failed(error), _is_lost_connection(error)
+        attempt += 1
+    return problem, ended
+
+
+class _Stop:
+    """Stops a device without its last move counting as failed, which the message of bluesky has no word for."""
+
+    parent = None
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self.name = getattr(device, "name", str(device))
+
+    def stop(self, success: bool = True) -> Any:
+        """Stop the device, if that can be done."""
+        stop = getattr(self._device, "stop", None)
+        return None if stop is None else stop(success=True)
+
+
+def _not_safe(device: Any, value: Any, what: str, problem: str) -> str:
+    name = getattr(device, "name", str(device))
+    target = f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        f"NOT SAFE: could not {what} ({name} to {target}; {problem.rstrip('.')}). Look where {name} is and move it by "
+        "hand."
+    )
+
+
+def first_value(device: Any, reading: Any) -> Any:
+    """Return the main value of a reading; None where nothing answered, as in a simulation of the plan."""
+    if not reading:
+        return None
+    fields = getattr(device, "hints", {}).get("fields") or list(reading)
+    return reading[fields[0]]["value"]
+
+
+def _forget_past(rewindable: bool) -> MsgGenerator[None]:
+    """Let a rewind during the cleanup repeat the cleanup, not the frame that failed before it.
+
+    A checkpoint would do, were it not forbidden between the create and the save of an interrupted frame. A suspender's
+    plan that failed may have left the RunEngine unable to rewind.
+    """
+    yield Msg("rewindable", None, False)
+    yield Msg("rewindable", None, rewindable)

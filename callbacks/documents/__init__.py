@@ -1,0 +1,66 @@
+"""Documents in order: queues, routing, files and assets, stored runs, and the frames they hold."""
+
+from ._closing import Closing
+from ._contract import ScanContract, is_energy_scan, read_contract
+from ._document_publisher import DocumentPublisher
+from ._document_streams import DocumentStream, open_stream
+from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
+from ._followed_runs import FollowedRuns
+from ._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
+from ._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
+from ._left_out import FrameLoss, LeftOut, Slot, energies_text
+from ._outage import is_outage
+from ._plain_documents import plain_document
+from ._polling import Poller
+from ._read_only import read_only
+from ._root_map import RootMap
+from ._routing import DOCUMENT_NAMES, RunRouting
+from ._saturation import SaturationWatch, saturated_pixels
+from ._spool import Document, Spool, document_nbytes, owner_of
+from ._stored_run import documents_of
+from ._worker import DocumentWorker, LatestWins, RestartedThread, Throttle
+
+__all__ = [
+    "DOCUMENT_NAMES",
+    "FILE_TIMEOUT_S",
+    "Closing",
+    "Document",
+    "DocumentPublisher",
+    "DocumentStream",
+    "DocumentWorker",
+    "FileLock",
+    "FollowedRuns",
+    "ForeignLayout",
+    "ForeignRuns",
+    "FrameFile",
+    "FrameLoss",
+    "FrameRecord",
+    "LatestWins",
+    "LeftOut",
+    "Owner",
+    "Poller",
+    "RestartedThread",
+    "RootMap",
+    "RunFrames",
+    "RunRouting",
+    "SaturationWatch",
+    "ScanContract",
+    "Slot",
+    "Spool",
+    "Throttle",
+    "document_nbytes",
+    "documents_of",
+    "energies_text",
+    "is_alive",
+    "is_energy_scan",
+    "is_outage",
+    "open_stream",
+    "others_alive",
+    "owner_of",
+    "plain_document",
+    "planned_energies",
+    "private_folder",
+    "read_contract",
+    "read_only",
+    "saturated_pixels",
+]

@@ -1,0 +1,299 @@
+"""All documents of one run in order: on disk first, and in memory what is still to be delivered."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callbacks.documents import (
+    Document,
+    FileLock,
+    Owner,
+    Spool,
+    document_nbytes,
+    is_alive,
+    others_alive,
+    owner_of,
+)
+from callbacks.errors import DamagedSpoolError, OwnedSpoolError, SpoolError
+
+logger = logging.getLogger("nimco.callbacks")
+
+SUFFIX = ".run"
+DAMAGED = ".damaged"
+KEPT = ".kept"
+
+_PLAIN_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_RETRY_S = 0.25
+_TAKING_OVER = ".taking-over.lock"
+_TAKING_OVER_S = 10.0
+
+
+def file_stem(uid: str) -> str:
+    """Return what the files of a run are called: its uid, or a digest of one that is no usual uid."""
+    if _PLAIN_UID.fullmatch(uid):
+        return uid
+    return f"run-{hashlib.sha256(uid.encode('utf-8', 'backslashreplace')).hexdigest()[:40]}"
+
+
+@dataclass
+class _Place:
+    """Where a document is: at an offset of the file, in memory, or both."""
+
+    number: int
+    offset: int | None
+    document: Document | None
+    nbytes: int
+
+
+class RunLog:
+    """Keeps the documents of a run until all of them have been delivered.
+
+    Every document is written to a file before it may be delivered, so neither a dead server nor a killed
+    process loses it. What cannot be written (a full disk, a folder that is read-only, no descriptors left) stays in
+    memory, and is written when that has become possible. The file is not open between two documents.
+
+    Parameters
+    ----------
+    path : Path
+        The file. One that is there is taken over with what it holds, unless its owner is alive.
+    owner : Owner, optional
+        Whom the file belongs to; by default a new one.
+
+    Raises
+    ------
+    OwnedSpoolError
+        The file belongs to another process.
+    DamagedSpoolError
+        It is none of ours, or of another version.
+    SpoolError
+        It is there and cannot be read.
+    """
+
+    def __init__(self, path: Path, owner: Owner | None = None) -> None:
+        self._path = path
+        self._owner = owner or Owner(path.parent)
+        self._spool: Spool | None = None
+        self._places: list[_Place] = []
+        self._next_number = 0
+        self._unwritten = 0
+        self._next_try = 0.0
+        self._is_held = False
+        self.memory_nbytes = 0
+        self.damage: str | None = None
+        """What is wrong with a file that was taken over: its records, or numbers that are missing."""
+        if os.path.lexists(path):
+            self._take_over()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
+    def n_unwritten(self) -> int:
+        """Number of documents that are in memory only."""
+        return self._unwritten
+
+    def append(self, name: str, doc: dict[str, Any], *, keep: bool) -> SpoolError | None:
+        """Add a document; ``keep`` it in memory too. Returns the error when it could only be kept in memory."""
+        self.write_waiting()
+        place = _Place(self._next_number, None, (name, doc), 0)
+        self._next_number += 1
+        problem = self._write(place)
+        if problem is not None or keep:
+            place.nbytes = document_nbytes(doc)
+            self.memory_nbytes += place.nbytes
+        else:
+            place.document = None
+        self._places.append(place)
+        return problem
+
+    def write_waiting(self) -> None:
+        """Write what could not be written before, where that is possible by now."""
+        if not self._unwritten or time.monotonic() < self._next_try:
+            return
+        for place in self._places:
+            if place.offset is None and self._write(place, again=True) is not None:
+                return
+
+    def read(self, index: int) -> Document:
+        """Return a document by its number.
+
+        Raises
+        ------
+        DamagedSpoolError
+            It is not as it was written.
+        SpoolError
+            It cannot be read now.
+        """
+        place = self._places[index]
+        kept = place.document
+        if kept is not None:
+            return kept
+        assert place.offset is not None
+        assert self._spool is not None
+        return self._spool.read(place.offset)
+
+    def __iter__(self) -> Iterator[Document]:
+        return (self.read(index) for index in range(len(self)))
+
+    def let_go(self, index: int) -> None:
+        """Forget the copy in memory of a document that is on disk."""
+        place = self._places[index]
+        if place.offset is not None and place.document is not None:
+            place.document = None
+            self.memory_nbytes -= place.nbytes
+
+    def drop(self, index: int) -> None:
+        """Forget a document that is damaged."""
+        self.damage = self.damage or "a document in it is damaged"
+        del self._places[index]
+
+    def close(self, *, delete: bool, keep_as: str | None = None) -> None:
+        """Let go of the file; with ``delete``, remove it, because everything has been delivered.
+
+        A file that is damaged is not removed but gets another name, as does one that is to be kept under another
+        suffix.
+        """
+        if not delete:
+            self._next_try = 0.0
+            self.write_waiting()
+        elif self._spool is not None:
+            suffix = keep_as or (DAMAGED if self.damage else None)
+            if suffix is None:
+                self._spool.close(delete=True)
+            else:
+                set_aside(self._path, suffix)
+        if self._is_held:
+            self._is_held = False
+            self._owner.let_go()
+
+    def _write(self, place: _Place, *, again: bool = False) -> SpoolError | None:
+        assert place.document is not None
+        name, doc = place.document
+        try:
+            place.offset = self._file().append(name, doc, number=place.number)
+        except SpoolError as error:
+            self._next_try = time.monotonic() + _RETRY_S
+            self._unwritten += not again
+            return error
+        self._unwritten -= again
+        return None
+
+    def _file(self) -> Spool:
+        if self._spool is None:
+            self._hold()
+            if os.path.lexists(self._path):
+                raise SpoolError(f"{self._path} is there already")
+            try:
+                self._spool = Spool(self._path, owner=self._owner.token)
+            except SpoolError:
+                with contextlib.suppress(OSError):  # made, but not even its first bytes could be written
+                    self._path.unlink()
+                raise
+        return self._spool
+
+    def _hold(self) -> None:
+        if not self._is_held:
+            self._owner.hold()
+            self._is_held = True
+
+    def _take_over(self) -> None:
+        folder = self._path.parent
+        try:
+            token = owner_of(self._path)
+            # Where the file does not say whom it belongs to, it may belong to anybody who is alive.
+            owned = others_alive(folder, self._owner.token) if token is None else is_alive(folder, token)
+        except OSError as error:
+            raise SpoolError(f"{self._path} cannot be read ({error.strerror})") from error
+        if owned:
+            raise OwnedSpoolError(f"{self._path} belongs to another process")
+        spool = Spool(self._path, writable=False)
+        with contextlib.suppress(
+            SpoolError, OSError
+        ):  # a disk that can only be read: what is in it is delivered
+            self._hold()
+            spool.claim(self._owner.token)
+        self._spool = spool
+        self.damage = spool.content.damage
+        found = dict(reversed(spool.content.records))
+        self._places = [_Place(number, found[number], None, 0) for number in sorted(found)]
+        self._next_number = max(found, default=-1) + 1
+        missing = (max(found) + 1 - len(found)) if found else 0
+        if missing and self.damage is None:
+            self.damage = f"{missing} document(s) in it are missing"
+
+
+def logs_left_behind(
+    folder: Path, owner: Owner | None = None, say: Callable[[str], object] = logger.error
+) -> list[RunLog]:
+    """Take over the logs in a folder that no living process holds.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    owner : Owner, optional
+        Whom they belong to from now on; by default a new one.
+    say : callable
+        Told what cannot be taken over: that is set aside under another name, or stays where it cannot be read now.
+    """
+    owner = owner or Owner(folder)
+    found: list[RunLog] = []
+    try:
+        paths = [path for path in folder.iterdir() if path.name.endswith(SUFFIX)]
+    except OSError:
+        return found
+    taking_over = FileLock(folder / _TAKING_OVER)
+    if paths:
+        with contextlib.suppress(OSError):  # a folder that can only be read
+            taking_over.acquire(_TAKING_OVER_S)
+    try:
+        for path in sorted(paths, key=_age):
+            try:
+                found.append(RunLog(path, owner))
+            except OwnedSpoolError:
+                continue  # its process is alive and delivers it itself
+            except DamagedSpoolError as error:
+                say(f"{error}; {told_of(set_aside(path, DAMAGED))}, the other runs are delivered")
+            except SpoolError as error:
+                say(f"{error}; it stays for the next session, the other runs are delivered")
+        with contextlib.suppress(OSError):
+            others_alive(folder, owner.token)
+    finally:
+        taking_over.release()
+    return found
+
+
+def told_of(path: Path | None) -> str:
+    """Return what is said of a file that was set aside, or could not be."""
+    return "it stays where it is" if path is None else f"it is set aside as {path.name}"
+
+
+def set_aside(path: Path, suffix: str) -> Path | None:
+    """Give a file another suffix; return its new path, None where that is not possible."""
+    for number in range(1000):
+        new = path.with_name(f"{path.name.removesuffix(SUFFIX)}{f'-{number}' if number else ''}{suffix}")
+        if not os.path.lexists(new):
+            try:
+                return path.rename(new)
+            except OSError:
+                return None
+    return None
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0

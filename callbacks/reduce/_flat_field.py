@@ -1,0 +1,467 @@
+"""Darks, flats and the frames that wait for them: what is needed to turn counts into optical depth."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from callbacks.documents import (
+    FrameLoss,
+    FrameRecord,
+    LeftOut,
+    SaturationWatch,
+    ScanContract,
+    Slot,
+    energies_text,
+    saturated_pixels,
+)
+
+from ._image_store import HeldFrame, ImageStore
+from ._light import LEAST_OF_BRIGHTEST, open_beam_light, transmission
+
+ALL_ENERGIES = -1
+
+_KEPT_FLAT_MEANS = 4
+# A dark that lies above the others by more than this part of their level, and so many of their standard
+# deviations, holds light.
+_DARK_DRIFT = 0.5
+_DARK_SPREADS = 5.0
+
+FloatImage = npt.NDArray[np.float32]
+BoolImage = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ReadyFrame:
+    """A sample frame with its dark and flat field.
+
+    The optical depth is ``-ln((image - dark) / flat * scale)``.
+
+    Attributes
+    ----------
+    record : FrameRecord
+        The sample frame.
+    held : HeldFrame
+        The same as the store holds it.
+    dark : ndarray, (rows, cols), float32
+        Mean dark of the same exposure.
+    flat : ndarray, (rows, cols), float32
+        Mean open beam at the same energy, its own dark subtracted.
+    scale : float
+        Exposure times I0 of the flat over those of the frame.
+    limit : float
+        Counts of the frame from which on a pixel is saturated; infinite where that is not known.
+    saturated_flat : ndarray of bool, (rows, cols), or None
+        Pixels that are saturated in a frame of the flat field.
+    """
+
+    record: FrameRecord
+    held: HeldFrame = field(repr=False)
+    dark: FloatImage = field(repr=False)
+    flat: FloatImage = field(repr=False)
+    scale: float
+    limit: float = np.inf
+    saturated_flat: BoolImage | None = field(default=None, repr=False)
+
+    @cached_property
+    def transmission(self) -> float:
+        """How much of the open beam the frame shows on average; 0 where it holds no light."""
+        return transmission(self.record.image, self.dark, self.flat, self.scale)
+
+
+class FlatFieldBook:
+    """Joins sample frames with their darks and flats, whatever the order in which they come.
+
+    A frame waits until the announced number of darks of its exposure and of flats of its energy has come;
+    `finish` gives what is left with the nearest ones there are. Frames, flats and darks taken again replace
+    what they repeat. Flats without light and darks with light are left out.
+
+    Parameters
+    ----------
+    contract : ScanContract
+        What the start document announced.
+    store : ImageStore, optional
+        What holds the frames; by default one of its own.
+    left_out : LeftOut, optional
+        Where darks and flats that are left out are noted; by default an account of its own.
+    saturation : SaturationWatch, optional
+        Knows the limit of the camera; by default that of the type of the frames only.
+    """
+
+    def __init__(
+        self,
+        contract: ScanContract,
+        store: ImageStore | None = None,
+        *,
+        left_out: LeftOut | None = None,
+        saturation: SaturationWatch | None = None,
+    ) -> None:
+        self.left_out = LeftOut() if left_out is None else left_out
+        self._saturation = SaturationWatch() if saturation is None else saturation
+        self._store = ImageStore() if store is None else store
+        self._n_flats = max(contract.n_flats, 1)
+        self._n_darks = int(contract.xanes.get("n_darks", 1))
+        self._planned_exposures = set(contract.exposure_s)
+        self._darks: dict[float, _Frames] = defaultdict(_Frames)
+        self._flats: dict[int, _Frames] = defaultdict(_Frames)
+        self._waiting: dict[int, list[HeldFrame]] = defaultdict(list)
+        self._dark_means: dict[float, FloatImage] = {}
+        self._flat_means: OrderedDict[int, _FlatMean] = OrderedDict()
+        self._revised: set[int] = set()
+        self._without_own_flat: dict[int, FrameRecord] = {}
+        self._other_darks: dict[float, float] = {}
+        self._brightest = 0.0
+        self._finished = False
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of sample frames that wait for a dark or a flat."""
+        return sum(len(frames) for frames in self._waiting.values())
+
+    @property
+    def lacks_flats(self) -> bool:
+        """Whether a frame was joined with the flat of another energy because its own was never taken."""
+        return any(not self._flats[index].n_came for index in self._without_own_flat)
+
+    @property
+    def waiting_slots(self) -> set[Slot]:
+        """Slots of the sample frames that wait for a dark or a flat."""
+        return {held.record.slot for frames in self._waiting.values() for held in frames}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the maps should know, as things are now."""
+        said = []
+        if self._finished and self.n_waiting:
+            energies = sorted({held.record.energy_ev for frames in self._waiting.values() for held in frames})
+            one = self.n_waiting == 1
+            said.append(
+                f"{'the frame' if one else 'frames'} at {energies_text(energies)} "
+                f"{'is' if one else 'are'} not in the map: no flat field was recorded that could be used"
+            )
+        energies = sorted(
+            {held.energy_ev for held in self._without_own_flat.values() if held.slot not in self.left_out}
+        )
+        if energies:
+            many = len(energies) > 1
+            said.append(
+                f"the frame{'s' if many else ''} at {energies_text(energies)} {'have' if many else 'has'} no flat "
+                f"field of {'their' if many else 'its'} own; that of the nearest energy is used"
+            )
+        if self._n_darks and (self._flat_means or self._dark_means) and not self._usable_darks():
+            said.append("no dark was recorded that could be used; zero is subtracted")
+        for exposure_s, nearest_s in self._other_darks.items():
+            said.append(f"no dark of {exposure_s:g} s was recorded; that of {nearest_s:g} s is used instead")
+        return said
+
+    def add(self, record: FrameRecord) -> Iterator[ReadyFrame]:
+        """Take one frame and return the sample frames that are now complete."""
+        index = record.energy_index
+        held = self._store.hold(record)
+        if record.stream == "dark":
+            again = self._darks[record.exposure_s].was_refused(record.slot)
+            if self._darks[record.exposure_s].add(held):
+                self._forget_dark(record.exposure_s)
+                if again:
+                    self._revised.add(ALL_ENERGIES)
+            return self._release(list(self._waiting))
+        if record.stream == "flat":
+            again = record.attempt > 0 or self._flats[index].was_refused(record.slot)
+            if self._flats[index].add(held):
+                self._flat_means.pop(index, None)
+                if again or index in self._without_own_flat:
+                    self._without_own_flat.pop(index, None)
+                    self._revised.add(index)
+            return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
+        self._waiting[index].append(held)
+        return self._release([index])
+
+    def refuse(self, loss: FrameLoss) -> Iterator[ReadyFrame]:
+        """Do not wait for a dark or flat that cannot be used; return the sample frames that waited for it."""
+        stream, index, _ = loss.slot
+        if stream == "dark":
+            self._darks[loss.exposure_s].refuse(loss.slot)
+            return self._release(list(self._waiting))
+        if stream == "flat":
+            self._flats[index].refuse(loss.slot)
+            return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
+        return iter(())
+
+    def finish(self) -> Iterator[ReadyFrame]:
+        """Yield the frames that still wait, with the nearest dark and flat there are.
+
+        What has none goes on waiting: a run that resumes this one may bring it.
+        """
+        self._finished = True
+        for index in self._flats:
+            self._sort_out_flats(index)
+        for index in sorted(self._waiting):
+            nearest = self._nearest_flat(index)
+            if nearest is None:
+                continue
+            for held in self._waiting.pop(index):
+                if nearest not in (index, ALL_ENERGIES):
+                    self._without_own_flat[index] = held.record
+                yield self._join(held, nearest)
+
+    def reopen(self) -> None:
+        """Take further frames after `finish`, of a run that resumes the one that ended."""
+        self._finished = False
+
+    def close(self) -> None:
+        """Let go of all frames."""
+        for frames in (self._darks, self._flats, self._waiting, self._dark_means, self._flat_means):
+            frames.clear()
+        self._store.close()
+
+    def join(self, held: HeldFrame) -> ReadyFrame | None:
+        """Join a frame that was complete before with its dark and flat as they are now; None without a flat."""
+        index = held.record.energy_index
+        for own in (index, ALL_ENERGIES):
+            if own in self._flats:
+                self._sort_out_flats(own)
+        flat = self._nearest_flat(index)
+        if flat is None:
+            return None
+        if flat not in (index, ALL_ENERGIES):
+            self._without_own_flat[index] = held.record
+        return self._join(held, flat)
+
+    def take_revised(self) -> set[int]:
+        """Return the energies whose flats have been taken again since the last call."""
+        revised, self._revised = self._revised, set()
+        return revised
+
+    def limit_changed(self) -> None:
+        """Correct with the limit of the camera as it is known now."""
+        self._flat_means.clear()
+
+    def _release(self, indices: Iterable[int]) -> Iterator[ReadyFrame]:
+        for index in indices:
+            flat = self._complete_flat(index)
+            if flat is None:
+                continue
+            waiting = self._waiting.pop(index, [])
+            for held in waiting:
+                if not self._has_dark(held.record.exposure_s) or not self._has_dark(
+                    self._flats[flat].exposure_s
+                ):
+                    self._waiting[index].append(held)
+                elif self._sort_out_flats(flat):
+                    yield self._join(held, flat)
+                else:
+                    self._waiting[index].append(held)
+
+    def _complete_flat(self, index: int) -> int | None:
+        for candidate in (index, ALL_ENERGIES):
+            flats = self._flats.get(candidate)
+            if flats is not None and flats.held and flats.n_came >= self._n_flats:
+                return candidate
+        return None
+
+    def _nearest_flat(self, index: int) -> int | None:
+        recorded = [key for key, flats in self._flats.items() if flats.held]
+        if index in recorded or not recorded:
+            return index if index in recorded else None
+        if ALL_ENERGIES in recorded:
+            return ALL_ENERGIES
+        return min(recorded, key=lambda key: abs(key - index))
+
+    def _sort_out_flats(self, index: int) -> bool:
+        """Leave out the flats that hold no light; return whether any is left."""
+        flats = self._flats[index]
+        for held in flats.held:
+            if held.light is None:
+                record = held.load()
+                dark = self._dark_mean(record.exposure_s, record.image.shape)
+                held.light = open_beam_light(record.image, dark) / _dose(record)
+            self._brightest = max(self._brightest, held.light)
+        for held in flats.held:
+            assert held.light is not None
+            if held.light <= LEAST_OF_BRIGHTEST * self._brightest:
+                flats.reject(held)
+                self._flat_means.pop(index, None)
+                if self._finished:
+                    self._revised.add(index)
+                self._leave_out(held, "no light above the dark")
+        return bool(flats.held)
+
+    def _sort_out_darks(self, exposure_s: float) -> None:
+        """Leave out darks with light, and those that are no frames but zeros."""
+        darks = self._darks[exposure_s]
+        if len(darks.held) < 2:
+            return
+        levels = {}
+        for held in darks.held:
+            values = held.load().image.astype(np.float64)
+            values = values[np.isfinite(values)]
+            levels[held] = (float(values.mean()), float(values.std())) if values.size else (np.nan, 0.0)
+        real = [level for level in levels.values() if level != (0.0, 0.0) and np.isfinite(level[0])]
+        if not real:
+            return
+        # Light only adds; of two, the darker one is the dark.
+        ranked = sorted(real)
+        middle, spread = ranked[0] if len(ranked) == 2 else ranked[(len(ranked) - 1) // 2]
+        allowed = _DARK_DRIFT * max(abs(middle), 1.0) + _DARK_SPREADS * spread
+        for held, (level, width) in levels.items():
+            reason = None
+            empty = (level, width) == (0.0, 0.0) and middle > _DARK_SPREADS * spread
+            if empty or not np.isfinite(level):
+                reason = "no counts"
+            elif level - middle > allowed:
+                reason = "light in it: the shutter was open"
+            if reason is not None:
+                darks.reject(held)
+                self._leave_out(held, reason)
+
+    def _leave_out(self, held: HeldFrame, reason: str) -> None:
+        record = held.record
+        self.left_out.add(FrameLoss(record.slot, record.attempt, record.energy_ev, record.exposure_s, reason))
+
+    def _forget_dark(self, exposure_s: float) -> None:
+        self._dark_means.pop(exposure_s, None)
+        self._flat_means.clear()
+        for flats in self._flats.values():
+            flats.judge_again()
+
+    def _has_dark(self, exposure_s: float) -> bool:
+        if self._n_darks == 0:
+            return True
+        if exposure_s in self._planned_exposures or exposure_s in self._darks:
+            return exposure_s in self._darks and self._darks[exposure_s].n_came >= self._n_darks
+        return any(frames.n_came >= self._n_darks for frames in self._darks.values())
+
+    def _usable_darks(self) -> list[float]:
+        return [key for key, frames in self._darks.items() if frames.held]
+
+    def _join(self, held: HeldFrame, flat: int) -> ReadyFrame:
+        record = held.load()
+        mean = self._flat_mean(flat)
+        return ReadyFrame(
+            record=record,
+            held=held,
+            dark=self._dark_mean(record.exposure_s, record.image.shape),
+            flat=mean.image,
+            scale=mean.dose / _dose(record),
+            limit=self._saturation.limit(record.image.dtype, record.exposure_s),
+            saturated_flat=mean.saturated,
+        )
+
+    def _flat_mean(self, index: int) -> "_FlatMean":
+        """Return the mean open beam without dark, its mean exposure times I0, and where it is saturated."""
+        if index not in self._flat_means:
+            flats = self._flats[index].held
+            total = np.empty(flats[0].shape, np.float32)
+            dose = 0.0
+            saturated: BoolImage | None = None
+            for number, held in enumerate(flats):
+                record = held.load()
+                dark = self._dark_mean(record.exposure_s, record.image.shape)
+                limit = self._saturation.limit(record.image.dtype, record.exposure_s)
+                clipped = saturated_pixels(record.image, limit)
+                if clipped is not None:
+                    saturated = clipped if saturated is None else saturated | clipped
+                if number == 0:
+                    np.subtract(record.image, dark, out=total, dtype=np.float32)
+                else:
+                    total += record.image
+                    total -= dark
+                dose += _dose(record)
+            if len(flats) > 1:
+                total /= len(flats)
+            if saturated is not None:
+                total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
+            self._flat_means[index] = _FlatMean(total, dose / len(flats), saturated)
+            while len(self._flat_means) > _KEPT_FLAT_MEANS:
+                self._flat_means.popitem(last=False)
+        return self._flat_means[index]
+
+    def _dark_mean(self, exposure_s: float, shape: tuple[int, ...]) -> FloatImage:
+        recorded = self._usable_darks()
+        if not recorded:
+            return np.zeros(shape, np.float32)
+        nearest = min(recorded, key=lambda key: abs(key - exposure_s))
+        self._other_darks.pop(exposure_s, None)
+        if nearest != exposure_s:
+            self._other_darks[exposure_s] = nearest
+        if nearest not in self._dark_means:
+            self._sort_out_darks(nearest)
+            total = np.zeros(shape, np.float32)
+            darks = self._darks[nearest].held
+            for held in darks:
+                total += held.load().image
+            self._dark_means[nearest] = total / np.float32(len(darks))
+        return self._dark_means[nearest]
+
+
+def _dose(record: FrameRecord) -> float:
+    """Exposure times incident intensity; some amplifiers give that with the other sign, always."""
+    return record.exposure_s * abs(record.i0)
+
+
+@dataclass(frozen=True)
+class _FlatMean:
+    image: FloatImage
+    dose: float
+    saturated: BoolImage | None
+
+
+class _Frames:
+    """Frames that are averaged, each slot with its latest attempt."""
+
+    def __init__(self) -> None:
+        self._by_slot: dict[Slot, list[HeldFrame]] = {}
+        self._rejected: list[HeldFrame] = []
+        self._refused: set[Slot] = set()
+
+    @property
+    def n_came(self) -> int:
+        """Frames that have been taken, those that cannot be used among them."""
+        return sum(len(frames) for frames in self._by_slot.values()) + len(self._refused)
+
+    @property
+    def held(self) -> list[HeldFrame]:
+        """Frames that can be used."""
+        frames = [held for frames in self._by_slot.values() for held in frames]
+        return [held for held in frames if held not in self._rejected] if self._rejected else frames
+
+    @property
+    def exposure_s(self) -> float:
+        return self.held[0].record.exposure_s
+
+    def add(self, held: HeldFrame) -> bool:
+        """Keep a frame; False where a later attempt at the same slot is here already."""
+        slot, attempt = held.record.slot, held.record.attempt
+        kept = self._by_slot.get(slot)
+        if kept is None or attempt > kept[0].record.attempt:
+            self._by_slot[slot] = [held]
+        elif attempt == kept[0].record.attempt:
+            # A recorder that does not number its frames: each is one more.
+            kept.append(held)
+        else:
+            return False
+        self._refused.discard(slot)
+        return True
+
+    def refuse(self, slot: Slot) -> None:
+        """Note that the frame of a slot came and cannot be used."""
+        if slot not in self._by_slot:
+            self._refused.add(slot)
+
+    def was_refused(self, slot: Slot) -> bool:
+        """Whether the frame of a slot could not be used when it came first."""
+        return slot in self._refused
+
+    def reject(self, held: HeldFrame) -> None:
+        """Do not use a frame."""
+        self._rejected.append(held)
+
+    def judge_again(self) -> None:
+        """Forget what was found out about the frames: their dark has changed."""
+        for frames in self._by_slot.values():
+            for held in frames:
+                held.light = None
+        self._rejected.clear()

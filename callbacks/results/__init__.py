@@ -1,0 +1,3 @@
+"""What a result holds: one schema per technique."""
+
+__all__ = []

@@ -1,0 +1,284 @@
+"""Live state-of-charge maps from the documents of a scan."""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from callbacks.documents import (
+    FILE_TIMEOUT_S,
+    DocumentWorker,
+    ForeignLayout,
+    ForeignRuns,
+    LatestWins,
+    RootMap,
+    RunRouting,
+    ScanContract,
+    Throttle,
+    is_energy_scan,
+    read_contract,
+)
+from callbacks.errors import CallbackError, DocumentError
+from edge_fitting import ReferenceSeries, keyed_by_edge
+
+from ._analysis import RunAnalysis
+from ._update import SOCUpdate
+
+Subscriber = Callable[[SOCUpdate], object]
+
+_KEPT_MAP_BYTES = 2**30
+_SUBSCRIBER_TIMEOUT_S = 10.0
+_KEPT_INTERRUPTED = 1  # of a large camera each takes as much memory as the scan itself
+
+
+class LiveSOC(DocumentWorker):
+    """Fits every pixel while the frames arrive, and tells its subscribers.
+
+    Subscribe it to a RunEngine. Calling it with a document costs microseconds and never raises: the frames
+    are corrected and fitted on a thread of its own, and each subscriber is called on another. When frames
+    come faster than maps can be made, maps are made less often; no frame is left out. Several runs may be
+    open at once.
+
+    Parameters
+    ----------
+    references : ReferenceSeries or mapping of edge name to ReferenceSeries, optional
+        Spectra of known state of charge. By default those in the start document of each run.
+    method : str
+        Estimator of `edge_fitting.EdgeFitter`. A run without references gets the edge energy and no state of charge;
+        ``series`` then moves the run's own mean spectrum, and keeps the frames.
+    subscribers : sequence of callables
+        Called with a `SOCUpdate`.
+    update_period_s : float
+        Least time between two updates of one run. There is always a final one after the stop document.
+    update_frames : int, optional
+        Also an update whenever so many sample frames are new, however fast they come: a rehearsal at full speed
+        shows the map grow as a scan does.
+    file_timeout_s : float
+        How long to wait for a frame that the detector should have written into a file. A file that lets one
+        frame wait in vain is not waited for again before the end of the run.
+    root_map : mapping of str to str or Path, optional
+        Folders of the detector's files as documents name them, and where they are mounted on this machine.
+    layouts : sequence of ForeignLayout
+        How to understand the runs of other plans.
+    """
+
+    def __init__(
+        self,
+        references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
+        *,
+        method: str = "series",
+        subscribers: Sequence[Subscriber] = (),
+        update_period_s: float = 0.5,
+        update_frames: int | None = None,
+        file_timeout_s: float = FILE_TIMEOUT_S,
+        root_map: Mapping[str, str | Path] | None = None,
+        layouts: Sequence[ForeignLayout] = (),
+    ) -> None:
+        self._references = (
+            references
+            if references is None or isinstance(references, ReferenceSeries)
+            else keyed_by_edge(references)
+        )
+        self._method = method
+        if update_frames is not None and update_frames < 1:
+            raise CallbackError(f"update_frames must be at least 1, not {update_frames}")
+        self._update_period_s = update_period_s
+        self._update_frames = update_frames
+        self._told_frames: dict[str, int] = {}
+        self._file_timeout_s = file_timeout_s
+        self._roots = RootMap(root_map)
+        self._foreign = ForeignRuns(layouts)
+        self._routing = RunRouting()
+        self._runs: dict[str, RunAnalysis] = {}
+        self._throttles: dict[str, Throttle] = {}
+        self._interrupted: deque[RunAnalysis] = deque()
+        self._changed: set[str] = set()
+        self._latest: OrderedDict[str, SOCUpdate] = OrderedDict()
+        self._runners: list[LatestWins[SOCUpdate]] = []
+        for subscriber in subscribers:
+            self.subscribe(subscriber)
+        super().__init__("live SOC analysis")
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call a function with every `SOCUpdate` from now on, on a thread of its own; a slow one gets fewer."""
+        name = getattr(subscriber, "__name__", type(subscriber).__name__)
+        self._runners.append(LatestWins(subscriber, f"SOC subscriber {name}"))
+
+    def latest(self, uid: str | None = None) -> SOCUpdate:
+        """Return the last update of a run, by default of the run that was updated last.
+
+        Raises
+        ------
+        CallbackError
+            No such run has been analysed here (or so long ago that its maps are only in Tiled).
+        """
+        held = dict(self._latest)
+        if uid is None and held:
+            return next(reversed(held.values()))
+        if uid is None or uid not in held:
+            raise CallbackError(
+                f"no maps of {'any run' if uid is None else f'run {uid[:8]}'} are held here; "
+                "read them back from Tiled with open_soc"
+            )
+        return held[uid]
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until everything received is fitted and every subscriber has had the outcome.
+
+        Raises
+        ------
+        CallbackError
+            When that takes longer than ``timeout_s``.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        super().wait(timeout_s)
+        for runner in self._runners:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            if not runner.wait(left):
+                raise CallbackError(f"{runner.name} has not returned after {timeout_s:g} s; wait longer")
+
+    def close(self) -> None:
+        """Fit what has been received, tell the subscribers, and stop.
+
+        Subscribers that do not return within ten seconds are named and left behind.
+        """
+        super().close()
+        while self._interrupted:
+            self._interrupted.popleft().close()
+        deadline = time.monotonic() + _SUBSCRIBER_TIMEOUT_S
+        for runner in self._runners:
+            runner.end()
+        for runner in self._runners:
+            if not runner.close(max(deadline - time.monotonic(), 0.0)):
+                self._note(
+                    CallbackError(
+                        f"{runner.name} has not returned within {_SUBSCRIBER_TIMEOUT_S:g} s; it is left behind, "
+                        "and may not have seen the last map"
+                    )
+                )
+
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        if not isinstance(doc, Mapping):
+            raise DocumentError(
+                f"a document {name!r} is a {type(doc).__name__} instead of a mapping; it is left out"
+            )
+        for told_name, told in self._foreign.translate(name, doc):
+            self._guarded(self._handle_ours, told_name, told)
+
+    def _handle_ours(self, name: str, doc: dict[str, Any]) -> None:
+        uid = self._routing.run_of(name, doc)
+        if name == "start":
+            if is_energy_scan(doc) and uid not in self._runs:
+                self._open(read_contract(doc))
+            return
+        run = self._runs.get(uid or "")
+        if run is None:
+            return
+        try:
+            if run.add(name, doc):
+                self._changed.add(run.contract.raw_uid)
+                told = self._told_frames.get(run.contract.raw_uid, 0)
+                if self._update_frames and name != "stop" and run.n_frames - told >= self._update_frames:
+                    self._tell(run)
+        finally:
+            if name == "stop":
+                try:
+                    self._tell(run)
+                finally:
+                    self._end(run)
+
+    def _open(self, contract: ScanContract) -> None:
+        references = None if contract.is_jump_map else self._references_for(contract)
+        if references is None and contract.is_standard:
+            return  # its mean spectrum is what is wanted of it, see LiveSpectrum
+        method = "edge_jump" if contract.is_jump_map else self._method
+        run = RunAnalysis(contract, references, method, self._file_timeout_s, self._roots)
+        self._runs[contract.raw_uid] = run
+        self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
+        if contract.resumes is not None:
+            self._resume(run, contract.resumes)
+
+    def _resume(self, run: RunAnalysis, uid: str) -> None:
+        """Let a run go on with the frames of the interrupted one that it resumes."""
+        edge = run.contract.edge
+        found = next(
+            (held for held in self._interrupted if uid in held.raw_uids and held.contract.edge == edge), None
+        )
+        if found is not None:
+            self._interrupted.remove(found)
+            run.resume(found)
+            return
+        problem = (
+            f"run {run.contract.raw_uid[:8]} resumes run {uid[:8]}, whose frames are not held here: its map"
+            " shows the new frames only; join both afterwards with: nimco analyse --run "
+            f"{run.contract.raw_uid[:8]}"
+        )
+        run.warn(problem)
+        self._note(CallbackError(problem))
+
+    def _end(self, run: RunAnalysis) -> None:
+        """Let a run go that is over; one that was interrupted may be resumed."""
+        uid = run.contract.raw_uid
+        self._runs.pop(uid, None)
+        self._throttles.pop(uid, None)
+        self._told_frames.pop(uid, None)
+        self._routing.forget(uid)
+        if not run.may_be_resumed or not run.holds_frames:
+            run.close()
+            return
+        self._interrupted.append(run)
+        if len(self._interrupted) > _KEPT_INTERRUPTED:
+            self._interrupted.popleft().close()
+
+    def _references_for(self, contract: ScanContract) -> ReferenceSeries | None:
+        if isinstance(self._references, ReferenceSeries):
+            return self._references
+        if self._references is not None and contract.edge in self._references:
+            return self._references[contract.edge]
+        return contract.references
+
+    def _idle(self) -> float | None:
+        """Make the maps that are due; say when the next ones are."""
+        delay: float | None = None
+        for uid in tuple(self._changed):
+            due_in = self._throttles[uid].due_in(busy=self.backlog > 0)
+            if due_in <= 0:
+                self._tell(self._runs[uid])
+            else:
+                delay = due_in if delay is None else min(delay, due_in)
+        return delay
+
+    def _before_barrier(self) -> None:
+        for uid in tuple(self._changed):
+            self._tell(self._runs[uid])
+
+    def _tell(self, run: RunAnalysis) -> None:
+        uid = run.contract.raw_uid
+        self._changed.discard(uid)
+        began = time.monotonic()
+        update = run.update()
+        self._throttles[uid].did(time.monotonic() - began)
+        if update is None:
+            if run.final and run.contract.xanes.get("flat_order") != "none":
+                raise CallbackError(
+                    f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted; its documents"
+                    f" hold no sample frame with a flat field that can be used: {'; '.join(run.warnings())}"
+                )
+            return
+        self._told_frames[uid] = update.frames_done
+        self._keep(update)
+        for runner in self._runners:
+            runner.offer(uid, update)
+
+    def _keep(self, update: SOCUpdate) -> None:
+        self._latest[update.raw_uid] = update
+        self._latest.move_to_end(update.raw_uid)
+        held = sum(_map_bytes(kept) for kept in self._latest.values())
+        while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
+            _, dropped = self._latest.popitem(last=False)
+            held -= _map_bytes(dropped)
+
+
+def _map_bytes(update: SOCUpdate) -> int:
+    return 8 * int(update.maps.soc.nbytes)

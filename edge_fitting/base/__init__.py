@@ -1,0 +1,47 @@
+"""What all estimators share: edges, maps, checks of input, noise."""
+
+from ._checks import (
+    LAYOUT,
+    check_energies,
+    check_exact_stack,
+    check_frame,
+    check_shape,
+    check_stack,
+    check_weights,
+)
+from ._edges import EDGES, Edge, Window, edge_name, edge_names, keyed_by_edge, resolve_edge
+from ._interpolation import hermite, limit_slopes, three_point_slopes
+from ._launch import launch, read_only
+from ._maps import EdgeMaps, FitStatus
+from ._noise import detection_threshold, needs_neighbours, pool_variance
+from ._text_table import TextTable, Title, read_text_table
+
+__all__ = [
+    "EDGES",
+    "LAYOUT",
+    "Edge",
+    "EdgeMaps",
+    "FitStatus",
+    "TextTable",
+    "Title",
+    "Window",
+    "check_energies",
+    "check_exact_stack",
+    "check_frame",
+    "check_shape",
+    "check_stack",
+    "check_weights",
+    "detection_threshold",
+    "edge_name",
+    "edge_names",
+    "hermite",
+    "keyed_by_edge",
+    "launch",
+    "limit_slopes",
+    "needs_neighbours",
+    "pool_variance",
+    "read_only",
+    "read_text_table",
+    "resolve_edge",
+    "three_point_slopes",
+]

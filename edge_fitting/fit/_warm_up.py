@@ -1,0 +1,96 @@
+"""Compile what a scan needs before its first frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_fitting.base import EDGES
+from edge_fitting.maps import label_particles
+from edge_fitting.references import ReferenceSeries
+from edge_fitting.sums import CountsFrame
+
+from ._methods import Method, fit_at_once, make_estimator
+
+# Any edge will do: what is compiled depends on types, never on values.
+_EDGE = EDGES["Ni_K"]
+_SHAPE = (12, 12)
+# Enough frames for the noise of a pixel of its own; and so few that neighbours have to help.
+_MANY, _FEW = 40, 10
+
+
+def warm_up(method: Method = "series") -> None:
+    """Compile the kernels that a live fit and a fit of a stack call, before there is beam on the sample.
+
+    The first time on a machine this takes up to a minute; what was compiled is kept on disk and later takes part of a
+    second to load. Afterwards no frame, whatever its type, gaps or corrections, makes a fit wait for the compiler.
+
+    Parameters
+    ----------
+    method : str
+        Estimator, as in :func:`fit_stack`. Included in any case are the series fit, with and without references, and
+        the half-jump.
+
+    Raises
+    ------
+    EdgeFittingError
+        If there is no such method.
+    """
+    energy_ev, stack = _scan(_MANY)
+    references = ReferenceSeries(
+        energy_ev, [_absorption(energy_ev, shift_ev) for shift_ev in (-1.0, 1.0)], [0.0, 1.0]
+    )
+    make_estimator(method, _EDGE, _SHAPE, references)  # refuses one that there is not
+    _fit_counts(references)
+    fit_at_once(
+        make_estimator("series", _EDGE, _SHAPE, references), energy_ev, stack, np.ones(energy_ev.size)
+    )
+    for n_frames in (_MANY, _FEW):
+        _fit_frames(*_scan(n_frames), "series", references)
+    for name in dict.fromkeys(("half_jump", method)):
+        _fit_frames(energy_ev, stack, name, references)
+    label_particles(np.eye(3, dtype=bool))
+
+
+def _absorption(energy_ev: NDArray[np.float64], shift_ev: float) -> NDArray[np.float64]:
+    from_edge = energy_ev - _EDGE.energy_ev - shift_ev
+    width = _EDGE.core_width_ev
+    return (
+        0.5
+        + np.arctan(2.0 * from_edge / width) / np.pi
+        + 0.5 * np.exp(-((from_edge / width / 2.0 - 2.0) ** 2))
+    )
+
+
+def _scan(n_frames: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Energies and frames, shape (n_frames, n_pixels), in which two pixels miss a value and one value is saturated."""
+    n_line = n_frames // 5
+    rise_ev = _EDGE.half_jump_window_ev[0], _EDGE.white_line_window_ev[1]
+    energy_ev = np.concatenate(
+        [
+            np.linspace(*_EDGE.pre_edge_ev, n_line),
+            np.linspace(*rise_ev, n_frames - 2 * n_line),
+            np.linspace(*_EDGE.post_edge_ev, n_line),
+        ]
+    )
+    stack = np.repeat(_absorption(energy_ev, 0.0)[:, None], _SHAPE[0] * _SHAPE[1], axis=1).astype(np.float32)
+    stack += np.float32(0.003) * np.random.default_rng(0).standard_normal(stack.shape, np.float32)
+    stack[2, 0] = np.nan
+    stack[3, 1] = np.inf
+    return energy_ev, stack
+
+
+def _fit_frames(
+    energy_ev: NDArray[np.float64], stack: NDArray[np.float32], method: str, references: ReferenceSeries
+) -> None:
+    estimator = make_estimator(method, _EDGE, _SHAPE, references)
+    for k in range(energy_ev.size):
+        estimator.push(energy_ev[k : k + 1], stack[k : k + 1], np.ones(1))
+    estimator.fit()
+
+
+def _fit_counts(references: ReferenceSeries) -> None:
+    flat = np.full(_SHAPE[0] * _SHAPE[1], 2000.0, np.float32)
+    dark = np.zeros_like(flat)
+    frame = CountsFrame(np.full(flat.size, 1000, np.uint16), dark, flat, dark, scale=1.0, saturation=65535)
+    make_estimator("series", _EDGE, _SHAPE, references).push_counts(_EDGE.energy_ev, frame, 1.0)

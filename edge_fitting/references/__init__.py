@@ -1,0 +1,16 @@
+"""Reference spectra, their normalisation and calibration."""
+
+from ._calibration import AnchorCalibration, CalibratedMap
+from ._foil import FoilCalibration, calibrate_foil
+from ._normalization import NormalizedStack, normalize
+from ._reference_series import ReferenceSeries
+
+__all__ = [
+    "AnchorCalibration",
+    "CalibratedMap",
+    "FoilCalibration",
+    "NormalizedStack",
+    "ReferenceSeries",
+    "calibrate_foil",
+    "normalize",
+]

@@ -1,0 +1,327 @@
+"""An ordered series of reference spectra, and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_fitting.base import check_energies, hermite, limit_slopes, three_point_slopes
+from edge_fitting.errors import EdgeFittingError
+
+from ._edge_step import line_and_step
+
+Array = NDArray[np.float64]
+Coordinate = Literal["soc", "shift_ev"]
+
+# Neighbours nearer than this fraction of the range do not count for slopes along the series.
+_SLOPE_REACH = 0.1
+# An end of the scan may miss the end of the references by the error of a monochromator's readback.
+_END_TOLERANCE_EV = 1.0
+
+
+class ReferenceSeries:
+    """Reference spectra in order of state of charge, normalised, with a smooth curve through them.
+
+    Spectra that are not normalised yet (about 0 below the edge and about 1 above) are normalised on the way in:
+    pre-edge line and step at the edge of the mean spectrum, the same rule for all (:mod:`._edge_step`). Raw
+    optical depths of bulk standards will do. Between the
+    references the spectrum moves along a curve without kinks: the references are written as their mean plus
+    the modes of their singular value decomposition, and the coordinates are joined by cubic Hermite pieces,
+    the leading one kept monotone. Two references give the linear combination. Beyond the first and last
+    reference the curve goes on as a straight line.
+
+    Parameters
+    ----------
+    energy_ev : array_like, shape (n_energy,)
+        Energies in eV, any order; repeated energies are averaged.
+    mu : array_like, shape (n_ref, n_energy)
+        Absorption (optical depth or normalised), one row per reference.
+    soc : array_like, shape (n_ref,)
+        State of charge of each, all different; any finite scale.
+    coordinate : {"soc", "shift_ev"}
+        What ``soc`` measures: a state of charge, or an energy shift in eV (see :meth:`shift_family`).
+
+    Attributes
+    ----------
+    energy_ev : ndarray, shape (n_energy,)
+        Increasing energies.
+    mu : ndarray, shape (n_ref, n_energy)
+        Normalised spectra in order of ``soc``.
+    soc : ndarray, shape (n_ref,)
+        Increasing states of charge.
+    edge_ev : float
+        Steepest point of the mean spectrum, where the step is taken.
+
+    Raises
+    ------
+    EdgeFittingError
+        For fewer than two references, values that are not finite, energies in keV, repeated states of
+        charge, shapes that do not match, or a reference without a rising edge.
+    """
+
+    def __init__(
+        self, energy_ev: ArrayLike, mu: ArrayLike, soc: ArrayLike, *, coordinate: Coordinate = "soc"
+    ) -> None:
+        energies = check_energies(energy_ev, what="reference energy_ev")
+        spectra, states = _check_spectra(energies, mu, soc)
+        if coordinate not in ("soc", "shift_ev"):
+            raise EdgeFittingError(f"coordinate must be 'soc' or 'shift_ev', not {coordinate!r}.")
+        order = np.argsort(states)
+        energies, spectra = _merge_repeats(energies, spectra[order])
+        if energies.size < 5:
+            raise EdgeFittingError(f"references need at least 5 different energies, not {energies.size}.")
+        self.coordinate: Coordinate = coordinate
+        self.energy_ev: Array = energies
+        self.soc: Array = states[order]
+        self.mu, self.edge_ev = _normalise_together(energies, spectra)
+        for array in (self.energy_ev, self.soc, self.mu):
+            array.flags.writeable = False
+        self._build_curve()
+
+    def _build_curve(self) -> None:
+        self._mean = self.mu.mean(axis=0)
+        # Modes are ranked with a straight line taken out, because the fit leaves the pre-edge line free.
+        line = np.polynomial.legendre.legvander(_to_unit(self.energy_ev), 1)
+        deviations = self.mu - self._mean
+        bent = deviations - (deviations @ np.linalg.pinv(line).T) @ line.T
+        left, strength, _ = np.linalg.svd(bent, full_matrices=False)
+        keep = strength > 1e-9 * max(strength[0], 1e-300)
+        if not keep.any() or strength[0] < 1e-9 * np.abs(self.mu).max():
+            raise EdgeFittingError("the references are all the same spectrum: give ones that differ.")
+        left, strength = left[:, keep], strength[keep]
+        self._coordinates: Array = left * strength
+        self._strength: Array = strength
+        self._modes: Array = (left / strength).T @ deviations
+        span = self.soc[-1] - self.soc[0]
+        slopes = three_point_slopes(self.soc, self._coordinates, reach=_SLOPE_REACH * span)
+        slopes[:, 0] = limit_slopes(
+            self.soc, self._coordinates[:, 0], slopes[:, 0], reach=_SLOPE_REACH * span
+        )
+        self._slopes: Array = slopes
+
+    @property
+    def mode_rms(self) -> Array:
+        """Root mean square of each mode over references and energies, in units of the jump, decreasing."""
+        return self._strength / np.sqrt(self.mu.size)
+
+    def coordinates(self, soc: ArrayLike) -> tuple[Array, Array]:
+        """Coordinates along the modes, and their derivatives by state of charge.
+
+        Parameters
+        ----------
+        soc : array_like, shape (m,)
+            States of charge.
+
+        Returns
+        -------
+        coordinates, derivatives : ndarray, shape (m, n_modes)
+        """
+        states = np.atleast_1d(np.asarray(soc, dtype=np.float64))
+        return hermite(self.soc, self._coordinates, self._slopes, states)
+
+    def basis(self, energy_ev: ArrayLike, n_modes: int | None = None) -> Array:
+        """Mean spectrum and leading modes at some energies.
+
+        Parameters
+        ----------
+        energy_ev : array_like, shape (n,)
+            Energies in eV within the range of the references (1 eV of tolerance at the ends).
+        n_modes : int, optional
+            How many modes; all by default.
+
+        Returns
+        -------
+        ndarray, shape (1 + n_modes, n)
+
+        Raises
+        ------
+        EdgeFittingError
+            If the references do not cover an energy.
+        """
+        energies = check_energies(energy_ev)
+        self.check_covers(energies)
+        functions = np.vstack([self._mean, self._modes[:n_modes]]).T
+        slopes = three_point_slopes(self.energy_ev, functions)
+        return hermite(self.energy_ev, functions, slopes, energies)[0].T
+
+    def evaluate(self, energy_ev: ArrayLike, soc: ArrayLike) -> Array:
+        """Normalised absorption at some energies and states of charge.
+
+        Parameters
+        ----------
+        energy_ev : array_like, shape (n,)
+            Energies in eV, any order.
+        soc : float or array_like, shape (m,)
+            States of charge; beyond the ends the series is continued as a straight line.
+
+        Returns
+        -------
+        ndarray, shape (n,) for a single state of charge, else (m, n)
+
+        Raises
+        ------
+        EdgeFittingError
+            If the references do not cover an energy.
+        """
+        functions = self.basis(energy_ev)
+        coordinates, _ = self.coordinates(soc)
+        # Not by BLAS, whose threads would go on to spin for tens of milliseconds in the way of the kernels.
+        spectra = functions[0] + np.einsum("sk,kn->sn", coordinates, functions[1:])
+        return spectra[0] if np.ndim(soc) == 0 else spectra
+
+    def check_covers(self, energy_ev: Array) -> None:
+        """Raise if an energy lies outside of the references.
+
+        Raises
+        ------
+        EdgeFittingError
+            Naming the first energy that is not covered.
+        """
+        low, high = self.energy_ev[0] - _END_TOLERANCE_EV, self.energy_ev[-1] + _END_TOLERANCE_EV
+        outside = (energy_ev < low) | (energy_ev > high)
+        if outside.any():
+            value = energy_ev[int(np.argmax(outside))]
+            raise EdgeFittingError(
+                f"the references cover {self.energy_ev[0]:.6g} to {self.energy_ev[-1]:.6g} eV but the scan has "
+                f"{value:.6g} eV: measure the references over the whole scan, or leave that energy out."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and strings, for start documents and metadata; see :meth:`from_dict`."""
+        return {
+            "energy_ev": self.energy_ev.tolist(),
+            "mu": self.mu.tolist(),
+            "soc": self.soc.tolist(),
+            "coordinate": self.coordinate,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a series from :meth:`to_dict`.
+
+        Raises
+        ------
+        EdgeFittingError
+            If a key is missing or the values are not a valid series.
+        """
+        missing = [key for key in ("energy_ev", "mu", "soc") if key not in data]
+        if missing:
+            raise EdgeFittingError(
+                f"a reference series needs energy_ev, mu and soc: {missing[0]} is missing."
+            )
+        return cls(data["energy_ev"], data["mu"], data["soc"], coordinate=data.get("coordinate", "soc"))
+
+    @classmethod
+    def shift_family(
+        cls,
+        energy_ev: ArrayLike,
+        mu: ArrayLike,
+        shifts_ev: ArrayLike = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
+    ) -> Self:
+        """Make a series by moving one spectrum along the energy axis: for scans without references.
+
+        Parameters
+        ----------
+        energy_ev : array_like, shape (n_energy,)
+            Energies in eV.
+        mu : array_like, shape (n_energy,)
+            One spectrum, such as the mean over a scan.
+        shifts_ev : array_like, shape (n_ref,)
+            Shifts in eV; positive moves the edge to higher energy.
+
+        Returns
+        -------
+        ReferenceSeries
+            With ``coordinate="shift_ev"`` and ``soc`` in eV of shift.
+
+        Raises
+        ------
+        EdgeFittingError
+            As the constructor.
+        """
+        energies = check_energies(energy_ev, what="reference energy_ev")
+        spectrum, _ = _check_spectra(energies, np.vstack([mu, mu]), (0.0, 1.0))
+        energies, spectrum = _merge_repeats(energies, spectrum[:1])
+        if energies.size < 3:
+            raise EdgeFittingError(
+                f"a spectrum of {energies.size} energies cannot be moved: give three or more."
+            )
+        shifts = np.atleast_1d(np.asarray(shifts_ev, dtype=np.float64))
+        slopes = three_point_slopes(energies, spectrum[0])
+        moved = np.stack([hermite(energies, spectrum[0], slopes, energies - shift)[0] for shift in shifts])
+        return cls(energies, moved, shifts, coordinate="shift_ev")
+
+    def __len__(self) -> int:
+        return self.soc.size
+
+    def __repr__(self) -> str:
+        return (
+            f"ReferenceSeries({len(self)} references, {self.coordinate} {self.soc[0]:g} to {self.soc[-1]:g}, "
+            f"{self.energy_ev[0]:g} to {self.energy_ev[-1]:g} eV)"
+        )
+
+
+def _check_spectra(energies: Array, mu: ArrayLike, soc: ArrayLike) -> tuple[Array, Array]:
+    try:
+        spectra = np.atleast_2d(np.asarray(mu, dtype=np.float64))
+        states = np.atleast_1d(np.asarray(soc, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise EdgeFittingError(
+            "reference mu and soc must be numbers, mu of shape (n_ref, n_energy)."
+        ) from None
+    if spectra.ndim != 2 or spectra.shape[1] != energies.size:
+        raise EdgeFittingError(
+            f"reference mu must be (n_ref, n_energy) with {energies.size} energies, not {spectra.shape}."
+        )
+    if states.shape != (spectra.shape[0],):
+        raise EdgeFittingError(
+            f"there are {spectra.shape[0]} reference spectra but soc has shape {states.shape}."
+        )
+    if states.size < 2:
+        raise EdgeFittingError("a series needs at least two references.")
+    if not np.isfinite(states).all():
+        raise EdgeFittingError("a reference soc is not finite.")
+    if np.unique(states).size != states.size:
+        raise EdgeFittingError("two references have the same soc: average them or label them apart.")
+    bad = ~np.isfinite(spectra).all(axis=1)
+    if bad.any():
+        raise EdgeFittingError(f"reference {int(np.argmax(bad))} has values that are not finite.")
+    return spectra, states
+
+
+def _merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
+    unique, where, counts = np.unique(energies, return_inverse=True, return_counts=True)
+    merged = np.zeros((spectra.shape[0], unique.size))
+    np.add.at(merged.T, where, spectra.T)
+    return unique, merged / counts
+
+
+def _to_unit(energies: Array) -> Array:
+    return (2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0])
+
+
+def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
+    """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all."""
+    mean = spectra.mean(axis=0)
+    pre_guess = mean[: max(2, energies.size // 10)].mean()
+    scale = mean[-max(2, energies.size // 10) :].mean() - pre_guess
+    # The steepest chord over neighbouring points, wide enough not to be one noisy step.
+    slope = (mean[2:] - mean[:-2]) / (energies[2:] - energies[:-2])
+    edge_ev = float(energies[1 + int(np.argmax(slope))])
+    below = energies <= edge_ev - min(20.0, 0.5 * (edge_ev - energies[0]))
+    above = energies >= edge_ev + min(80.0, 0.5 * (energies[-1] - edge_ev))
+    level, slope, step = line_and_step(energies, spectra, edge_ev, below | above).T[:, :, None]
+    bad = ~(step[:, 0] > 1e-3 * max(np.abs(scale), np.ptp(mean)))
+    if bad.any():
+        raise EdgeFittingError(
+            f"reference {int(np.argmax(bad))} has no rising edge: give absorption spectra that step up."
+        )
+    if (np.abs(spectra[:, below].mean(axis=1)) < 0.05).all() and (
+        np.abs(spectra[:, above].mean(axis=1) - 1.0) < 0.1
+    ).all():
+        # Normalised already: respect how.
+        return spectra.copy(), edge_ev
+    return (spectra - level - slope * (energies - edge_ev)) / step, edge_ev

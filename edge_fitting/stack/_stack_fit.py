@@ -1,0 +1,237 @@
+"""Fits that need whole spectra: repeats merged, pixels with missing frames fitted with what they have."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_fitting.base import FitStatus
+from edge_fitting.references import AnchorCalibration, ReferenceSeries
+from edge_fitting.series import MARGIN, RANGE_TOLERANCE
+from edge_fitting.windows import INCOMPLETE
+
+Array = NDArray[np.float64]
+Frame = NDArray[np.float32]
+Values = tuple[Frame, NDArray[np.uint8]]
+
+
+class FrameStore:
+    """Frames of different energies that are kept, in one array that grows by doubling."""
+
+    def __init__(self) -> None:
+        self._energy_ev: Array = np.empty(0)
+        self._weight: Array = np.empty(0)
+        self._stack: Frame | None = None
+
+    def __len__(self) -> int:
+        return self._energy_ev.size
+
+    def add(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels); the first ones are kept as they are, not copied."""
+        held, wanted = len(self), len(self) + energy_ev.size
+        self._energy_ev = np.concatenate([self._energy_ev, energy_ev])
+        self._weight = np.concatenate([self._weight, weight])
+        if self._stack is None:
+            self._stack = stack
+            return
+        if wanted > self._stack.shape[0]:
+            # Pages that are not written to yet take no memory.
+            grown = np.empty((max(wanted, 2 * held), stack.shape[1]), np.float32)
+            grown[:held] = self._stack[:held]
+            self._stack = grown
+        self._stack[held:wanted] = stack
+
+    @property
+    def frames(self) -> tuple[Array, Frame, Array]:
+        """Energies, frames and weights as they came; views."""
+        if self._stack is None:
+            return self._energy_ev, np.empty((0, 0), np.float32), self._weight
+        return self._energy_ev, self._stack[: len(self)], self._weight
+
+    def remove(self, energy_ev: float, frame: Frame, weight: float) -> bool:
+        """Take out the last frame that is equal to one; False where none is."""
+        energies, stack, weights = self.frames
+        for k in np.flatnonzero((energies == energy_ev) & (weights == weight))[::-1]:
+            if np.array_equal(stack[k], frame, equal_nan=True):
+                self._energy_ev, self._weight = np.delete(energies, k), np.delete(weights, k)
+                self._stack = np.delete(stack, k, axis=0)
+                return True
+        return False
+
+    def merged(self) -> tuple[Array, Frame, Array]:
+        """Return energies, frames and weights with every energy once; see :func:`merge_repeats`."""
+        assert self._stack is not None
+        return merge_repeats(self._energy_ev, self._stack[: len(self)], self._weight)
+
+
+def merge_repeats(energies: Array, stack: Frame, weight: Array) -> tuple[Array, Frame, Array]:
+    """Average frames of the same energy.
+
+    Parameters
+    ----------
+    energies, weight : ndarray, shape (n,)
+        Energies and weights of the frames, in any order.
+    stack : ndarray of float32, shape (n, n_pixels)
+        The frames.
+
+    Returns
+    -------
+    energy_ev : ndarray, shape (n_energy,)
+        Different energies, in order of first appearance when nothing repeats, else increasing.
+    stack : ndarray of float32, shape (n_energy, n_pixels)
+        Weighted mean of the repeats, over those that are finite; not copied where nothing repeats.
+    weights : ndarray, shape (n_energy,)
+        Summed weights.
+    """
+    unique, where = np.unique(energies, return_inverse=True)
+    if unique.size == energies.size:
+        return energies, stack, weight
+    merged = np.empty((unique.size, stack.shape[1]), np.float32)
+    for k in range(unique.size):
+        frames = stack[where == k]
+        if frames.shape[0] == 1:
+            merged[k] = frames[0]
+            continue
+        share = weight[where == k][:, None] * np.isfinite(frames)
+        with np.errstate(invalid="ignore"):
+            merged[k] = (np.where(np.isfinite(frames), frames, 0.0) * share).sum(axis=0) / share.sum(axis=0)
+    return unique, merged, np.bincount(where, weights=weight).astype(np.float64)
+
+
+def mean_spectrum(stack: Frame) -> Array:
+    """Mean over the pixels that are finite in every frame.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (n_energy, n_pixels)
+        Optical depth.
+
+    Returns
+    -------
+    ndarray, shape (n_energy,)
+        NaN everywhere if no pixel is complete.
+    """
+    total = np.zeros(stack.shape[1])
+    for frame in stack:
+        total += frame
+    complete = np.isfinite(total)
+    if not complete.any():
+        return np.full(stack.shape[0], np.nan)
+    return np.array([frame[complete].mean(dtype=np.float64) for frame in stack])
+
+
+class StackMethod(Protocol):
+    """An estimator that sees whole spectra."""
+
+    name: str
+    definition: str
+    search_ev: tuple[float, float]
+
+    def estimate(
+        self, energy_ev: Array, weights: Array, stack: Frame, shape: tuple[int, int] | None
+    ) -> Values:
+        """Values, shape (8, n_pixels), and status; ``INCOMPLETE`` for pixels with missing frames.
+
+        ``shape`` is None where the pixels are not neighbours in an image.
+        """
+
+
+def fit_pixels(
+    method: StackMethod,
+    energy_ev: Array,
+    stack: Frame,
+    weights: Array,
+    shape: tuple[int, int],
+    references: ReferenceSeries | None,
+) -> Values:
+    """Fit all pixels, those with missing frames from the frames they have.
+
+    Parameters
+    ----------
+    method : StackMethod
+        Estimator.
+    energy_ev, weights : ndarray, shape (n_energy,)
+        Different energies and the weights of their frames.
+    stack : ndarray of float32, shape (n_energy, n_pixels)
+        Optical depth.
+    shape : tuple of int
+        Rows and columns.
+    references : ReferenceSeries, optional
+        Gives the state of charge its scale.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (8, n_pixels)
+    status : ndarray of uint8, shape (n_pixels,)
+    """
+    values, status = method.estimate(energy_ev, weights, stack, shape)
+    incomplete = np.flatnonzero(status == INCOMPLETE)
+    if incomplete.size:
+        part = stack[:, incomplete]
+        finite = np.isfinite(part)
+        infinite = np.isinf(part).sum(axis=0)
+        patterns, where = np.unique(finite, axis=1, return_inverse=True)
+        for k in range(patterns.shape[1]):
+            members = np.flatnonzero(where == k)
+            frames = np.flatnonzero(patterns[:, k])
+            pixels = incomplete[members]
+            if not frames.size:
+                status[pixels] = np.where(infinite[members] > 0, FitStatus.SATURATED, FitStatus.NO_DATA)
+                continue
+            spectra = np.ascontiguousarray(part[np.ix_(frames, members)])
+            values[:, pixels], status[pixels] = method.estimate(
+                energy_ev[frames], weights[frames], spectra, None
+            )
+        clipped = incomplete[too_many_saturated(infinite, energy_ev.size)]
+        values[:7, clipped] = np.nan
+        status[clipped] = FitStatus.SATURATED
+    if references is not None:
+        _add_state(method, energy_ev, references, values, status)
+    return values, status
+
+
+def too_many_saturated(n_saturated: NDArray[np.integer], n_frames: int) -> NDArray[np.bool_]:
+    """Whether so many values are saturated that it is not a passing event."""
+    return (n_saturated > 1) & (n_saturated > 0.05 * n_frames)
+
+
+def _add_state(
+    method: StackMethod,
+    energy_ev: Array,
+    references: ReferenceSeries,
+    values: Frame,
+    status: NDArray[np.uint8],
+) -> None:
+    """Read states of charge off the edge energies that the same estimator finds on the references."""
+    spectra = np.ascontiguousarray(references.evaluate(energy_ev, references.soc).T, dtype=np.float32)
+    found, _ = method.estimate(energy_ev, np.ones(energy_ev.size), spectra, None)
+    known = np.isfinite(found[2])
+    if references.coordinate != "soc" or known.sum() < 2:
+        return
+    energies, states = _monotone(found[2][known].astype(np.float64), references.soc[known])
+    if energies.size < 2:
+        return
+    soc, sigma = AnchorCalibration(energies, states)(values[2], values[3])
+    low, high = references.soc[0], references.soc[-1]
+    margin = MARGIN * (high - low)
+    measured = status == FitStatus.OK
+    tolerance = RANGE_TOLERANCE * (high - low)
+    status[measured & (soc < low - tolerance)] = FitStatus.BELOW_RANGE
+    status[measured & (soc > high + tolerance)] = FitStatus.ABOVE_RANGE
+    near = measured & (soc >= low - margin) & (soc <= high + margin)
+    values[0] = np.where(near, soc, np.nan)
+    values[1] = np.where(near, sigma, np.nan)
+
+
+def _monotone(energies: Array, states: Array) -> tuple[Array, Array]:
+    """Average neighbouring references until the edge energy goes one way (pool adjacent violators)."""
+    sign = 1.0 if energies[-1] >= energies[0] else -1.0
+    groups: list[tuple[float, float, int]] = []
+    for energy, state in zip(sign * energies, states, strict=True):
+        groups.append((float(energy), float(state), 1))
+        while len(groups) > 1 and groups[-1][0] <= groups[-2][0]:
+            (e0, s0, n0), (e1, s1, n1) = groups[-2], groups[-1]
+            groups[-2:] = [((e0 * n0 + e1 * n1) / (n0 + n1), (s0 * n0 + s1 * n1) / (n0 + n1), n0 + n1)]
+    return sign * np.array([g[0] for g in groups]), np.array([g[1] for g in groups])

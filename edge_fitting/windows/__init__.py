@@ -1,0 +1,12 @@
+"""Half-jump, inflection, white line and arctan-Gauss, on whole spectra."""
+
+from ._arctan_gauss import ArctanGaussMethod
+from ._window_kernels import INCOMPLETE
+from ._window_methods import WINDOW_METHODS, WindowMethod
+
+__all__ = [
+    "INCOMPLETE",
+    "WINDOW_METHODS",
+    "ArctanGaussMethod",
+    "WindowMethod",
+]

@@ -1,0 +1,159 @@
+"""Photon energy of the twin as a device."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bluesky.protocols import Location
+from ophyd import Component, DeviceStatus, Kind
+
+from beamline_devices import NotArrivedError, OutOfLimitsError
+from sim_devices.twin import Fault, Twin, bragg_deg
+
+from ._optics import SimOptics
+from ._signals import SimSignal
+from ._twin_device import TwinDevice
+
+__all__ = ["SimEnergy"]
+
+
+class SimEnergy(TwinDevice):
+    """Photon energy of the twin in eV.
+
+    Parameters
+    ----------
+    name : str
+        Name of the device and of its readback key.
+    twin : Twin
+        The simulated beamline.
+    followers : sequence of SimOptics
+        Optics that go to each energy too; their readings become part of this one's.
+    time_scale : float
+        Real seconds per simulated second; 0 moves at once.
+    """
+
+    readback = Component(SimSignal, units="eV", precision=3, kind=Kind.hinted)
+    setpoint = Component(SimSignal, units="eV", precision=3, kind=Kind.normal)
+    bragg = Component(SimSignal, units="deg", precision=6, kind=Kind.normal)
+    d_spacing_a = Component(SimSignal, units="angstrom", precision=5, kind=Kind.config)
+    offset_ev = Component(SimSignal, units="eV", precision=3, value=0.0, kind=Kind.config)
+    resolution = Component(SimSignal, precision=6, kind=Kind.config)
+
+    def __init__(
+        self, *, name: str, twin: Twin, followers: Sequence[SimOptics] = (), time_scale: float = 0.0
+    ) -> None:
+        super().__init__(name=name, twin=twin, time_scale=time_scale)
+        self._followers = tuple(followers)
+        self.readback.name = name
+        low, high = self.limits
+        for signal in (self.readback, self.setpoint):
+            signal.put(twin.energy_ev)
+            signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)
+        self.d_spacing_a.put(twin.settings.mono.d_spacing_a)
+        self.resolution.put(twin.settings.mono.resolution)
+        self.bragg.put(self._angle_deg())
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest energy in eV."""
+        mono = self._twin.settings.mono
+        return mono.low_ev, mono.high_ev
+
+    @property
+    def position(self) -> float:
+        """Energy in eV as read back."""
+        return float(self.readback.get())
+
+    def locate(self) -> Location[float]:
+        """Return where the axis was sent and where it is, eV."""
+        return Location(setpoint=float(self.setpoint.get()), readback=self.position)
+
+    def check_value(self, value: float) -> None:
+        """Refuse an energy the axis cannot reach.
+
+        Raises
+        ------
+        OutOfLimitsError
+            When the value is not a finite number within the limits.
+        """
+        low, high = self.limits
+        try:
+            energy = float(value)
+        except (TypeError, ValueError):
+            raise OutOfLimitsError(f"{self.name} takes an energy in eV, not {value!r}") from None
+        if low <= energy <= high:
+            for follower in self._followers:
+                follower.check_value(energy)
+            return
+        hint = ""
+        if math.isfinite(energy) and low <= energy * 1e3 <= high:
+            hint = f"; it looks like keV, give {energy * 1e3:g} eV"
+        raise OutOfLimitsError(
+            f"{self.name} cannot go to {energy:g} eV, it takes {low:g} to {high:g} eV{hint}"
+        )
+
+    def set(self, value: float) -> DeviceStatus:
+        """Move to an energy in eV; the status is done on arrival."""
+        self.check_value(value)
+        self._reach()
+        mono = self._twin.settings.mono
+        start, target = self.position, float(value)
+        duration_s = abs(target - start) / mono.speed_ev_s + mono.settle_s
+        stuck = self._twin.faults.strikes(Fault.ENERGY_STUCK)
+
+        def arrive(share: float = 1.0) -> None:
+            self._twin.wait(duration_s * share)
+            energy = target if share >= 1.0 else start + share * (target - start)
+            self._twin.energy_ev = energy - float(self.offset_ev.get())
+            self.bragg.put(self._angle_deg())
+            self.readback.put(energy)
+
+        def finish() -> None:
+            arrive(0.5 if stuck else 1.0)
+            for moving in [follower.set(target) for follower in self._followers]:
+                moving.wait()
+            if abs(self.position - target) > 1e-3:
+                raise NotArrivedError(f"{self.name} was sent to {target:g} eV but reads {self.position:g} eV")
+
+        status = self._start(duration_s, finish, interrupted=arrive)
+        self.setpoint.put(target)
+        return status
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop the axis and what follows it."""
+        super().stop(success=success)
+        for follower in self._followers:
+            follower.stop(success=success)
+
+    def read(self) -> dict[str, Any]:
+        """Return the energy, the Bragg angle and what follows."""
+        return self._with_followers(super().read(), "read")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the data keys of the reading."""
+        return self._with_followers(super().describe(), "describe")
+
+    def read_configuration(self) -> dict[str, Any]:
+        """Return lattice spacing, calibration and the configuration of what follows."""
+        return self._with_followers(super().read_configuration(), "read_configuration")
+
+    def describe_configuration(self) -> dict[str, Any]:
+        """Return the data keys of the configuration."""
+        return self._with_followers(super().describe_configuration(), "describe_configuration")
+
+    def _with_followers(self, own: dict[str, Any], method: str) -> dict[str, Any]:
+        merged = dict(own)
+        for follower in self._followers:
+            merged.update(getattr(follower, method)())
+        return merged
+
+    def calibrate(self, measured_ev: float, nominal_ev: float) -> None:
+        """Shift the axis so that what reads `measured_ev` now reads `nominal_ev`, as after a foil scan."""
+        shift = float(nominal_ev) - float(measured_ev)
+        self.offset_ev.put(float(self.offset_ev.get()) + shift)
+        self._twin.calibration_ev = float(self.offset_ev.get())
+        self.readback.put(self.position + shift)
+        self.setpoint.put(float(self.setpoint.get()) + shift)
+
+    def _angle_deg(self) -> float:
+        return bragg_deg(self._twin.energy_ev, self._twin.settings.mono.d_spacing_a)

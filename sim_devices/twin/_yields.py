@@ -1,0 +1,75 @@
+"""What point detectors see: transmission, yield and fluorescence of what is in the beam."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xraydb
+from numpy.typing import NDArray
+
+from ._absorption import SOC_NODES, OxideAbsorption
+from ._compounds import METALS
+from ._twin import Twin
+
+__all__ = ["FLUORESCENCE_EV", "Yields", "yields_of"]
+
+FLUORESCENCE_EV = {metal: float(xraydb.xray_lines(metal, "K")["Ka1"].energy) for metal in METALS}
+"""Energy of the K-alpha line of each metal."""
+
+_SAMPLED_PIXELS = 4096
+_FOIL_CM = 5e-4
+
+
+@dataclass(frozen=True)
+class Yields:
+    """Signals per unit of incident intensity.
+
+    Attributes
+    ----------
+    transmitted : float
+        Share that passes the sample, averaged over the field.
+    behind_foil : float
+        Share that passes the sample and the nickel foil behind it.
+    absorbed : float
+        Share absorbed in the material.
+    fluorescence : ndarray (metals,)
+        Share that comes back as K-alpha photons of each metal of an oxide, self-absorption left out.
+    """
+
+    transmitted: float
+    behind_foil: float
+    absorbed: float
+    fluorescence: NDArray[np.float64]
+
+
+def yields_of(twin: Twin) -> Yields:
+    """Return the signals at the present energy with the present sample, per unit of light that reaches it."""
+    energy_ev = twin.energy_ev - twin.settings.mono.offset_ev
+    foil = float(np.exp(-xraydb.material_mu("Ni", energy_ev) * _FOIL_CM))
+    if not twin.sample_in:
+        return Yields(1.0, foil, 0.0, np.zeros(len(METALS)))
+    sample = twin.sample
+    rows, columns = twin.view
+    step = max(int(np.sqrt(np.prod(twin.shape) / _SAMPLED_PIXELS)), 1)
+    soc = sample.soc[rows, columns][::step, ::step]
+    table = sample.absorber.table(energy_ev)
+    depths = np.array(
+        [
+            areal[rows, columns][::step, ::step] * np.interp(soc, SOC_NODES, column)
+            for areal, column in zip(sample.areal, table, strict=True)
+        ]
+    )
+    total = depths.sum(axis=0)
+    transmitted = float(np.exp(-total).mean())
+    fluorescence = np.zeros(len(METALS))
+    if isinstance(sample.absorber, OxideAbsorption):
+        absorbed = -np.expm1(-total)
+        share = np.divide(absorbed * depths, total, out=np.zeros_like(depths), where=total > 0)
+        for row, metal in enumerate(METALS):
+            if energy_ev > xraydb.xray_edge(metal, "K").energy:
+                fluorescence[row] = share[row].mean() * xraydb.xray_edge(metal, "K").fyield
+    return Yields(
+        transmitted=transmitted,
+        behind_foil=transmitted * foil,
+        absorbed=1.0 - transmitted,
+        fluorescence=fluorescence,
+    )
