@@ -8,7 +8,6 @@ from typing import Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_fitting._jump_method import fit_jump
 from edge_fitting.base import Edge, FitStatus
 from edge_fitting.combination import EndMemberFit
 from edge_fitting.errors import EdgeFittingError
@@ -17,6 +16,8 @@ from edge_fitting.series import compile_series, fit_series, fit_whole_stack
 from edge_fitting.stack import FrameStore, StackMethod, Values, fit_pixels, mean_spectrum
 from edge_fitting.sums import CountsFrame, SufficientStatistics
 from edge_fitting.windows import WINDOW_METHODS, ArctanGaussMethod, WindowMethod
+
+from ._jump_method import fit_jump
 
 Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"]
 METHODS: tuple[str, ...] = get_args(Method)
