@@ -49,7 +49,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     root = Path(__file__).resolve().parents[1]
     sources = [
-        path for name in ("edge_fitting", "sim_devices") for path in sorted((root / name).glob("*.py"))
+        path for name in ("edge_fitting", "sim_devices") for path in sorted((root / name).rglob("*.py"))
     ]
     stamp = [sys.version, *(f"{path.name} {path.stat().st_mtime_ns}" for path in sources)]
     cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
