@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import scan_contract
 from callbacks import DocumentError, FlatFieldBook, FrameError, RunFrames, read_contract
 
 
@@ -68,10 +69,28 @@ def test_a_start_document_without_its_contract_is_refused(scan_documents):
         read_contract(
             {**start, "xanes": {"schema_version": 1, "energies_ev": [], "exposure_s": [], "devices": {}}}
         )
-    with pytest.raises(DocumentError, match="version 2"):
-        read_contract({**start, "xanes": {**start["xanes"], "schema_version": 2}})
+    with pytest.raises(DocumentError, match="version 3"):
+        read_contract({**start, "xanes": {**start["xanes"], "schema_version": 3}})
     with pytest.raises(DocumentError, match="Fe_K"):
         read_contract({**start, "xanes": {**start["xanes"], "edge": "Fe_K"}})
+
+
+def test_the_contract_of_version_two_is_read(scan_documents):
+    start = dict(scan_documents().run()[0][1])
+    written = scan_contract.read_contract(start).scan.to_dict()
+    first, second = read_contract(start), read_contract({**start, "xanes": written})
+    assert written["schema_version"] == 2
+    for name in (
+        "edge",
+        "energies_ev",
+        "exposure_s",
+        "repeats",
+        "frames_expected",
+        "taken_indices",
+        "resumes",
+    ):
+        assert getattr(second, name) == getattr(first, name), name
+    assert not second.is_jump_map
 
 
 def test_a_stream_without_an_image_is_refused(scan_documents):

@@ -10,7 +10,8 @@ from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries, edge_name
 
 from ._read_only import read_only
 
-SCHEMA_VERSION = 1
+# What this software reads of the versions of scan_contract.
+SCHEMA_VERSIONS = (1, 2)
 MOST_ENERGIES = 20_000
 
 
@@ -57,12 +58,16 @@ class ScanContract:
     def is_jump_map(self) -> bool:
         """Whether energies on both sides of the edge are too few for its position: a map of the metal."""
         energies, edge_ev = set(self.energies_ev), EDGES[self.edge].energy_ev
-        return "adaptive" not in self.xanes and len(energies) < 4 and min(energies) < edge_ev < max(energies)
+        return (
+            self.xanes.get("adaptive") is None
+            and len(energies) < 4
+            and min(energies) < edge_ev < max(energies)
+        )
 
     @property
     def frames_expected(self) -> int:
         """Number of sample frames of the whole scan, with those of the runs it resumes, or at most so many."""
-        if "max_frames" in self.xanes:
+        if self.xanes.get("max_frames") is not None:
             return int(self.xanes["max_frames"])
         if self.resumes is not None:
             return len(self.energies_ev) * self.repeats
@@ -71,7 +76,8 @@ class ScanContract:
     @property
     def taken_indices(self) -> tuple[int, ...]:
         """Indices of the energies that this run takes sample frames at: all, or what an interrupted run lacks."""
-        return tuple(self.xanes.get("take", {}).get("primary", range(len(self.energies_ev))))
+        taken = (self.xanes.get("take") or {}).get("primary")
+        return tuple(range(len(self.energies_ev)) if taken is None else taken)
 
     @property
     def resumes(self) -> str | None:
@@ -86,9 +92,9 @@ class ScanContract:
 
 
 def is_energy_scan(start: Mapping[str, Any]) -> bool:
-    """Return whether a start document opens an energy scan of ours; others may write anything under the same key."""
+    """Return whether a start document opens an energy scan with a camera; others may write anything under its key."""
     xanes = start.get("xanes") if isinstance(start, Mapping) else None
-    return isinstance(xanes, Mapping) and "schema_version" in xanes
+    return isinstance(xanes, Mapping) and "schema_version" in xanes and xanes.get("technique") != "xas"
 
 
 def read_contract(start: Mapping[str, Any]) -> ScanContract:
@@ -115,10 +121,10 @@ def _read_contract(start: Mapping[str, Any]) -> ScanContract:
     uid = str(start["uid"])
     xanes = start["xanes"]
     version = xanes.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in SCHEMA_VERSIONS:
         raise DocumentError(
             f"run {uid[:8]} follows version {version!r} of the xanes contract and this software "
-            f"version {SCHEMA_VERSION}; analyse it with the release that recorded it"
+            f"version {' and '.join(map(str, SCHEMA_VERSIONS))}; analyse it with the release that recorded it"
         )
     missing = [key for key in ("edge", "energies_ev", "exposure_s", "devices") if key not in xanes]
     if missing:

@@ -132,7 +132,7 @@ class RunAnalysis:
     @property
     def may_be_resumed(self) -> bool:
         """Whether planned frames were never taken: a plan that was stopped ends in success too."""
-        if "max_frames" in self.contract.xanes and self.exit_status == "success":
+        if self.contract.xanes.get("max_frames") is not None and self.exit_status == "success":
             return False
         heard = set(self._kept) | self._book.waiting_slots
         heard |= {loss.slot for loss in self.left_out.losses() if loss.slot[0] == "primary"}
@@ -236,7 +236,7 @@ class RunAnalysis:
             return []
         contract = self.contract
         known = set(self._kept) | self._book.waiting_slots
-        if "max_frames" in contract.xanes:
+        if contract.xanes.get("max_frames") is not None:
             return [f"{missing} of {self._expected} frames are missing"]
         resumed = contract.resumes is not None
         indices = range(len(contract.energies_ev)) if resumed else contract.taken_indices
