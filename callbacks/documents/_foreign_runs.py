@@ -17,6 +17,8 @@ from callbacks.errors import CallbackError, DocumentError
 from edge_fitting import ReferenceSeries, edge_name
 from scan_contract import ALL_ENERGIES, LABEL_DEVICE, Shot, is_energy_scan, label_data_keys, shot_values
 
+from ._routing import RunRouting
+
 Document = tuple[str, dict[str, Any]]
 Stream = Literal["dark", "flat", "primary"]
 
@@ -184,7 +186,7 @@ class ForeignRuns:
     def __init__(self, layouts: Sequence[ForeignLayout]) -> None:
         self._layouts = tuple(layouts)
         self._runs: dict[str, _Scan | _Corrections] = {}
-        self._owner: dict[str, str] = {}
+        self._routing = RunRouting()
         self._corrections: dict[tuple[int, Stream], _Corrections] = {}
 
     def translate(self, name: str, doc: Mapping[str, Any]) -> list[Document]:
@@ -196,18 +198,18 @@ class ForeignRuns:
             A document of a foreign scan that cannot be understood, or flats or darks that cannot be read.
         """
         document = dict(doc)
+        uid = self._routing.run_of(name, document)
+        if uid is None:
+            return [(name, document)]
         if name == "start":
             self._open(document)
-        uid = self._run_of(name, document)
-        run = self._runs.get(uid or "")
-        if run is None:
-            return [(name, document)]
+        run = self._runs.get(uid)
         try:
-            return run.translate(name, document)
+            return [(name, document)] if run is None else run.translate(name, document)
         finally:
             if name == "stop":
-                self._runs.pop(uid or "", None)
-                self._owner = {key: owner for key, owner in self._owner.items() if owner != uid}
+                self._runs.pop(uid, None)
+                self._routing.forget(uid)
 
     def _open(self, start: dict[str, Any]) -> None:
         if is_energy_scan(start):
@@ -223,25 +225,6 @@ class ForeignRuns:
                 kept = [self._corrections.get((number, kind)) for kind in ("dark", "flat")]
                 self._runs[start["uid"]] = _Scan(layout, start, [run for run in kept if run is not None])
                 return
-
-    def _run_of(self, name: str, doc: Mapping[str, Any]) -> str | None:
-        parent = {
-            "start": "uid",
-            "descriptor": "run_start",
-            "stop": "run_start",
-            "resource": "run_start",
-            "stream_resource": "run_start",
-            "event": "descriptor",
-            "event_page": "descriptor",
-            "stream_datum": "descriptor",
-            "datum": "resource",
-            "datum_page": "resource",
-        }.get(name, "uid")
-        pointed = str(doc.get(parent))
-        uid = self._owner.get(pointed, pointed if pointed in self._runs else None)
-        if uid is not None and name in ("descriptor", "resource", "stream_resource"):
-            self._owner[str(doc["uid"])] = uid
-        return uid
 
 
 class _Corrections:
