@@ -1,4 +1,4 @@
-"""Absorption-edge fitting of every pixel of an energy scan: numpy and numba only."""
+"""Absorption-edge fitting of every pixel of an energy scan: arrays in, arrays out."""
 
 from edge_fitting.base import (
     EDGES,
