@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from tiled.client import from_uri
 from callbacks import (
     DocumentStream,
     FollowedRuns,
+    ForeignLayout,
+    ForeignRuns,
     LiveSOC,
     LiveSOCPlot,
     SOCPublisher,
@@ -25,12 +27,16 @@ from callbacks import (
 )
 from edge_fitting import ReferenceSeries
 from nimco._compiling import compile_kernels
+from nimco._layouts import read_layout, with_runs
 from nimco._reference_files import parse_reference_option, reference_series
 from nimco._report import summary_table
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._stopping import stoppable
 from nimco.errors import NimcoError
+from scan_contract import is_energy_scan
+
+Consumer = Callable[[str, dict[str, Any]], None]
 
 _KEY_VARIABLE = "TILED_API_KEY"
 _STREAM_TIMEOUT_S = 5.0
@@ -49,17 +55,25 @@ def analyse(
     no_dark: bool,
     root: list[str] | None,
     trust_pickle: bool,
+    layout: Path | None,
+    flat_run: str | None,
+    dark_run: str | None,
 ) -> None:
     """Analyse scans in a process of its own: as they are published, or as they are stored."""
     if (source is None) == (run is None):
         raise NimcoError(
             "Give what to analyse: --from zmq://127.0.0.1:5578 to follow scans, or --run UID for a stored one."
         )
+    if (flat_run or dark_run) and (run is None or layout is None):
+        raise NimcoError(
+            "--flat-run and --dark-run go with --run and --layout: they belong to a run of other plans."
+        )
     console = Console()
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
     with stoppable(lambda: _told(analyses), is_service=source is not None):
         wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
+        foreign = None if layout is None else read_layout(layout)
         how = _How(_references(console, reference or []), method, plot, wanted, no_dark, roots)
         stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
         client = None if tiled is None else connect(tiled, api_key_file)
@@ -70,13 +84,25 @@ def analyse(
         _say_what_happens()
         if run is not None:
             stored = _stored_run(client, run)
-            wanted.indices(stored.metadata["start"]["xanes"]["energies_ev"])
+            extra: list[Any] = []
+            if foreign is None:
+                _check_energy_scan(run, stored)
+                wanted.indices(stored.metadata["start"]["xanes"]["energies_ev"])
+            else:
+                corrections = [
+                    None if uid is None else _stored_run(client, uid) for uid in (dark_run, flat_run)
+                ]
+                extra = [found for found in corrections if found is not None]
+                dark_uid, flat_uid = (
+                    None if found is None else found.metadata["start"]["uid"] for found in corrections
+                )
+                foreign = with_runs(foreign, flat_uid=flat_uid, dark_uid=dark_uid)
             analyses.append(_Analysis(console, client, how))
-            _analyse_stored(console, client, stored, analyses[0])
+            _analyse_stored(console, client, stored, analyses[0], _consumer(analyses[0], foreign), extra)
         elif stream is not None:
             console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
             analyses.append(_Analysis(console, client, how))
-            _follow(stream, client, analyses[0])
+            _follow(stream, client, analyses[0], _consumer(analyses[0], foreign))
 
 
 def _told(analyses: list["_Analysis"]) -> str:
@@ -196,19 +222,40 @@ class _Analysis:
 def _stored_run(client: Any, uid: str) -> Any:
     try:
         stored = client["raw"][uid]
-        start = stored.metadata["start"]
+        stored.metadata["start"]
     except KeyError as error:
         raise NimcoError(f"There is no run {uid} in Tiled, or several whose uid begins like that.") from error
-    if "xanes" not in start:
-        raise NimcoError(f"Run {uid} is no energy scan of nimco (its start document has no xanes part).")
     return stored
 
 
-def _analyse_stored(console: Console, client: Any, stored: Any, analysis: _Analysis) -> None:
+def _check_energy_scan(uid: str, stored: Any) -> None:
+    if not is_energy_scan(stored.metadata["start"]):
+        raise NimcoError(
+            f"Run {uid} is no energy scan of nimco (its start document has no xanes part); where other plans made it, "
+            "say with --layout FILE how it is to be understood."
+        )
+
+
+def _consumer(analysis: _Analysis, layout: ForeignLayout | None) -> Consumer:
+    """Return what takes the documents: the analysis, with what translates those of other plans before it."""
+    if layout is None:
+        return analysis.selected
+    foreign = ForeignRuns([layout])
+
+    def take(name: str, doc: dict[str, Any]) -> None:
+        for told_name, told in foreign.translate(name, doc):
+            analysis.selected(told_name, told)
+
+    return take
+
+
+def _analyse_stored(
+    console: Console, client: Any, stored: Any, analysis: _Analysis, consumer: Consumer, before: list[Any]
+) -> None:
     try:
-        for part in _with_interrupted(client["raw"], stored):
+        for part in (*before, *_with_interrupted(client["raw"], stored)):
             for name, doc in documents_of(part):
-                analysis.selected(name, doc)
+                consumer(name, doc)
         if "stop" not in stored.metadata:
             console.print("The run is not over yet: its map shows what is stored so far.")
         analysis.live.wait()
@@ -222,13 +269,18 @@ def _analyse_stored(console: Console, client: Any, stored: Any, analysis: _Analy
 def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
     """Return a stored run after the interrupted runs that it resumes."""
     runs = [stored]
-    while (uid := runs[0].metadata["start"]["xanes"].get("resumes")) and uid in raw:
+    while (uid := _resumed(runs[0].metadata["start"])) and uid in raw:
         runs.insert(0, raw[uid])
     return runs
 
 
-def _follow(stream: DocumentStream, client: Any, analysis: _Analysis) -> None:
-    runs = FollowedRuns(analysis.selected, None if client is None else client["raw"])
+def _resumed(start: Mapping[str, Any]) -> str | None:
+    """Return the run that a run goes on with; None for one that does not, or is of other plans."""
+    return start["xanes"].get("resumes") if is_energy_scan(start) else None
+
+
+def _follow(stream: DocumentStream, client: Any, analysis: _Analysis, consumer: Consumer) -> None:
+    runs = FollowedRuns(consumer, None if client is None else client["raw"])
     receiving = threading.Thread(target=stream.run, args=(runs,), name="document stream", daemon=True)
     with ExitStack() as closing:
         closing.callback(analysis.close)

@@ -204,6 +204,16 @@ def analyse(
         list[str] | None,
         typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
     ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="TOML file that says how runs of other plans are to be understood."),
+    ] = None,
+    flat_run: Annotated[
+        str | None, typer.Option(help="With --run and --layout: uid of the run that holds the flats.")
+    ] = None,
+    dark_run: Annotated[
+        str | None, typer.Option(help="With --run and --layout: uid of the run that holds the darks.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
     trust_pickle: Annotated[
         bool,
@@ -229,6 +239,9 @@ def analyse(
         root=root,
         plot=plot,
         trust_pickle=trust_pickle,
+        layout=layout,
+        flat_run=flat_run,
+        dark_run=dark_run,
     )
 
 

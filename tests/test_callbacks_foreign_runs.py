@@ -13,7 +13,19 @@ from bluesky.utils import RunEngineInterrupted
 from ophyd import Device, Signal
 from ophyd.status import DeviceStatus
 
-from callbacks import CallbackError, ForeignLayout, ForeignRuns, FrameFile, LiveSOC, planned_energies
+from callbacks import (
+    CallbackError,
+    ForeignLayout,
+    ForeignRuns,
+    FrameFile,
+    LiveSOC,
+    RawRunWriter,
+    open_soc,
+    planned_energies,
+)
+from nimco._commands import analyse
+from nimco._layouts import read_layout
+from nimco.errors import NimcoError
 
 
 class Axis(Device):
@@ -117,7 +129,7 @@ def layout(scan, **more):
     return ForeignLayout("Ni K", "andor", "mono", references=scan.references, **more)
 
 
-def analyse(layouts, plans):
+def live_map(layouts, plans):
     """Run plans; the last run's map, the errors, and the documents."""
     documents = []
     RE = RunEngine({})
@@ -172,7 +184,7 @@ def in_one_run(line, order=("dark", "primary", "flat"), md=None):
 @pytest.mark.parametrize("images", [1, 4])
 def test_all_frames_then_the_flats_in_one_run(scan, unit, images):
     line = Beamline(scan, unit, images)
-    update, errors, _ = analyse([layout(scan, exposure_s="andor_cam_acquire_time")], [in_one_run(line)])
+    update, errors, _ = live_map([layout(scan, exposure_s="andor_cam_acquire_time")], [in_one_run(line)])
     assert_true(update, errors, scan)
     assert update.edge == "Ni_K"
     assert np.allclose(update.mean_energy_ev, scan.energies_ev)
@@ -199,7 +211,7 @@ def test_streams_of_other_names_and_energies_in_any_order(scan):
             line.mode = "primary"
             yield from bps.trigger_and_read([line.camera, line.energy], name="sample")
 
-    update, errors, _ = analyse([renamed], [inside()])
+    update, errors, _ = live_map([renamed], [inside()])
     assert_true(update, errors, scan)
 
 
@@ -222,7 +234,7 @@ def test_a_plain_list_scan_with_flats_and_darks_as_runs_of_their_own(scan):
         plan("flat", count([line.camera], 4, md={"purpose": "open beam"})),
         plan("primary", list_scan([line.camera], line.energy, line.energies)),
     ]
-    update, errors, documents = analyse([known], plans)
+    update, errors, documents = live_map([known], plans)
     assert_true(update, errors, scan)
     assert update.raw_uid == [doc["uid"] for name, doc in documents if name == "start"][-1]
 
@@ -234,10 +246,10 @@ def test_a_plain_list_scan_with_flats_and_darks_in_files(scan, tmp_path):
         file["flats"] = np.stack([scan.flat() for _ in range(3)])
         file["dark"] = scan._shot(np.zeros(scan.shape))
     known = layout(scan, flats=FrameFile(path, "flats"), darks=FrameFile(path, "dark"), n_flats=3)
-    update, errors, _ = analyse([known], [list_scan([line.camera], line.energy, line.energies)])
+    update, errors, _ = live_map([known], [list_scan([line.camera], line.energy, line.energies)])
     assert_true(update, errors, scan)
     broken = layout(scan, flats=FrameFile(path, "nowhere"), darks=FrameFile(path, "dark"))
-    update, errors, _ = analyse([broken], [list_scan([line.camera], line.energy, line.energies)])
+    update, errors, _ = live_map([broken], [list_scan([line.camera], line.energy, line.energies)])
     assert update is None
     assert "no frames can be read from nowhere" in str(errors[0])
 
@@ -261,14 +273,14 @@ def test_one_stream_with_a_key_that_says_what_a_frame_is(scan):
                 yield from bps.mv(line.energy, energy)
                 yield from bps.trigger_and_read([line.camera, line.energy, key])
 
-    update, errors, _ = analyse([layout(scan, frame_type="image_key", n_darks=2)], [inside()])
+    update, errors, _ = live_map([layout(scan, frame_type="image_key", n_darks=2)], [inside()])
     assert_true(update, errors, scan)
 
 
 def test_energies_that_nobody_announced(scan):
     line = Beamline(scan, "keV")
     run = in_one_run(line, md={"plan_pattern_args": "a loop of mine"})
-    update, errors, _ = analyse([layout(scan)], [run])
+    update, errors, _ = live_map([layout(scan)], [run])
     assert_true(update, errors, scan)
 
 
@@ -332,3 +344,75 @@ def test_planned_energies_of_bluesky_s_scans():
         {"plan_pattern_args": {"args": "abc"}},
     ):
         assert planned_energies(strange) is None
+
+
+def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_server, monkeypatch):
+    """A list scan, with flats and darks as runs of their own, from Tiled alone, by the command."""
+    line = Beamline(scan)
+    uids = []
+    RE = RunEngine({})
+
+    def of(kind, plan):
+        line.mode = kind
+        uids.extend(RE(plan))
+
+    with RawRunWriter(tiled_server.raw) as writer:
+        RE.subscribe(writer)
+        of("dark", count([line.camera], 2))
+        of("flat", count([line.camera], 4))
+        of("primary", list_scan([line.camera], line.energy, line.energies))
+        writer.wait(120)
+    dark, flat, run = uids
+    layout_file = tmp_path / "plans.toml"
+    layout_file.write_text('edge = "Ni"\ncamera = "andor"\nenergy = "mono"\nn_flats = 4\nn_darks = 2\n')
+    references = []
+    for soc, mu in zip(scan.references.soc, scan.references.mu, strict=True):
+        path = tmp_path / f"reference {soc:g}.txt"
+        np.savetxt(path, np.column_stack([scan.references.energy_ev, mu]), header="energy mu")
+        references.append(f"{path}={soc}")
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    given = {"tiled": tiled_server.uri, "reference": references, "run": run[:12]}
+    with pytest.raises(NimcoError, match="say with --layout FILE"):
+        analyse(**given)
+    with pytest.raises(NimcoError, match="go with --run and --layout"):
+        analyse(**given, flat_run=flat)
+    analyse(**given, layout=layout_file, flat_run=flat, dark_run=dark)
+    soc = open_soc(tiled_server.client(), run)
+    assert float(np.sqrt(np.mean((soc["soc"].values - scan.soc) ** 2))) < 0.01
+    assert soc.attrs["n_frames"] == scan.energies_ev.size
+    assert soc.attrs["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("edge = ", "cannot be read"),
+        ('edge = "Ni"\ncamera = "c"', "does not say the energy"),
+        ('edge = "Fe"\ncamera = "c"\nenergy = "e"', "there is no edge 'Fe'"),
+        ('edge = "Ni"\ncamera = "c"\nenergy = "e"\nspeed = 3', "'speed', which means nothing"),
+        (
+            'edge = "Ni"\ncamera = "c"\nenergy = "e"\nflats = "file.h5"',
+            "must be a table with path and dataset",
+        ),
+    ],
+)
+def test_a_layout_that_says_nothing_is_refused(tmp_path, text, said):
+    path = tmp_path / "layout.toml"
+    path.write_text(text)
+    with pytest.raises(NimcoError, match=said):
+        read_layout(path)
+    with pytest.raises(NimcoError, match="cannot be read"):
+        read_layout(tmp_path / "none.toml")
+
+
+def test_a_layout_from_a_file(tmp_path):
+    path = tmp_path / "layout.toml"
+    path.write_text(
+        'edge = "Co K"\ncamera = "c"\nenergy = "e"\nenergies_key = "wanted"\nframe_type = "kind"\n'
+        '[frame_types]\n0 = "primary"\n"-1" = "dark"\n[flats]\npath = "open.h5"\ndataset = "exchange/white"\n'
+    )
+    layout = read_layout(path)
+    assert layout.edge == "Co_K"
+    assert layout.frame_types == {0: "primary", -1: "dark"}
+    assert layout.flats == FrameFile(tmp_path / "open.h5", "exchange/white")
+    assert layout.energies({"wanted": [7700.0]}) == [7700.0]
