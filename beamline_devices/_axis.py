@@ -15,10 +15,10 @@ from beamline_devices.errors import DeviceError, DeviceTimeoutError, NotArrivedE
 __all__ = ["EpicsAxis"]
 
 # A stopped axis slows down for no longer.
-_STAND_S = 30.0
-_LOOK_S = 0.05
+_REST_TIMEOUT_S = 30.0
+_POLL_INTERVAL_S = 0.05
 # After a stop, so often in a row it must be found standing before its next move has ended.
-_STILL = 4
+_N_AT_REST = 4
 
 
 class _Move:
@@ -65,7 +65,7 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         self._move_timeout_s = move_timeout_s
         self._last: _Move | None = None
         self._stopping = False
-        self._connections = Connections(self, self._gone)
+        self._connections = Connections(self, self._disconnected)
 
     def check_value(self, position: Any) -> None:
         """Refuse a position outside the soft limits.
@@ -114,18 +114,18 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
     def _begin_later(self, move: "_Move") -> None:
         try:
             move.after_stop = True
-            deadline = time.monotonic() + _STAND_S
-            while not self._stands():
+            deadline = time.monotonic() + _REST_TIMEOUT_S
+            while not self._is_at_rest():
                 if time.monotonic() > deadline:
                     raise DeviceTimeoutError(
-                        f"{self.name} has not come to a stand {_STAND_S:g} s after it was stopped"
+                        f"{self.name} has not come to a stand {_REST_TIMEOUT_S:g} s after it was stopped"
                     )
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_INTERVAL_S)
             self._begin(move)
         except Exception as error:
             move.end(error)
 
-    def _stands(self) -> bool:
+    def _is_at_rest(self) -> bool:
         """Ask the record itself, as what it publishes may still be on its way."""
         self._connections.check()
         return int(self.motor_done_move.get(use_monitor=False)) == 1
@@ -143,26 +143,26 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         if move.after_stop and error is None and move.stopped is None:
             # That may have been the end of the stop before it, published late.
             get_cl().thread_class(
-                target=self._judge, args=(move, None, _STILL), daemon=True, name=self.name
+                target=self._check_arrival, args=(move, None, _N_AT_REST), daemon=True, name=self.name
             ).start()
         else:
-            self._judge(move, error, 0)
+            self._check_arrival(move, error, 0)
 
-    def _judge(self, move: "_Move", error: BaseException | None, looks: int) -> None:
+    def _check_arrival(self, move: "_Move", error: BaseException | None, n_at_rest: int) -> None:
         """End a move as what it was, when it has been found standing so often in a row."""
         try:
             deadline = time.monotonic() + self._move_timeout_s
-            still = 0
-            while still < looks and time.monotonic() < deadline and move.stopped is None:
-                still = still + 1 if self._stands() else 0
-                time.sleep(_LOOK_S)
+            at_rest = 0
+            while at_rest < n_at_rest and time.monotonic() < deadline and move.stopped is None:
+                at_rest = at_rest + 1 if self._is_at_rest() else 0
+                time.sleep(_POLL_INTERVAL_S)
             problem = None if move.stopped else self._problem(error, move)
         except Exception as failure:
             # Whatever happens here, the one who waits must hear of it.
             problem = DeviceError(f"{self.name} cannot be asked where it is: {failure}")
         move.end(problem)
 
-    def _gone(self) -> None:
+    def _disconnected(self) -> None:
         move = self._last
         if move is not None:
             move.end(NotConnectedError(self._connections.sentence()))

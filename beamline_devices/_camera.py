@@ -37,7 +37,7 @@ _NUMPY_TYPES = {
     "Float64": "<f8",
 }
 _TEMPLATE = "%s%s_%6.6d.h5"
-_ANSWER_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
 _EXPOSURE_ROUNDING = 0.01
 _CREATE_LEVELS = -8
 
@@ -66,8 +66,8 @@ class ExposureSignal(EpicsSignalWithRBV):
         def take_over() -> None:
             await_put(
                 put_complete(self, wanted),
-                _ANSWER_S,
-                lambda: f"{self.name} does not answer within {_ANSWER_S:g} s",
+                _ANSWER_TIMEOUT_S,
+                lambda: f"{self.name} does not answer within {_ANSWER_TIMEOUT_S:g} s",
             )
             taken = float(self.get(use_monitor=False))
             if abs(taken - wanted) > _EXPOSURE_ROUNDING * wanted:
@@ -329,13 +329,15 @@ class EpicsCamera(CompleteDescriptions, Device):
             return
         self.prepare_folder()
         for signal, value in self.stage_sigs.items():
-            signal.set(value).wait(_ANSWER_S)
+            signal.set(value).wait(_ANSWER_TIMEOUT_S)
         self._written = self.begin_capture(0)
         self._losses = losses
 
     def _write(self, signal: EpicsSignal, value: Any) -> None:
         done = put_complete(signal, value)
-        await_put(done, _ANSWER_S, lambda: f"{signal.name} does not answer within {_ANSWER_S:g} s")
+        await_put(
+            done, _ANSWER_TIMEOUT_S, lambda: f"{signal.name} does not answer within {_ANSWER_TIMEOUT_S:g} s"
+        )
 
     def unstage(self) -> list[object]:
         """Stop what is under way, close the file and give back the settings of before."""
@@ -439,14 +441,14 @@ class EpicsCamera(CompleteDescriptions, Device):
         writer = self.writer
         await_put(
             put_complete(writer.num_capture, frames),
-            _ANSWER_S,
+            _ANSWER_TIMEOUT_S,
             lambda: f"{self.name}: the file writer does not answer",
         )
         written = put_complete(writer.capture, 1)
         wait_for_value(
             writer.capturing,
             lambda value: int(value) == 1,
-            _ANSWER_S,
+            _ANSWER_TIMEOUT_S,
             lambda: (
                 f"{self.name}: the file writer does not begin to capture; it says "
                 f"{writer.write_message.get()!r}"

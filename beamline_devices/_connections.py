@@ -26,7 +26,7 @@ class Connections:
     ----------
     device : ophyd.Device
         Whose process variables.
-    gone : callable, optional
+    on_loss : callable, optional
         Called, with no lock held, when one of them goes.
 
     Attributes
@@ -35,9 +35,9 @@ class Connections:
         How often one of them has gone.
     """
 
-    def __init__(self, device: Device, gone: Callable[[], None] | None = None) -> None:
+    def __init__(self, device: Device, on_loss: Callable[[], None] | None = None) -> None:
         self._device = device
-        self._told = gone
+        self._on_loss = on_loss
         self._lock = threading.Lock()
         self._watched: set[EpicsSignalBase] = set()
         self._gone: dict[str, str] = {}
@@ -86,5 +86,5 @@ class Connections:
                 return
             self._gone[obj.name] = str(obj.pvname)
             self.losses += 1
-        if self._told is not None:
-            self._told()
+        if self._on_loss is not None:
+            self._on_loss()

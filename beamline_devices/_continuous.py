@@ -15,7 +15,7 @@ from beamline_devices.errors import DeviceError
 
 __all__ = ["ContinuousAcquisition"]
 
-_ANSWER_S = 10.0
+_ANSWER_TIMEOUT_S = 10.0
 
 
 class ContinuousAcquisition:
@@ -75,7 +75,7 @@ class ContinuousAcquisition:
             (camera.writer.lazy_open, "Yes"),
             (camera.writer.swmr_mode, "On"),
         ):
-            signal.set(value).wait(_ANSWER_S)
+            signal.set(value).wait(_ANSWER_TIMEOUT_S)
         self._resource_uid = None
         self._announced = 0
         return [self]
@@ -93,7 +93,7 @@ class ContinuousAcquisition:
             raise DeviceError(
                 f"{camera.name} is staged for single frames; unstage it before it runs continuously"
             )
-        allowed_s = float(camera.exposure_s.get()) + _ANSWER_S
+        allowed_s = float(camera.exposure_s.get()) + _ANSWER_TIMEOUT_S
 
         def begin() -> None:
             self._written = camera.begin_capture(self._n_frames)
@@ -115,7 +115,7 @@ class ContinuousAcquisition:
         if written is None:
             raise DeviceError(f"{camera.name} has not been started; kick it off first")
         per_frame_s = max(float(camera.exposure_s.get()), float(camera.driver.acquire_period.get()))
-        allowed_s = self._n_frames * per_frame_s + _ANSWER_S
+        allowed_s = self._n_frames * per_frame_s + _ANSWER_TIMEOUT_S
 
         def end() -> None:
             if self._n_frames == 0:

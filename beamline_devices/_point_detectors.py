@@ -16,7 +16,7 @@ from beamline_devices.errors import DeviceError
 __all__ = ["EpicsElectrometer", "EpicsFluorescence", "EpicsScaler", "RegionOfInterest"]
 
 _OVERHEAD_S = 10.0
-_ANSWER_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
 
 
 class _Counted(CompleteDescriptions, Device):
@@ -56,8 +56,8 @@ class _Counted(CompleteDescriptions, Device):
         check_range(f"{self.name}_exposure_s", seconds, self._exposure_limits_s, "s")
         await_put(
             put_complete(self.exposure_s, float(seconds)),
-            _ANSWER_S,
-            lambda: f"{self.name} does not answer in {_ANSWER_S:g} s",
+            _ANSWER_TIMEOUT_S,
+            lambda: f"{self.name} does not answer in {_ANSWER_TIMEOUT_S:g} s",
         )
 
     def trigger(self) -> DeviceStatus:

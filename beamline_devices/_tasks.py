@@ -14,8 +14,8 @@ from beamline_devices.errors import DeviceError, DeviceTimeoutError, NotConnecte
 
 __all__ = ["Task", "await_put", "connect_devices", "put_complete", "wait_for_value"]
 
-_LOOK_S = 0.05
-# What is told to stop has this long to do so.
+_POLL_INTERVAL_S = 0.05
+# What is to stop has this long to do so.
 _STOP_S = 5.0
 
 
@@ -55,7 +55,7 @@ class Task:
     def start(self, work: Callable[[], None]) -> DeviceStatus:
         """Begin work; the status is done when it returns, and fails with what it raises.
 
-        Work that was told to stop gets a moment to end first; its own status is then what `stop` was asked for.
+        Work that is to stop gets a moment to end first; its own status is then what `stop` was asked for.
 
         Raises
         ------
@@ -77,17 +77,17 @@ class Task:
             try:
                 work()
             except Exception as error:
-                told = _as_device_error(self._device.name, error)
+                failure = _as_device_error(self._device.name, error)
                 try:
                     if self._halt is not None:
                         self._halt()
                 except Exception as another:
-                    told.add_note(f"It could not be stopped either: {another}")
+                    failure.add_note(f"It could not be stopped either: {another}")
                 doing.ended.set()
                 if doing.success:
                     status.set_finished()
                 else:
-                    status.set_exception(told)
+                    status.set_exception(failure)
             else:
                 doing.ended.set()
                 status.set_finished()
@@ -115,23 +115,23 @@ class Task:
         deadline = time.monotonic() + seconds
         while True:
             left_s = deadline - time.monotonic()
-            if self._work.stopped.wait(min(max(left_s, 0.0), _LOOK_S)):
+            if self._work.stopped.wait(min(max(left_s, 0.0), _POLL_INTERVAL_S)):
                 raise DeviceError(f"{self._device.name} was stopped before it was done")
             self.connections.check()
-            if left_s <= _LOOK_S:
+            if left_s <= _POLL_INTERVAL_S:
                 return
 
 
 def _as_device_error(name: str, error: Exception) -> DeviceError:
     if isinstance(error, DeviceError):
         return error
-    told = f"{name}: {str(error) or type(error).__name__}"
+    failure = f"{name}: {str(error) or type(error).__name__}"
     if isinstance(error, (DisconnectedError, ConnectionError)):
-        made: DeviceError = NotConnectedError(told)
+        made: DeviceError = NotConnectedError(failure)
     elif isinstance(error, TimeoutError):
-        made = DeviceTimeoutError(told)
+        made = DeviceTimeoutError(failure)
     else:
-        made = DeviceError(told)
+        made = DeviceError(failure)
     made.__cause__ = error
     return made
 
@@ -205,7 +205,7 @@ def await_put(
 
 def _await(event: threading.Event, timeout_s: float, sentence: Callable[[], str], task: Task | None) -> None:
     deadline = time.monotonic() + timeout_s
-    while not event.wait(min(max(deadline - time.monotonic(), 0.0), _LOOK_S)):
+    while not event.wait(min(max(deadline - time.monotonic(), 0.0), _POLL_INTERVAL_S)):
         if task is not None:
             task.pause(0.0)
         if time.monotonic() >= deadline:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nimco import _commands
-from nimco._stopping import STOPPED_CODE, StoppedError, ignore_signals, leave_at_once
+from nimco._stopping import STOPPED_CODE, StoppedError, exit_at_once, ignore_signals
 from nimco._version import __version__
 from nimco.errors import NimcoError
 
@@ -35,7 +35,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, never a traceback."""
-    leave_at_once()
+    exit_at_once()
     _log_in_single_lines()
     try:
         build_app()()

@@ -71,17 +71,17 @@ def analyse(
     console = Console()
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
-    with stoppable(lambda: _told(analyses), is_service=source is not None):
+    with stoppable(lambda: _progress_sentence(analyses), is_service=source is not None):
         wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
         foreign = None if layout is None else read_layout(layout)
-        how = _How(_references(console, reference or []), method, plot, wanted, no_dark, roots)
+        options = _Options(_references(console, reference or []), method, plot, wanted, no_dark, roots)
         stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
         client = None if tiled is None else connect(tiled, api_key_file)
         if stream is None and client is None:
             raise NimcoError(
                 "A stored run is read from Tiled; name the server with --tiled http://127.0.0.1:8710."
             )
-        _say_what_happens()
+        _log_warnings()
         if run is not None:
             stored = _stored_run(client, run)
             extra: list[Any] = []
@@ -97,15 +97,15 @@ def analyse(
                     None if found is None else found.metadata["start"]["uid"] for found in corrections
                 )
                 foreign = with_runs(foreign, flat_uid=flat_uid, dark_uid=dark_uid)
-            analyses.append(_Analysis(console, client, how))
+            analyses.append(_Analysis(console, client, options))
             _analyse_stored(console, client, stored, analyses[0], _consumer(analyses[0], foreign), extra)
         elif stream is not None:
             console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
-            analyses.append(_Analysis(console, client, how))
+            analyses.append(_Analysis(console, client, options))
             _follow(stream, client, analyses[0], _consumer(analyses[0], foreign))
 
 
-def _told(analyses: list["_Analysis"]) -> str:
+def _progress_sentence(analyses: list["_Analysis"]) -> str:
     """Say what a stopped analysis has published."""
     if not analyses:
         return "nothing was analysed, nothing waits"
@@ -155,7 +155,7 @@ def connect(uri: str, api_key_file: Path | None) -> Any:
     return client
 
 
-def _say_what_happens() -> None:
+def _log_warnings() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 
 
@@ -169,7 +169,7 @@ def _references(console: Console, options: list[str]) -> ReferenceSeries | None:
 
 
 @dataclass(frozen=True)
-class _How:
+class _Options:
     """What was asked for of the analysis."""
 
     references: ReferenceSeries | None
@@ -183,16 +183,21 @@ class _How:
 class _Analysis:
     """The live analysis with everything that listens to it."""
 
-    def __init__(self, console: Console, client: Any, how: _How) -> None:
-        compile_kernels(how.method)
+    def __init__(self, console: Console, client: Any, options: _Options) -> None:
+        compile_kernels(options.method)
         self.finished: list[SOCUpdate] = []
         self._console = console
         self._publisher = (
             None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
         )
-        self._plot = None if how.plot is None else LiveSOCPlot(how.plot, show=False)
-        self.live = LiveSOC(how.references, method=how.method, subscribers=[self._tell], root_map=how.roots)
-        self.selected = SelectedDocuments(self.live, how.leave_out, no_dark=how.no_dark)
+        self._plot = None if options.plot is None else LiveSOCPlot(options.plot, show=False)
+        self.live = LiveSOC(
+            options.references,
+            method=options.method,
+            subscribers=[self._print_update],
+            root_map=options.roots,
+        )
+        self.selected = SelectedDocuments(self.live, options.leave_out, no_dark=options.no_dark)
         for subscriber in (self._publisher, self._plot):
             if subscriber is not None:
                 self.live.subscribe(subscriber)
@@ -210,7 +215,7 @@ class _Analysis:
                 closing.callback(deliver_and_close, self._publisher)
             closing.callback(self.live.close)
 
-    def _tell(self, update: SOCUpdate) -> None:
+    def _print_update(self, update: SOCUpdate) -> None:
         if update.final:
             self.finished.append(update)
             self._console.print(summary_table([update], {}))
@@ -232,7 +237,7 @@ def _check_energy_scan(uid: str, stored: Any) -> None:
     if not is_energy_scan(stored.metadata["start"]):
         raise NimcoError(
             f"Run {uid} is no energy scan of nimco (its start document has no xanes part); where other plans made it, "
-            "say with --layout FILE how it is to be understood."
+            "say with --layout FILE options it is to be understood."
         )
 
 

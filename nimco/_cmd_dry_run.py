@@ -116,6 +116,6 @@ def _table(found: DryRun, edges: list[str], disk_bytes: int, free_bytes: int, *,
     table.add_row("disk", f"{disk_bytes / 1e9:.2f} GB, {free_bytes / 1e9:.0f} GB free")
     for edge in edges:
         sigma = found.expected_sigma.get(edge)
-        text = "give --reference FILE=SOC to foretell it" if sigma is None else f"{sigma:.3f}"
+        text = "give --reference FILE=SOC to predict it" if sigma is None else f"{sigma:.3f}"
         table.add_row(f"sigma of SOC, {edge}", text)
     return table

@@ -27,7 +27,7 @@ def export(
     """Write the maps of a run to HDF5 (NeXus) and TIFF."""
     console = Console()
     written: list[Path] = []
-    with stoppable(lambda: _told(written)), ExitStack() as closing:
+    with stoppable(lambda: _progress_sentence(written)), ExitStack() as closing:
         if tiled is None:
             if not (data_dir / CATALOG_FILE).is_file():
                 raise NimcoError(
@@ -53,7 +53,7 @@ def export(
         console.print(str(path), highlight=False, soft_wrap=True)
 
 
-def _told(written: list[Path]) -> str:
+def _progress_sentence(written: list[Path]) -> str:
     """Say which files of an export that was stopped are whole."""
     files = ", ".join(str(path) for path in written) or "none"
     return f"files written as a whole: {files}; nothing waits, and nothing in Tiled has changed"

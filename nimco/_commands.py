@@ -110,7 +110,9 @@ def dry_run(
         list[str] | None,
         typer.Option(help="Reference spectrum FILE=SOC (text, CSV or XDI); repeat it, for sigma."),
     ] = None,
-    jump: Annotated[float, typer.Option(help="Edge jump the sigma is foretold for, in optical depth.")] = 0.5,
+    jump: Annotated[
+        float, typer.Option(help="Edge jump the sigma is predicted for, in optical depth.")
+    ] = 0.5,
     counts_per_s: Annotated[
         float, typer.Option(help="Photons per pixel and second in the open beam.")
     ] = 20000.0,

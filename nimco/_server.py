@@ -31,7 +31,7 @@ _LOCK_FILE = "server.lock"
 _LOG_FILE = "server.log"
 _LOG_TAIL_BYTES = 64 * 2**10
 _LONGEST_WORDS = 300
-_HOLD_LOOK_S = 0.2
+_HOLD_POLL_S = 0.2
 _EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
@@ -222,7 +222,7 @@ class TiledServer(TiledAccess):
                 "the Tiled server died (code %s%s)%s; starting it again %s",
                 code,
                 again,
-                self._last_words(),
+                self._log_tail(),
                 f"in {pause_s:g} s" if pause_s else "now",
             )
             if self._closing.wait(pause_s):
@@ -239,7 +239,7 @@ class TiledServer(TiledAccess):
             if self._closing.is_set() and self._process is not None:
                 _end(self._process)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         """Return the last line that the process logged, as the end of a clause; empty where there is none."""
         try:
             with (self.data_dir / _LOG_FILE).open("rb") as log:
@@ -255,7 +255,7 @@ class TiledServer(TiledAccess):
     def hold(self, console: Console) -> None:
         """Stay up until Ctrl-C, which is raised."""
         console.print(f"serving {self.data_dir} at {self.uri}; Ctrl-C ends it")
-        while not self._closing.wait(_HOLD_LOOK_S):
+        while not self._closing.wait(_HOLD_POLL_S):
             pass
 
     def _wait_until_ready(self) -> None:
@@ -267,7 +267,7 @@ class TiledServer(TiledAccess):
             while time.monotonic() < deadline and not self._closing.is_set():
                 if process.poll() is not None:
                     raise ServerError(
-                        f"the Tiled server ended while starting (code {process.returncode}){self._last_words()}; "
+                        f"the Tiled server ended while starting (code {process.returncode}){self._log_tail()}; "
                         f"more is in {self.data_dir / _LOG_FILE}"
                     )
                 try:
@@ -276,7 +276,7 @@ class TiledServer(TiledAccess):
                 except httpx.TransportError:
                     continue
         raise ServerError(
-            f"the Tiled server did not answer within {_STARTUP_TIMEOUT_S:.0f} s{self._last_words()}; "
+            f"the Tiled server did not answer within {_STARTUP_TIMEOUT_S:.0f} s{self._log_tail()}; "
             f"more is in {self.data_dir / _LOG_FILE}"
         )
 

@@ -95,14 +95,14 @@ def wait_for_locks(tables: Path) -> None:
     with closing(sqlite3.connect(tables)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # kept in the file; readers hold no writer up
 
-    def be_patient(connection: Any, _record: Any) -> None:
+    def set_busy_timeout(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
         cursor.fetchall()
         cursor.close()
         connection.rollback()  # drivers that begin a transaction with whatever comes first
 
-    event.listen(Pool, "connect", be_patient)
+    event.listen(Pool, "connect", set_busy_timeout)
 
 
 def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.Server:

@@ -28,8 +28,8 @@ Document = tuple[str, dict[str, Any]]
 Consumer = Callable[[str, dict[str, Any]], None]
 
 
-_PATIENCE_S = 10.0
-_LOOK_S = 0.2
+_CLOSE_TIMEOUT_S = 10.0
+_POLL_INTERVAL_S = 0.2
 
 
 class Session:
@@ -202,7 +202,7 @@ class _Observer(DocumentWorker):
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         super().__init__(
-            f"observer {getattr(consumer, '__name__', type(consumer).__name__)}", patience_s=_PATIENCE_S
+            f"observer {getattr(consumer, '__name__', type(consumer).__name__)}", patience_s=_CLOSE_TIMEOUT_S
         )
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
@@ -216,10 +216,10 @@ def deliver_and_close(sink: RawRunWriter | SOCPublisher) -> None:
         return sink.backlog, sink.n_moved if isinstance(sink, SOCPublisher) else 0
 
     before, since = state(), time.monotonic()
-    while before[0] and time.monotonic() - since < _PATIENCE_S:
+    while before[0] and time.monotonic() - since < _CLOSE_TIMEOUT_S:
         with suppress(CallbackError):
-            sink.wait(_LOOK_S)
+            sink.wait(_POLL_INTERVAL_S)
             break
         if (now := state()) != before:
             before, since = now, time.monotonic()
-    sink.close(timeout_s=_LOOK_S)
+    sink.close(timeout_s=_POLL_INTERVAL_S)

@@ -24,10 +24,10 @@ class StoppedError(NimcoError):
     """A command that was stopped from outside; the text says what is stored and what waits."""
 
 
-def leave_at_once() -> None:
+def exit_at_once() -> None:
     """From now on, let a signal end the process at once: while modules are imported, nothing needs putting in order."""
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def exit_now(number: int, _frame: FrameType | None) -> None:
         cause = _SIGNALS[signal.Signals(number)]
         os.write(
             2,
@@ -36,7 +36,7 @@ def leave_at_once() -> None:
         os._exit(STOPPED_CODE)
 
     for number in _SIGNALS:
-        signal.signal(number, leave)
+        signal.signal(number, exit_now)
 
 
 def ignore_signals() -> None:
@@ -46,7 +46,7 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def stoppable(tell: Callable[[], str], *, is_service: bool = False) -> Iterator[None]:
+def stoppable(describe: Callable[[], str], *, is_service: bool = False) -> Iterator[None]:
     """Make a signal within the block a `KeyboardInterrupt` there, and a `StoppedError` behind it.
 
     Whatever becomes of that exception inside (some libraries swallow or replace it), the block ends with a
@@ -54,7 +54,7 @@ def stoppable(tell: Callable[[], str], *, is_service: bool = False) -> Iterator[
 
     Parameters
     ----------
-    tell : callable
+    describe : callable
         Says, once the block has been left, what is stored and what waits.
     is_service : bool
         Whether SIGTERM is how the command normally ends: then the sentence is printed, and nothing raised.
@@ -74,7 +74,7 @@ def stoppable(tell: Callable[[], str], *, is_service: bool = False) -> Iterator[
                 raise
             problem = error
         if stop.cause is not None:
-            text = f"Stopped by {stop.cause}: {tell()}."
+            text = f"Stopped by {stop.cause}: {describe()}."
             if not is_service or stop.cause != "SIGTERM":
                 raise StoppedError(text) from problem
             print(f"nimco: {text}", file=sys.stderr)  # noqa: T201

@@ -158,13 +158,11 @@ def test_the_questions_become_rare_while_the_target_is_far(beamline, references,
 
 
 def test_a_silent_analysis_does_not_hang_the_scan(beamline, references, recorder):
-    result = recorder.RE(
-        plan_for(beamline, references, FixedLive(), max_frames=6, patience_s=0.1)
-    ).plan_result
+    result = recorder.RE(plan_for(beamline, references, FixedLive(), max_frames=6, timeout_s=0.1)).plan_result
     assert (result.reason, result.median_sigma) == ("frames", None)
     assert math.isnan(recorder.events("adaptive")[-1]["adaptive_median_sigma"])
     late = FixedLive(0.01, behind=9_999)
-    result = recorder.RE(plan_for(beamline, references, late, max_frames=6, patience_s=0.1)).plan_result
+    result = recorder.RE(plan_for(beamline, references, late, max_frames=6, timeout_s=0.1)).plan_result
     assert result.n_frames == 6
 
 

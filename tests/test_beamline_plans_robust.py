@@ -317,7 +317,7 @@ def test_a_frame_without_beam_is_kept_marked_and_taken_again(counts):
 def test_a_beam_that_stays_away_is_a_loud_failure():
     beamline = quiet_beamline()
     session = Session()
-    with pytest.raises(FrameError, match=r"I0 is .*, below 1000"):
+    with pytest.raises(FrameError, match=r"I0 is .*, not at least 1000"):
         session.RE(scan(beamline, i0_min=1000.0))
     assert left_safe(beamline)
     assert session.of("stop")[0]["exit_status"] == "fail"

@@ -20,7 +20,7 @@ def remote(tiled_server, tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("nimco._session._PATIENCE_S", 2.0)
+    monkeypatch.setattr("nimco._session._CLOSE_TIMEOUT_S", 2.0)
     monkeypatch.setattr("callbacks.techniques._live_soc._SUBSCRIBER_TIMEOUT_S", 2.0)
 
 

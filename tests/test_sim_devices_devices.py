@@ -459,7 +459,7 @@ def test_faults_can_be_looked_at_and_cleared(beamline):
     faults = beamline.faults
     faults.arm("beam_trip", after=3)
     assert faults.armed(Fault.BEAM_TRIP)
-    assert not faults.imminent(Fault.BEAM_TRIP)
+    assert not faults.occurs_next(Fault.BEAM_TRIP)
     faults.clear("beam_trip")
     assert not faults.armed(Fault.BEAM_TRIP)
 

@@ -19,9 +19,9 @@ from beamline_plans.running import (
     Instrument,
     ScanRequest,
     grid_from,
-    left_safe,
     now_s,
     one_run,
+    safe_state_wrapper,
 )
 from edge_fitting import EdgeFittingError, EdgeMaps, EnergyChooser, ReferenceSeries, choose_energies
 
@@ -119,7 +119,7 @@ def adaptive_xanes(
     n_darks: int = 5,
     pixel_size_nm: Optional[float] = None,
     i0_min: Optional[float] = None,
-    patience_s: float = 5.0,
+    timeout_s: float = 5.0,
     md: Optional[dict] = None,
 ) -> MsgGenerator[AdaptiveResult]:
     """Take the energies that lower the variance of the state of charge most, until the map is good enough.
@@ -153,7 +153,7 @@ def adaptive_xanes(
         The energies are chosen to be good also when the axis is off by this much.
     n_flats, n_darks, pixel_size_nm, i0_min
         As for `xanes_scan`.
-    patience_s : float
+    timeout_s : float
         How long to wait for the analysis before taking another frame without its word.
     md : dict
         Metadata of the run.
@@ -213,10 +213,10 @@ def adaptive_xanes(
     outcome: list[AdaptiveResult] = []
 
     def take(taker: FrameTaker, uid: str) -> MsgGenerator[None]:
-        scan = _AdaptiveScan(request, chooser, budget, live, first_frames, patience_s)
+        scan = _AdaptiveScan(request, chooser, budget, live, first_frames, timeout_s)
         outcome.append((yield from scan.run(taker, uid)))
 
-    yield from left_safe(instrument, one_run(instrument, request, run_md, xanes=extra, take=take))
+    yield from safe_state_wrapper(instrument, one_run(instrument, request, run_md, xanes=extra, take=take))
     return outcome[0]
 
 
@@ -310,26 +310,26 @@ class _AdaptiveScan:
         budget: _Budget,
         live: LiveMaps,
         first_frames: int,
-        patience_s: float,
+        timeout_s: float,
     ) -> None:
         self._first_frames = first_frames
         self._request = request
         self._chooser = chooser
         self._budget = budget
         self._live = live
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._clock = Clock()
         self._decision = _Decision()
 
     def run(self, taker: FrameTaker, uid: str) -> MsgGenerator[AdaptiveResult]:
         grid, request = self._request.grid, self._request
         for exposure_s in dict.fromkeys(grid.exposure_s):
-            yield from taker.visit("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
+            yield from taker.take("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
         began = yield from now_s(self._clock)
         taken: Counter[int] = Counter()
         exposure_spent = 0.0
         sigma: Optional[float] = None
-        ask_at, asked_at = self._first_frames, 0
+        check_at, checked_at = self._first_frames, 0
         reason: Optional[str] = None
         while reason is None:
             index = self._chooser.next_index()
@@ -340,23 +340,23 @@ class _AdaptiveScan:
                 break
             energy_ev, exposure_s = grid.energies_ev[index], grid.exposure_s[index]
             if not taken[index]:
-                yield from taker.visit("flat", index, energy_ev, exposure_s, request.n_flats)
-            yield from taker.visit("primary", index, energy_ev, exposure_s, 1, first_repeat=taken[index])
+                yield from taker.take("flat", index, energy_ev, exposure_s, request.n_flats)
+            yield from taker.take("primary", index, energy_ev, exposure_s, 1, first_repeat=taken[index])
             taken[index] += 1
             n_frames += 1
             exposure_spent += exposure_s
-            if n_frames < min(ask_at, self._budget.max_frames):
+            if n_frames < min(check_at, self._budget.max_frames):
                 continue
-            sigma, asked_at = (yield from self._ask(uid, n_frames, sigma)), n_frames
+            sigma, checked_at = (yield from self._await_sigma(uid, n_frames, sigma)), n_frames
             if sigma is not None and sigma <= self._budget.target_sigma:
                 reason = "target"
-            ask_at = self._next_question(n_frames, sigma)
-            yield from self._say(n_frames, sigma, reason or "more frames")
+            check_at = self._next_check(n_frames, sigma)
+            yield from self._record_decision(n_frames, sigma, reason or "more frames")
         n_frames = sum(taken.values())
         if reason != "target":
-            if asked_at < n_frames:
-                sigma = yield from self._ask(uid, n_frames, sigma)
-            yield from self._say(n_frames, sigma, reason)
+            if checked_at < n_frames:
+                sigma = yield from self._await_sigma(uid, n_frames, sigma)
+            yield from self._record_decision(n_frames, sigma, reason)
         full_exposure = sum(grid.exposure_s)
         result = AdaptiveResult(
             uid=uid,
@@ -370,14 +370,14 @@ class _AdaptiveScan:
         print(result.sentence)  # noqa: T201 - what the scan has to say to the person at the terminal
         return result
 
-    def _next_question(self, n_frames: int, sigma: Optional[float]) -> int:
+    def _next_check(self, n_frames: int, sigma: Optional[float]) -> int:
         """Return after how many frames to ask again: half of what the variance is expected to need."""
         if sigma is None:
             return n_frames + 1
         needed = n_frames * ((sigma / self._budget.target_sigma) ** 2 - 1.0)
         return n_frames + max(1, math.floor(needed / 2))
 
-    def _ask(self, uid: str, n_frames: int, last: Optional[float]) -> MsgGenerator[Optional[float]]:
+    def _await_sigma(self, uid: str, n_frames: int, last: Optional[float]) -> MsgGenerator[Optional[float]]:
         """Wait for the maps of all frames; give up waiting, not the scan, when the analysis is late."""
         began = yield from now_s(self._clock)
         while True:
@@ -385,11 +385,11 @@ class _AdaptiveScan:
             if update is not None and update.frames_done >= n_frames:
                 return median_sigma(update.maps)
             waited = (yield from now_s(self._clock)) - began
-            if waited >= self._patience_s:
+            if waited >= self._timeout_s:
                 return last if update is None else median_sigma(update.maps)
             yield from bps.sleep(_POLL_S)
 
-    def _say(self, n_frames: int, sigma: Optional[float], what: str) -> MsgGenerator[None]:
+    def _record_decision(self, n_frames: int, sigma: Optional[float], what: str) -> MsgGenerator[None]:
         self._decision.values = {
             "n_frames": n_frames,
             "median_sigma": math.nan if sigma is None else sigma,

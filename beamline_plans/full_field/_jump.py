@@ -8,7 +8,7 @@ from bluesky.utils import MsgGenerator
 
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid, edge_named
-from beamline_plans.running import Instrument, left_safe, one_run, requests_for_edges
+from beamline_plans.running import Instrument, one_run, requests_for_edges, safe_state_wrapper
 from edge_fitting import EdgeFittingError, edge_names
 
 __all__ = ["edge_jump_map"]
@@ -95,4 +95,4 @@ def edge_jump_map(
             uids.append((yield from one_run(instrument, request, run_md)))
         return uids
 
-    return (yield from left_safe(instrument, all_edges()))
+    return (yield from safe_state_wrapper(instrument, all_edges()))

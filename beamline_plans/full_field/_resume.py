@@ -15,8 +15,8 @@ from beamline_plans.running import (
     FrameTaker,
     Instrument,
     ScanRequest,
-    left_safe,
     one_run,
+    safe_state_wrapper,
     take_frames,
 )
 
@@ -224,4 +224,4 @@ def resume_scan(
 
     extra = {"resumes": (taken.uids or [start["uid"]])[-1], "take": missing}
     run = one_run(instrument, request, run_md, xanes=extra, take=take)
-    return (yield from left_safe(instrument, run))
+    return (yield from safe_state_wrapper(instrument, run))

@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional, Union
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
-from beamline_plans.running import Instrument, left_safe, one_run, requests_for_edges
+from beamline_plans.running import Instrument, one_run, requests_for_edges, safe_state_wrapper
 
 __all__ = ["multi_edge_xanes", "xanes_scan"]
 
@@ -103,7 +103,7 @@ def xanes_scan(
         i0_min=i0_min,
     )
     run_md = {"plan_name": "xanes_scan", "scan_group": str(uuid.uuid4()), **(md or {})}
-    return (yield from left_safe(instrument, one_run(instrument, request, run_md)))
+    return (yield from safe_state_wrapper(instrument, one_run(instrument, request, run_md)))
 
 
 def multi_edge_xanes(
@@ -191,4 +191,4 @@ def multi_edge_xanes(
             uids.append((yield from one_run(instrument, request, run_md)))
         return uids
 
-    return (yield from left_safe(instrument, all_edges()))
+    return (yield from safe_state_wrapper(instrument, all_edges()))

@@ -14,11 +14,11 @@ from beamline_plans.running import (
     Instrument,
     check_roles,
     check_value,
-    left_safe,
     now_s,
     one_run,
     requests_for_edges,
-    restored,
+    restore_wrapper,
+    safe_state_wrapper,
     wait_until,
 )
 
@@ -153,5 +153,5 @@ def xanes_series(
                 uids += yield from one_place(cycle, number, place)
         return uids
 
-    plan = all_cycles() if positioner is None else restored(positioner, all_cycles())
-    return (yield from left_safe(instrument, plan))
+    plan = all_cycles() if positioner is None else restore_wrapper(positioner, all_cycles())
+    return (yield from safe_state_wrapper(instrument, plan))

@@ -104,11 +104,11 @@ def _in_ev(table: TextTable, title: Title, values: Column) -> Column:
     if title.unit not in ("", "ev", "kev"):
         raise GridError(f"The grid file {table.path} gives '{title.name}' in {title.unit}; give eV or keV.")
     finite = values[np.isfinite(values)]
-    untold_kev = title.unit == "" and finite.size and finite.max() < _KEV_BELOW
+    unnamed_kev = title.unit == "" and finite.size and finite.max() < _KEV_BELOW
     if title.unit == "kev" and finite.size and finite.max() >= _KEV_BELOW:
         raise GridError(
             f"The grid file {table.path} gives {finite.max():g} in keV by its title, which is eV by its size; "
             "correct it."
         )
     # Rounding removes the 8345.000000000001 that a factor of 1000 gives.
-    return np.round(values * 1000.0, 6) if title.unit == "kev" or untold_kev else values
+    return np.round(values * 1000.0, 6) if title.unit == "kev" or unnamed_kev else values

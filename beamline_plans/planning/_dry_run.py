@@ -101,7 +101,7 @@ def dry_run(
     times : TimeModel, optional
         How long things take, for example from `learn_times`.
     jump : float
-        Edge jump, in optical depth, for which the sigma of the state of charge is foretold.
+        Edge jump, in optical depth, for which the sigma of the state of charge is predicted.
     counts_per_s : float
         Photons per pixel and second in the open beam, for the same.
     free_bytes : int, optional
@@ -188,7 +188,7 @@ class _Simulation:
         if isinstance(xanes, Mapping) and "adaptive" not in xanes:
             self._compare_orders(xanes)
             if xanes.get("references") is not None:
-                self._foretell(xanes)
+                self._predict_sigma(xanes)
         return f"dry run {self.found.n_runs}"
 
     def _compare_orders(self, xanes: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class _Simulation:
             spent_s = len(visits) * self._times.energy_s + way_ev * self._times.energy_s_per_ev
             setattr(self.found, name, getattr(self.found, name) + spent_s)
 
-    def _foretell(self, xanes: Mapping[str, Any]) -> None:
+    def _predict_sigma(self, xanes: Mapping[str, Any]) -> None:
         grid = EnergyGrid(xanes["energies_ev"], xanes["exposure_s"])
         counts = self._counts_per_s * float(np.mean(grid.exposure_s)) * xanes["repeats"]
         n_flats = max(xanes["n_flats"], 1) / xanes["repeats"]

@@ -19,7 +19,7 @@ from beamline_plans.running import (
     check_value,
     first_value,
     grid_from,
-    restored,
+    restore_wrapper,
     trigger,
 )
 
@@ -157,4 +157,4 @@ def point_scan(
                 yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat))
         yield from bps.checkpoint()
 
-    return (yield from restored(energy, inside(), shutter))
+    return (yield from restore_wrapper(energy, inside(), shutter))

@@ -2,7 +2,7 @@
 
 from ._clock import Clock, now_s, wait_until
 from ._documents import SCHEMA_VERSION, STREAMS, validate_run_documents
-from ._frames import FrameTaker, first_value, left_safe, restored, trigger
+from ._frames import FrameTaker, first_value, restore_wrapper, safe_state_wrapper, trigger
 from ._instrument import Instrument, check_roles, check_value
 from ._label import FrameLabel, Shot
 from ._request import ScanRequest, grid_from, requests_for_edges
@@ -26,11 +26,11 @@ __all__ = [
     "first_value",
     "grid_from",
     "learn_times",
-    "left_safe",
     "now_s",
     "one_run",
     "requests_for_edges",
-    "restored",
+    "restore_wrapper",
+    "safe_state_wrapper",
     "take_frames",
     "trigger",
     "validate_run_documents",

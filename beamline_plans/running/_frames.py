@@ -26,14 +26,14 @@ from ._instrument import Instrument
 from ._label import FrameLabel, Shot
 from ._pauses import PauseWatch
 
-__all__ = ["FrameTaker", "first_value", "left_safe", "restored", "trigger"]
+__all__ = ["FrameTaker", "first_value", "restore_wrapper", "safe_state_wrapper", "trigger"]
 
 _ATTEMPTS = 3
 # A camera that is silent for so long after its exposure will not answer any more.
-_PATIENCE_S = 60.0
-_LOOK_S = 0.02
+_TRIGGER_TIMEOUT_S = 60.0
+_POLL_INTERVAL_S = 0.02
 # Enough for a suspender to ask again for what a failure has undone.
-_BREATH_S = 0.1
+_SUSPENDER_WAIT_S = 0.1
 # A control system that has gone has so long to come back, in a scan and in its cleanup, and is asked so often.
 _RETURN_S = 60.0
 _RETURN_IN_CLEANUP_S = 30.0
@@ -59,8 +59,8 @@ class FrameTaker:
         self._last_reading: Optional[dict[str, Any]] = None
         self._watch = PauseWatch()
 
-    def look(self) -> MsgGenerator[None]:
-        """Note which frame the camera shows before the first one is taken, so as to tell it from that one."""
+    def begin(self) -> MsgGenerator[None]:
+        """Read which frame the camera shows before the first one is taken, to distinguish the two."""
         yield from self._watch.register()
         try:
             self._last_reading = yield Msg("read", self._instrument.camera)
@@ -70,7 +70,7 @@ class FrameTaker:
             # Some cameras have nothing to read before their first frame.
             _LOG.debug("no frame to begin with: %s", error)
 
-    def visit(
+    def take(
         self,
         stream: str,
         energy_index: int,
@@ -124,10 +124,10 @@ class FrameTaker:
                     yield from self._await_return(left[0], gone_at, problem, error)
                     continue
                 if len(failures) + 1 >= _ATTEMPTS:
-                    raise FrameError(self._given_up(left[0], problem)) from error
+                    raise FrameError(self._failure_sentence(left[0], problem)) from error
             failures.append(problem)
             if len(failures) >= _ATTEMPTS:
-                raise FrameError(self._given_up(left[0], problem))
+                raise FrameError(self._failure_sentence(left[0], problem))
             _LOG.warning(
                 "%s frame at %g eV, attempt %d of %d: %s; it is taken again",
                 stream,
@@ -137,7 +137,7 @@ class FrameTaker:
                 problem,
             )
 
-    def _recover(self, pause_s: float = _BREATH_S) -> MsgGenerator[None]:
+    def _recover(self, pause_s: float = _SUSPENDER_WAIT_S) -> MsgGenerator[None]:
         """After a failure, give up a half-read event and let a scan that is to be held be held.
 
         The failure may have been that of a suspender's own plan, or have kept one from beginning.
@@ -185,7 +185,7 @@ class FrameTaker:
             _LOG.debug("the shutter cannot be closed either: %s", another)
         yield from self._recover(_POLL_S)
 
-    def _given_up(self, shot: Shot, problem: str) -> str:
+    def _failure_sentence(self, shot: Shot, problem: str) -> str:
         return (
             f"The {shot.stream} frame at {shot.energy_setpoint_ev:g} eV failed {_ATTEMPTS} times in a row "
             f"({problem.rstrip('.')}); find the cause, then take the missing energies with resume_scan."
@@ -276,7 +276,7 @@ def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[N
     group = uuid.uuid4().hex
     starts = [Msg("set", label, shot, group=group)]
     starts += [Msg("trigger", device, group=group) for device in devices if isinstance(device, Triggerable)]
-    yield from _together(starts, group, shot.exposure_s + _PATIENCE_S)
+    yield from _together(starts, group, shot.exposure_s + _TRIGGER_TIMEOUT_S)
 
 
 def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
@@ -300,10 +300,10 @@ def _together(starts: Sequence[Msg], group: str, timeout_s: Optional[float]) -> 
     except (RunEngineControlException, FailedPause):
         raise
     except Exception:
-        for _ in range(int((timeout_s or _PATIENCE_S) / _LOOK_S)):
+        for _ in range(int((timeout_s or _TRIGGER_TIMEOUT_S) / _POLL_INTERVAL_S)):
             if all(getattr(status, "done", True) for status in statuses):
                 break
-            yield Msg("sleep", None, _LOOK_S)
+            yield Msg("sleep", None, _POLL_INTERVAL_S)
         raise
 
 
@@ -321,7 +321,7 @@ def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
     return all(reading[key]["timestamp"] <= last[key]["timestamp"] for key in reading)
 
 
-def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
     """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest.
 
     The shutter is also closed in each pause.
@@ -339,10 +339,10 @@ def left_safe(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[A
         (instrument.filters, filters, "restore the filters"),
         (instrument.energy, energy_ev, "restore the energy"),
     ]
-    return (yield from _afterwards(plan, steps, instrument.shutter))
+    return (yield from _cleanup_wrapper(plan, steps, instrument.shutter))
 
 
-def restored(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None) -> MsgGenerator[Any]:
+def restore_wrapper(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None) -> MsgGenerator[Any]:
     """Run `plan`; whatever becomes of it, close the shutter, if given, and move `device` back to where it was.
 
     Raises
@@ -352,7 +352,7 @@ def restored(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None
     """
     start = yield from _position(device)
     steps = [] if shutter is None else [(shutter, "closed", "close the shutter")]
-    return (yield from _afterwards(plan, [*steps, (device, start, "bring it back")], shutter))
+    return (yield from _cleanup_wrapper(plan, [*steps, (device, start, "bring it back")], shutter))
 
 
 def _position(device: Any) -> MsgGenerator[Any]:
@@ -361,7 +361,7 @@ def _position(device: Any) -> MsgGenerator[Any]:
     return position if position is not None else first_value(device, (yield from bps.read(device)))
 
 
-def _afterwards(
+def _cleanup_wrapper(
     plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
 ) -> MsgGenerator[Any]:
     """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
@@ -378,7 +378,7 @@ def _afterwards(
             for device, value, what in steps:
                 if value is None:
                     continue
-                problem, end = yield from _brought(watch, device, value)
+                problem, end = yield from _move_in_cleanup(watch, device, value)
                 ended = end or ended
                 if problem is not None:
                     problems.append(_not_safe(device, value, what, problem))
@@ -392,7 +392,7 @@ def _afterwards(
     return (yield from bpp.finalize_wrapper(plan, cleanup))
 
 
-def _brought(
+def _move_in_cleanup(
     watch: PauseWatch, device: Any, value: Any
 ) -> MsgGenerator[tuple[Optional[str], Optional[BaseException]]]:
     """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
@@ -404,7 +404,7 @@ def _brought(
         try:
             if gone:
                 yield Msg("sleep", None, _POLL_S)
-            yield from _forget_past(watch.rewindable)
+            yield from _limit_rewind(watch.rewindable)
             if attempt:
                 # Whatever it was still doing for the scan.
                 yield Msg("stop", _Stop(device))
@@ -451,7 +451,7 @@ def first_value(device: Any, reading: Any) -> Any:
     return reading[fields[0]]["value"]
 
 
-def _forget_past(rewindable: bool) -> MsgGenerator[None]:
+def _limit_rewind(rewindable: bool) -> MsgGenerator[None]:
     """Let a rewind during the cleanup repeat the cleanup, not the frame that failed before it.
 
     A checkpoint would do, were it not forbidden between the create and the save of an interrupted frame. A suspender's

@@ -9,11 +9,11 @@ from typing import Any, Optional, TypeVar
 from bluesky import Msg
 from bluesky.utils import MsgGenerator
 
-__all__ = ["PauseWatch", "undisturbed"]
+__all__ = ["PauseWatch", "repeat_after_pauses"]
 
 _CLOSE_S = 10.0
 _BUSY_S = 1.0
-_LOOK_S = 0.02
+_POLL_INTERVAL_S = 0.02
 _LOG = logging.getLogger("beamline_plans")
 _T = TypeVar("_T")
 
@@ -55,7 +55,7 @@ class PauseWatch:
         try:
             _close(self._shutter)
         except Exception as error:
-            _open_shutter(self._shutter, error)
+            _report_open_shutter(self._shutter, error)
 
     def resume(self) -> None:
         """Note that the pause is over."""
@@ -63,23 +63,23 @@ class PauseWatch:
 
 
 def _close(shutter: Any) -> None:
-    status = _told_to_close(shutter)
+    status = _start_closing(shutter)
     ended = threading.Event()
 
     def done(_: Any) -> None:
         error = status.exception(0.0)
         if error is not None:
-            _open_shutter(shutter, error)
+            _report_open_shutter(shutter, error)
         ended.set()
 
     status.add_callback(done)
     if hasattr(status, "__await__"):
         return  # of ophyd-async; it closes while the RunEngine goes on
     if not ended.wait(_CLOSE_S):
-        _open_shutter(shutter, TimeoutError(f"it has not closed within {_CLOSE_S:g} s"))
+        _report_open_shutter(shutter, TimeoutError(f"it has not closed within {_CLOSE_S:g} s"))
 
 
-def _told_to_close(shutter: Any) -> Any:
+def _start_closing(shutter: Any) -> Any:
     """Start closing; a move that was stopped just now may take a moment to end."""
     deadline = time.monotonic() + _BUSY_S
     while True:
@@ -88,10 +88,10 @@ def _told_to_close(shutter: Any) -> Any:
         except Exception:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_INTERVAL_S)
 
 
-def _open_shutter(shutter: Any, error: BaseException) -> None:
+def _report_open_shutter(shutter: Any, error: BaseException) -> None:
     _LOG.error(
         "The scan is held, but the shutter %s could not be closed (%s: %s): the sample may be in the beam. Close it by "
         "hand.",
@@ -101,7 +101,9 @@ def _open_shutter(shutter: Any, error: BaseException) -> None:
     )
 
 
-def undisturbed(watch: PauseWatch, plan: Callable[[], Generator[Msg, Any, _T]]) -> Generator[Msg, Any, _T]:
+def repeat_after_pauses(
+    watch: PauseWatch, plan: Callable[[], Generator[Msg, Any, _T]]
+) -> Generator[Msg, Any, _T]:
     """Run a plan again until no pause came in between.
 
     A RunEngine stops what moves in a pause and reports it as done. Where it does not rewind, nobody but the plan itself

@@ -59,7 +59,7 @@ def one_run(
             if request.filter_position is not None:
                 yield from bps.mv(instrument.filters, request.filter_position)
             taker = FrameTaker(instrument, request.i0_min)
-            yield from taker.look()
+            yield from taker.begin()
             yield from (take_frames(taker, request) if take is None else take(taker, uid))
             yield from bps.checkpoint()
 
@@ -89,7 +89,7 @@ def take_frames(
     """
     grid = request.grid
     for exposure_s in dict.fromkeys(grid.exposure_s):
-        yield from taker.visit("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
+        yield from taker.take("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
     block = {"per_energy": 1, "every_n": request.flat_every}.get(request.flat_order, len(grid))
     visits = list(enumerate(grid))
     for first in range(0, len(visits), block):
@@ -103,7 +103,7 @@ def take_frames(
             for index, (energy_ev, exposure_s) in visits[first : first + block]:
                 if wanted is not None and index not in wanted[stream]:
                     continue
-                yield from taker.visit(stream, index, energy_ev, exposure_s, n_frames)
+                yield from taker.take(stream, index, energy_ev, exposure_s, n_frames)
 
 
 def _energy_key(instrument: Instrument) -> str:

@@ -13,12 +13,12 @@ from bluesky.utils import MsgGenerator, RunEngineControlException
 
 from beamline_plans.errors import PlanError
 
-from ._pauses import PauseWatch, undisturbed
+from ._pauses import PauseWatch, repeat_after_pauses
 
 __all__ = ["BeamSuspender", "beam_suspenders"]
 
-_LOOK_S = 0.005
-_MOST_PATIENCE_S = 5.0
+_POLL_INTERVAL_S = 0.005
+_LONGEST_WAIT_S = 5.0
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -87,13 +87,13 @@ class BeamSuspender(SuspendFloor):
 
     # -- on the event loop of the RunEngine ------------------------------------------------------------
 
-    def _ask(self, patience_s: float = _LOOK_S) -> None:
+    def _ask(self, wait_s: float = _POLL_INTERVAL_S) -> None:
         """Have the scan held, and look again: a failure at the same moment may undo it, a pause may put it off."""
         RE = self.RE
         if RE is None or not self._tripped or RE.state.is_idle:
             self._asking = False
             return
-        again_s = _LOOK_S
+        again_s = _POLL_INTERVAL_S
         if RE.state.is_running and not any(one._holding for one in self.group):
             RE.request_suspend(
                 self._beam,
@@ -102,9 +102,9 @@ class BeamSuspender(SuspendFloor):
                 justification=self._get_justification(),
             )
             # Stopping the devices may take its time; another request would break that off.
-            again_s = patience_s
-            patience_s = min(2.0 * patience_s, _MOST_PATIENCE_S)
-        RE.loop.call_later(again_s, self._ask, patience_s)
+            again_s = wait_s
+            wait_s = min(2.0 * wait_s, _LONGEST_WAIT_S)
+        RE.loop.call_later(again_s, self._ask, wait_s)
 
     def _hold(self) -> MsgGenerator[None]:
         """Close the shutter and wait for the beam, whatever else happens."""
@@ -116,7 +116,7 @@ class BeamSuspender(SuspendFloor):
             yield from watch.register()
             while not self._there_is_beam():
                 try:
-                    yield from undisturbed(watch, self._close)
+                    yield from repeat_after_pauses(watch, self._close)
                     yield Msg("wait_for", None, [self._beam])
                 except RunEngineControlException:
                     raise
@@ -131,7 +131,7 @@ class BeamSuspender(SuspendFloor):
 
     async def _beam(self) -> None:
         while not self._there_is_beam():
-            await asyncio.sleep(4 * _LOOK_S)
+            await asyncio.sleep(4 * _POLL_INTERVAL_S)
 
     def _there_is_beam(self) -> bool:
         now = time.monotonic()

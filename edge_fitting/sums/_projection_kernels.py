@@ -43,7 +43,7 @@ def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):  # type: ign
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _note_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped-def]
+def _update_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped-def]
     """Keep the highest value of each pixel and how often exactly it was met."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(a.size):
@@ -61,7 +61,7 @@ def _note_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped-d
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _note_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
+def _update_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
     """Do the same for one frame."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(frame.size):
@@ -120,12 +120,12 @@ def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top)
             weight[f], wb, wc, wd, ya, yb, yc, yd, square,
         )  # fmt: skip
         if left == 4:
-            _note_highest_of_four(
+            _update_highest_of_four(
                 stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi], top, at_top
             )
         else:
             for m in range(left):
-                _note_highest(stack[f + m, lo:hi], top, at_top)
+                _update_highest(stack[f + m, lo:hi], top, at_top)
         _project_four(local, c, y, size, projector, weight, f, left)
     gaps = 0
     for i in range(size):

@@ -224,7 +224,7 @@ class MissingFrames:
         self._missed[new] += times
         self._history[absent] = new[where]
         if times < 0:
-            self._forget_complete()
+            self._drop_complete()
 
     def merge(self, other: MissingFrames) -> None:
         """Let each pixel miss what it misses in another one too."""
@@ -258,7 +258,7 @@ class MissingFrames:
         self._members = np.concatenate([self._members, part._members[1:]])
         self._members[0] -= int(moved.sum())
 
-    def _forget_complete(self) -> None:
+    def _drop_complete(self) -> None:
         """Let pixels that miss nothing any more be complete again."""
         assert self._history is not None
         complete = self._missed == 0

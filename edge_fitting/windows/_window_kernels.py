@@ -26,7 +26,7 @@ _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _survey_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+def _check_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untyped-def]
     """Keep each pixel's highest value, how often it occurs, and NaN for missing ones."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(a.size):
@@ -46,7 +46,7 @@ def _survey_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untyp
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _survey(frame, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+def _check_frame_rows(frame, highest, at_highest, gap):  # type: ignore[no-untyped-def]
     """Do the same for one frame."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(frame.size):
@@ -85,18 +85,18 @@ def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):  # ty
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _visit(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no-untyped-def]
+def _add_frames(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no-untyped-def]
     """Survey up to four frames while they are in the cache, and copy those of the search window."""
     size = hi - lo
     highest, at_highest, gap = seen[0, :size], seen[1, :size], seen[2, :size]
     if frames.size == 4:
-        _survey_four(
+        _check_four(
             stack[frames[0], lo:hi], stack[frames[1], lo:hi], stack[frames[2], lo:hi], stack[frames[3], lo:hi],
             highest, at_highest, gap,
         )  # fmt: skip
     else:
         for m in range(frames.size):
-            _survey(stack[frames[m], lo:hi], highest, at_highest, gap)
+            _check_frame_rows(stack[frames[m], lo:hi], highest, at_highest, gap)
     for m in range(frames.size):
         if slots[frames[m]] >= 0:
             source, row = stack[frames[m], lo:hi], spectra[slots[frames[m]], :size]
@@ -124,7 +124,7 @@ def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, 
     c = np.zeros((2, 4), np.float32)
     for j in range(0, n, 4):
         left = min(4, n - j)
-        _visit(stack, lo, hi, frames[j : j + left], slots, spectra, seen)
+        _add_frames(stack, lo, hi, frames[j : j + left], slots, spectra, seen)
         # Past the last frame it is repeated, with no weight.
         j1, j2, j3 = min(j + 1, n - 1), min(j + 2, n - 1), min(j + 3, n - 1)
         _shift_four(
@@ -357,7 +357,7 @@ def _find_white_line(spectra, size, search, reach, line, slope, raw):  # type: i
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _judge(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+def _set_status(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore[no-untyped-def]
     """Give every pixel of a block its status, and values to those that deserve them; see :func:`fit_half_jump`."""
     dof, detect, step_variance, weight_above = limits[0], limits[1], limits[2], limits[3]
     first, last, n_frames = limits[4], limits[5], limits[6]
@@ -450,7 +450,7 @@ def _prepare(stack, lo, hi, plan, line, n_inside):  # type: ignore[no-untyped-de
     for i in range(size):
         level[i] += half * step[i]
     for j in range(0, others.size, 4):
-        _visit(stack, lo, hi, others[j : min(j + 4, others.size)], slots, spectra, seen)
+        _add_frames(stack, lo, hi, others[j : min(j + 4, others.size)], slots, spectra, seen)
     for i in range(size):
         if seen[2, i] != 0.0:
             seen[2, i] = _recount(stack, lo + i, i, seen)
@@ -491,7 +491,7 @@ def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # ty
         size = hi - lo
         spectra, raw, seen, level, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_half_jump(spectra, size, search, line, level, slope, raw)
-        _judge(raw, seen, lo, hi, limits, pooled, out, status)
+        _set_status(raw, seen, lo, hi, limits, pooled, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -514,7 +514,7 @@ def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled,
         size = hi - lo
         spectra, raw, seen, _, _ = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_inflection(spectra, size, search, local, covariance, raw)
-        _judge(raw, seen, lo, hi, limits, pooled, out, status)
+        _set_status(raw, seen, lo, hi, limits, pooled, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -535,4 +535,4 @@ def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status
         size = hi - lo
         spectra, raw, seen, _, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
         _find_white_line(spectra, size, search, reach, line, slope, raw)
-        _judge(raw, seen, lo, hi, limits, pooled, out, status)
+        _set_status(raw, seen, lo, hi, limits, pooled, out, status)

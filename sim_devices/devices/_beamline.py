@@ -92,9 +92,9 @@ class SimBeamline:
 
     def _set_shutter(self, position: str) -> str:
         if position == "open" and not self.twin.shutter_open:
-            if self.faults.strikes(Fault.SHUTTER_STUCK):
+            if self.faults.occurs(Fault.SHUTTER_STUCK):
                 return "closed"
-            if self.faults.strikes(Fault.SHUTTER_SILENT):
+            if self.faults.occurs(Fault.SHUTTER_SILENT):
                 return "open"
         self.twin.shutter_open = position == "open"
         return position

@@ -44,10 +44,10 @@ class SimCamera(TwinDetector):
         self._reach()
         faults = self._twin.faults
         exposure_s = float(self.exposure_s.get())
-        if faults.strikes(Fault.CAMERA_TIMEOUT):
+        if faults.occurs(Fault.CAMERA_TIMEOUT):
             return self._start(exposure_s + 10.0, self._time_out, in_thread=True)
-        stale = faults.strikes(Fault.STALE_FRAME)
-        dropped = faults.strikes(Fault.DROPPED_FRAME)
+        stale = faults.occurs(Fault.STALE_FRAME)
+        dropped = faults.occurs(Fault.DROPPED_FRAME)
         exposure = self._twin.begin(exposure_s)
 
         def read_out() -> None:

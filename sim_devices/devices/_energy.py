@@ -99,7 +99,7 @@ class SimEnergy(TwinDevice):
         mono = self._twin.settings.mono
         start, target = self.position, float(value)
         duration_s = abs(target - start) / mono.speed_ev_s + mono.settle_s
-        stuck = self._twin.faults.strikes(Fault.ENERGY_STUCK)
+        stuck = self._twin.faults.occurs(Fault.ENERGY_STUCK)
 
         def arrive(share: float = 1.0) -> None:
             self._twin.wait(duration_s * share)

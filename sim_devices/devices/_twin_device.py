@@ -47,7 +47,7 @@ class TwinDevice(Device):
 
     def _reach(self) -> None:
         """Fail when the device is disconnected."""
-        if self._twin.faults.strikes(Fault.DISCONNECTED, self.name):
+        if self._twin.faults.occurs(Fault.DISCONNECTED, self.name):
             raise NotConnectedError(f"{self.name} cannot be reached, check its connection")
 
     def read(self) -> dict[str, Any]:

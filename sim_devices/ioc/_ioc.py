@@ -178,7 +178,7 @@ class SimulatedIOC:
         self.pvdb[self.prefix + "sample"] = word("electrode", put)
 
     def _add_faults(self) -> None:
-        """Each fault is a number: so many occasions it strikes from now on, -1 for all to come, 0 for none."""
+        """Each fault is a number: so many occasions it occurs from now on, -1 for all to come, 0 for none."""
         faults = self.beam.faults
 
         def switch(fault: Fault) -> Any:

@@ -48,7 +48,7 @@ class Beam:
 
     def end_of_travel(self, start_deg: float, target_deg: float) -> float:
         """Where a move of the Bragg axis ends."""
-        if start_deg == target_deg or not self.faults.strikes(Fault.ENERGY_STUCK):
+        if start_deg == target_deg or not self.faults.occurs(Fault.ENERGY_STUCK):
             return target_deg
         miss = max(abs(target_deg - start_deg) * 0.1, _SHORTEST_MISS_DEG)
         return target_deg - math.copysign(miss, target_deg - start_deg)
@@ -65,9 +65,9 @@ class Beam:
     def set_shutter(self, is_open: bool) -> bool:
         """Move the shutter; return whether it says that it is open."""
         if is_open and not self.twin.shutter_open:
-            if self.faults.strikes(Fault.SHUTTER_STUCK):
+            if self.faults.occurs(Fault.SHUTTER_STUCK):
                 return False
-            if self.faults.strikes(Fault.SHUTTER_SILENT):
+            if self.faults.occurs(Fault.SHUTTER_SILENT):
                 return True
         self.twin.shutter_open = is_open
         return is_open

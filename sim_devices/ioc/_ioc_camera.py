@@ -178,7 +178,7 @@ class CameraRecords:
         self._time_scale = time_scale
         self._abort = asyncio.Event()
         self._last: Frame | None = None
-        self.file = FileRecords(prefix + "HDF1:", lambda: beam.faults.strikes(Fault.DROPPED_FRAME))
+        self.file = FileRecords(prefix + "HDF1:", lambda: beam.faults.occurs(Fault.DROPPED_FRAME))
         self.acquire = choice("Done", _OFF_ON, self._put_acquire)
         self.acquire_rbv = choice("Done", _OFF_ON)
         self.exposure = floating(0.5, units="s", precision=4, limits=_EXPOSURE_LIMITS_S)
@@ -250,7 +250,7 @@ class CameraRecords:
 
     async def _one_frame(self) -> bool:
         """Expose one frame and give it to the plugins; False where it was aborted before its end."""
-        if self._beam.faults.strikes(Fault.CAMERA_TIMEOUT):
+        if self._beam.faults.occurs(Fault.CAMERA_TIMEOUT):
             await self._abort.wait()
             return False
         exposure_s = float(self.exposure.value)
@@ -259,7 +259,7 @@ class CameraRecords:
         ):
             return False
         loop = asyncio.get_running_loop()
-        if self._last is not None and self._beam.faults.strikes(Fault.STALE_FRAME):
+        if self._last is not None and self._beam.faults.occurs(Fault.STALE_FRAME):
             frame = self._last
         else:
             counts = await loop.run_in_executor(None, self._beam.expose, exposure_s)

@@ -56,7 +56,7 @@ class Faults:
         after : int
             Occasions to let pass first.
         times : int, optional
-            Occasions it then strikes; None until it is cleared.
+            Occasions it then occurs; None until it is cleared.
         device : str, optional
             Name of the device that is disconnected.
 
@@ -68,7 +68,7 @@ class Faults:
         kind = self._kind(fault)
         if after < 0 or (times is not None and times < 1):
             raise DeviceError(
-                f"a fault strikes at least once after no fewer than 0 occasions, not {times} after {after}"
+                f"a fault occurs at least once after no fewer than 0 occasions, not {times} after {after}"
             )
         if (kind is Fault.DISCONNECTED) != (device is not None):
             raise DeviceError("name the device for 'disconnected', and for no other fault")
@@ -84,18 +84,18 @@ class Faults:
                 self._armed.pop(self._kind(fault), None)
 
     def armed(self, fault: Fault | str) -> bool:
-        """Whether a fault will strike, now or later."""
+        """Whether a fault will occur, now or later."""
         with self._lock:
             return self._kind(fault) in self._armed
 
-    def imminent(self, fault: Fault) -> bool:
-        """Whether a fault strikes at the next occasion; uses nothing up."""
+    def occurs_next(self, fault: Fault) -> bool:
+        """Whether a fault occurs at the next occasion; uses nothing up."""
         with self._lock:
             entry = self._armed.get(fault)
             return entry is not None and entry.wait == 0
 
-    def strikes(self, fault: Fault, device: str | None = None) -> bool:
-        """Whether a fault strikes at this occasion."""
+    def occurs(self, fault: Fault, device: str | None = None) -> bool:
+        """Whether a fault occurs at this occasion."""
         with self._lock:
             entry = self._armed.get(fault)
             if entry is None or entry.device != device:

@@ -272,7 +272,7 @@ class Twin:
     @property
     def ring_current_ma(self) -> float:
         """Current in the storage ring, mA; nothing during a beam trip."""
-        if self.faults.imminent(Fault.BEAM_TRIP):
+        if self.faults.occurs_next(Fault.BEAM_TRIP):
             return 0.0
         return self.settings.source.current_ma * self._decay()
 
@@ -307,7 +307,7 @@ class Twin:
             if self._unread is not None:
                 intensity = self._unread.intensity
                 self._unread = None
-            elif self.faults.imminent(Fault.BEAM_TRIP):
+            elif self.faults.occurs_next(Fault.BEAM_TRIP):
                 intensity = 0.0
             else:
                 intensity = self._intensity(self.energy_ev - self.settings.mono.offset_ev)
@@ -358,7 +358,7 @@ class Twin:
             true_ev = self.energy_ev - self.settings.mono.offset_ev
             optics = self.settings.optics
             intensity = self._intensity(true_ev)
-            if self.faults.strikes(Fault.BEAM_TRIP):
+            if self.faults.occurs(Fault.BEAM_TRIP):
                 intensity = 0.0
             self._begun += 1
             exposure = Exposure(
@@ -423,16 +423,16 @@ class Twin:
         film = np.float32(sample.film_depth * float(carbon))
         table = sample.absorber.table(exposure.true_ev)
         if exposure.shift_px == (0.0, 0.0) and exposure.magnification == 1.0:
-            seen = self._still(sample, table, film, (self._margin, self._margin), self.shape)
+            seen = self._without_displacement(sample, table, film, (self._margin, self._margin), self.shape)
         else:
-            seen = self._displaced(sample, table, film, exposure)
+            seen = self._with_displacement(sample, table, film, exposure)
         spread_px = min(self._defocus_px(exposure), max(self.shape))
         if spread_px > _SHARP_PX:
             seen = gaussian_filter(seen, spread_px, mode="nearest", truncate=3.0)
         self._kept = (key, sample, seen)
         return seen
 
-    def _still(
+    def _without_displacement(
         self,
         sample: SampleMaps,
         table: NDArray[np.float32],
@@ -447,7 +447,7 @@ class Twin:
         )
         return out
 
-    def _displaced(
+    def _with_displacement(
         self, sample: SampleMaps, table: NDArray[np.float32], film: np.float32, exposure: Exposure
     ) -> NDArray[np.float32]:
         """Shifted and magnified transmission: the window that is needed, interpolated along both axes."""
@@ -457,7 +457,7 @@ class Twin:
         )
         origin = (int(rows.min()), int(cols.min()))
         extent = (int(rows.max()) + 4 - origin[0], int(cols.max()) + 4 - origin[1])
-        window = self._still(sample, table, film, origin, extent)
+        window = self._without_displacement(sample, table, film, origin, extent)
         half = np.empty((extent[0], self.shape[1]), dtype=np.float32)
         self._blocks.run(resample_columns, extent[0], window, cols - origin[1], col_weight, half)
         out = np.empty(self.shape, dtype=np.float32)
