@@ -237,7 +237,7 @@ def _check_energy_scan(uid: str, stored: Any) -> None:
     if not is_energy_scan(stored.metadata["start"]):
         raise NimcoError(
             f"Run {uid} is no energy scan of nimco (its start document has no xanes part); where other plans made it, "
-            "say with --layout FILE options it is to be understood."
+            "say with --layout FILE how it is to be understood."
         )
 
 

@@ -19,7 +19,6 @@ from edge_fitting import (
     recentre_map,
     relative_depth,
 )
-from edge_fitting.maps._map_kernels import count_blocks, nearest_centre
 
 
 def blobs(rows: int, cols: int, seed: int, level: float = 0.5) -> np.ndarray:
@@ -27,15 +26,31 @@ def blobs(rows: int, cols: int, seed: int, level: float = 0.5) -> np.ndarray:
     return ndimage.gaussian_filter(noise, 1.2, mode="constant", cval=0.5) > level
 
 
+def flooded(mask: np.ndarray, diagonal: bool) -> np.ndarray:
+    labels = np.zeros(mask.shape, int)
+    for seed in zip(*np.nonzero(mask), strict=True):
+        if labels[seed]:
+            continue
+        label, waiting = labels.max() + 1, [seed]
+        while waiting:
+            i, j = waiting.pop()
+            if 0 <= i < mask.shape[0] and 0 <= j < mask.shape[1] and mask[i, j] and not labels[i, j]:
+                labels[i, j] = label
+                waiting += [(i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)]
+                if diagonal:
+                    waiting += [(i + 1, j + 1), (i + 1, j - 1), (i - 1, j + 1), (i - 1, j - 1)]
+    return labels
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6), st.booleans(), st.booleans())
-def test_labels_are_those_of_scipy(rows: int, cols: int, seed: int, diagonal: bool, speckle: bool) -> None:
+def test_labels_in_the_order_of_first_pixels(
+    rows: int, cols: int, seed: int, diagonal: bool, speckle: bool
+) -> None:
     mask = blobs(rows, cols, seed) if not speckle else np.random.default_rng(seed).random((rows, cols)) > 0.45
-    ours = label_particles(mask, diagonal=diagonal)
-    theirs, count = ndimage.label(mask, np.ones((3, 3)) if diagonal else None)
-    # scipy numbers regions in raster order of their first pixel, too.
-    assert ours.max(initial=0) == count
-    assert np.array_equal(ours, theirs)
+    labels = label_particles(mask, diagonal=diagonal)
+    assert labels.dtype == np.int32
+    assert np.array_equal(labels, flooded(mask, diagonal))
 
 
 def test_small_particles_are_dropped_and_the_rest_renumbered() -> None:
@@ -204,31 +219,6 @@ def test_profile_from_the_rim() -> None:
     assert np.isnan(empty.mean[0])
 
 
-def twin_of_nearest_centre(features: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, ...]:
-    distance = ((features.T[:, None, :].astype(float) - centres) ** 2).sum(axis=2)
-    nearest = distance.argmin(axis=1)
-    k = centres.shape[0]
-    counts = np.bincount(nearest, minlength=k)
-    sums = np.stack([np.bincount(nearest, row, k) for row in features.astype(float)], axis=1)
-    return nearest, sums, counts, np.bincount(nearest, distance.min(axis=1), k)
-
-
-@pytest.mark.parametrize("n_pixels", [1, 100, 4096, 9001])
-def test_cluster_kernel_and_its_numpy_twin(n_pixels: int) -> None:
-    rng = np.random.default_rng(n_pixels)
-    features = rng.standard_normal((5, n_pixels)).astype(np.float32)
-    centres = rng.standard_normal((3, 5))
-    blocks = count_blocks(n_pixels)
-    nearest = np.zeros(n_pixels, np.int32)
-    sums, counts, spread = np.empty((blocks, 3, 5)), np.empty((blocks, 3), np.int64), np.empty((blocks, 3))
-    nearest_centre(features, centres, nearest, sums, counts, spread)
-    expected = twin_of_nearest_centre(features, centres)
-    assert np.array_equal(nearest, expected[0])
-    assert sums.sum(axis=0) == pytest.approx(expected[1], rel=1e-9, abs=1e-9)
-    assert np.array_equal(counts.sum(axis=0), expected[2])
-    assert spread.sum(axis=0) == pytest.approx(expected[3])
-
-
 def three_phases(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
     energy = np.linspace(-10, 15, 16)
@@ -271,6 +261,23 @@ def test_maps_of_different_units_count_alike() -> None:
     assert clusters.centres[0] == pytest.approx([0.8, 3000.0], rel=0.02)
 
 
+def test_clusters_at_the_limits_of_what_can_be_grouped() -> None:
+    one_map = np.arange(6.0).reshape(1, 2, 3)
+    one = cluster_maps(one_map, 1)
+    assert (one.n_pixels.tolist(), one.centres.tolist()) == ([6], [[2.5]])
+    assert one.rms == pytest.approx([1.0])  # in units of the map's own spread
+    each = cluster_maps(one_map, 6)
+    assert each.n_pixels.tolist() == [1] * 6
+    assert each.rms == pytest.approx(np.zeros(6), abs=1e-6)
+    # Twenty narrow groups far apart, one of them of a single pixel among a hundred thousand.
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 19, (300, 350))
+    truth[150, 200] = 19
+    many = cluster_maps([truth + 1e-3 * rng.standard_normal(truth.shape)], 20)
+    assert len(many) <= 20
+    assert many.n_pixels.sum() == truth.size
+
+
 def test_mean_spectra_of_groups_leave_missing_values_out() -> None:
     rng = np.random.default_rng(6)
     stack = rng.standard_normal((4, 10, 10))
@@ -297,7 +304,7 @@ def test_bad_input_is_named() -> None:
         (lambda: radial_profile(frame, np.ones(3), edges=[0, 1]), "distance"),
         (lambda: radial_profile(frame, frame, edges=[1, 0]), "increasing"),
         (lambda: cluster_spectra(frame, 2), "n, rows, cols"),
-        (lambda: cluster_maps([frame], 2), "different pixels"),
+        (lambda: cluster_maps([frame], 2), "only 1 different pixels"),
         (lambda: cluster_maps([frame * np.nan], 2), "no pixel"),
         (lambda: cluster_maps([frame], 0), "n_clusters"),
         (lambda: cluster_maps([frame], 10), "fewer than"),

@@ -173,7 +173,7 @@ def test_no_scan_of_any_kind_compiles_anything(tiled_server: Any, tmp_path: Path
         "mean_square_around",
     ):
         assert after[kernel] == 1, kernel
-    for kernel in ("fit_complete", "fit_half_jump", "label_connected"):
+    for kernel in ("fit_complete", "fit_half_jump"):
         assert after[kernel] == 1, kernel
     kinds = found.pop("kinds")
     assert found.pop("maps") == 2

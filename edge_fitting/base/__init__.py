@@ -10,7 +10,6 @@ from ._checks import (
     check_weights,
 )
 from ._edges import EDGES, Edge, Window, edge_name, edge_names, keyed_by_edge, resolve_edge
-from ._interpolation import hermite, limit_slopes, three_point_slopes
 from ._launch import launch, read_only
 from ._maps import EdgeMaps, FitStatus
 from ._noise import detection_threshold, needs_neighbours, pool_variance
@@ -34,14 +33,11 @@ __all__ = [
     "detection_threshold",
     "edge_name",
     "edge_names",
-    "hermite",
     "keyed_by_edge",
     "launch",
-    "limit_slopes",
     "needs_neighbours",
     "pool_variance",
     "read_only",
     "read_text_table",
     "resolve_edge",
-    "three_point_slopes",
 ]

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import launch
 from edge_fitting.errors import EdgeFittingError
 
-from ._map_kernels import count_blocks, nearest_centre
-
 Array = NDArray[np.float64]
+Features = NDArray[np.float32]
 
-_MOST_ROUNDS = 100
 _STARTS = 4
 # Starts are tried on so many pixels; the best one is then refined on all.
 _SAMPLE = 20_000
-_DONE = 1e-7
+# The mean distance is found when a round changes it by less than this part of the features' spread.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,13 +203,15 @@ def group_spectra(optical_depth: ArrayLike, labels: ArrayLike) -> GroupSpectra:
 
 
 def _cluster(
-    features: NDArray[np.float32],
+    features: Features,
     good: NDArray[np.bool_],
     n_clusters: int,
     seed: int,
     centre: Array,
     scale: Array,
 ) -> Clusters:
+    from scipy.cluster import vq
+
     n_features, n_pixels = features.shape
     if not isinstance(n_clusters, (int, np.integer)) or n_clusters < 1:
         raise EdgeFittingError(f"n_clusters must be a positive whole number, not {n_clusters!r}.")
@@ -219,63 +219,53 @@ def _cluster(
         raise EdgeFittingError(
             f"there are {n_pixels} pixels with values, fewer than the {n_clusters} groups wanted."
         )
-    features = np.ascontiguousarray(features)
-    rng = np.random.default_rng(seed)
-    sample = features
-    if n_pixels > _SAMPLE:
-        sample = np.ascontiguousarray(features[:, np.sort(rng.choice(n_pixels, _SAMPLE, replace=False))])
-    starts = [_refine(sample, _spread_out(sample, int(n_clusters), rng)) for _ in range(_STARTS)]
-    centres, nearest, counts, spread = _refine(features, min(starts, key=lambda s: float(s[3].sum()))[0])
+    pixels = np.ascontiguousarray(features.T)
+    centres = _refine(pixels, _starting_centres(pixels, int(n_clusters), seed))[0]
+    nearest, _ = vq.vq(pixels, centres, check_finite=False)
+    counts = np.bincount(nearest, minlength=len(centres))
     order = np.argsort(-counts, kind="stable")
-    rank = np.empty(n_clusters, np.int32)
-    rank[order] = np.arange(1, n_clusters + 1)
+    rank = np.empty(len(centres), np.int32)
+    rank[order] = np.arange(1, len(centres) + 1)
     labels = np.zeros(good.shape, np.int32)
     labels[good] = rank[nearest]
+    # Differences, as the expanded squares of vq lose the small distances of a narrow group to rounding.
+    squares = [np.sum((pixels[nearest == k] - centres[k]) ** 2, dtype=np.float64) for k in order]
     return Clusters(
         labels=labels,
-        n_pixels=counts[order],
-        centres=centres[order] * scale + centre,
-        rms=np.sqrt(spread[order] / (np.maximum(counts[order], 1) * n_features)),
+        n_pixels=counts[order].astype(np.int64),
+        centres=centres[order].astype(np.float64) * scale + centre,
+        rms=np.sqrt(np.array(squares) / (np.maximum(counts[order], 1) * n_features)),
     )
 
 
-def _spread_out(features: NDArray[np.float32], n_clusters: int, rng: np.random.Generator) -> Array:
-    """Choose starting centres far from one another (k-means++, Arthur and Vassilvitskii, 2007)."""
-    first = int(rng.integers(features.shape[1]))
-    chosen = [first]
-    distance = np.sum((features - features[:, [first]]) ** 2, axis=0, dtype=np.float64)
-    while len(chosen) < n_clusters:
-        total = distance.sum()
-        if not total > 0:
-            raise EdgeFittingError(f"there are only {len(chosen)} different pixels: ask for fewer groups.")
-        pick = int(rng.choice(distance.size, p=distance / total))
-        chosen.append(pick)
-        distance = np.minimum(
-            distance, np.sum((features - features[:, [pick]]) ** 2, axis=0, dtype=np.float64)
-        )
-    return features[:, chosen].T.astype(np.float64)
+def _starting_centres(pixels: Features, n_clusters: int, seed: int) -> Features:
+    """Best of a few starts (k-means++) on a sample of the pixels."""
+    from scipy.cluster import vq
+
+    rng = np.random.default_rng(seed)
+    sample = pixels
+    if len(pixels) > _SAMPLE:
+        sample = pixels[np.sort(rng.choice(len(pixels), _SAMPLE, replace=False))]
+    n_different = len(np.unique(sample, axis=0))
+    if n_different < n_clusters:
+        raise EdgeFittingError(f"there are only {n_different} different pixels: ask for fewer groups.")
+    starts = [vq.kmeans2(sample, n_clusters, iter=1, minit="++", rng=rng)[0] for _ in range(_STARTS)]
+    # A group that loses all its pixels is dropped: a start that keeps all groups is better.
+    refined = [_refine(sample, start) for start in starts]
+    return min(refined, key=lambda found: (-len(found[0]), found[1]))[0]
 
 
-def _refine(
-    features: NDArray[np.float32], centres: Array
-) -> tuple[Array, NDArray[np.int32], NDArray[np.int64], Array]:
-    """Lloyd's rounds until nothing gains; a group that loses all pixels keeps its centre."""
-    n_features, n_pixels = features.shape
-    n_clusters, blocks = centres.shape[0], count_blocks(n_pixels)
-    nearest = np.zeros(n_pixels, np.int32)
-    sums = np.empty((blocks, n_clusters, n_features))
-    counts = np.empty((blocks, n_clusters), np.int64)
-    spread = np.empty((blocks, n_clusters))
-    before = np.inf
-    for _ in range(_MOST_ROUNDS):
-        launch(nearest_centre, features, centres, nearest, sums, counts, spread)
-        now = float(spread.sum())
-        if now >= before * (1.0 - _DONE):
-            break
-        before = now
-        total = counts.sum(axis=0)
-        centres = np.where(total[:, None] > 0, sums.sum(axis=0) / np.maximum(total, 1)[:, None], centres)
-    return centres, nearest, counts.sum(axis=0), spread.sum(axis=0)
+def _refine(pixels: Features, centres: Features) -> tuple[Features, float]:
+    """Lloyd's rounds until the mean distance does not change any more; returns the centres and that distance."""
+    from scipy.cluster import vq
+
+    if centres.size == 1:
+        return pixels.mean(axis=0, dtype=np.float64)[None].astype(
+            pixels.dtype
+        ), 0.0  # kmeans would take it as a number of groups
+    threshold = _TOLERANCE * float(pixels.std(dtype=np.float64))
+    found, distance = vq.kmeans(pixels, centres.astype(pixels.dtype), thresh=threshold, check_finite=False)
+    return found, float(distance)
 
 
 def _check_stack(values: ArrayLike) -> NDArray[np.floating]:

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_fitting.errors import EdgeFittingError
 
-from ._map_kernels import label_connected, squared_distance
-
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Labels = NDArray[np.int32]
@@ -271,11 +269,12 @@ def label_particles(mask: ArrayLike, *, min_pixels: int = 1, diagonal: bool = Tr
     EdgeFittingError
         If the mask is not two-dimensional.
     """
-    array = np.ascontiguousarray(mask, dtype=np.bool_)
+    from scipy import ndimage
+
+    array = np.asarray(mask, dtype=np.bool_)
     if array.ndim != 2:
         raise EdgeFittingError(f"mask must be (rows, cols), not of shape {array.shape}.")
-    labels = np.zeros(array.shape, np.int32)
-    label_connected(array, bool(diagonal), labels)
+    labels, _ = ndimage.label(array, np.ones((3, 3)) if diagonal else None)
     sizes = np.bincount(labels.ravel())
     keep = sizes >= min_pixels
     keep[0] = False
@@ -376,12 +375,20 @@ def edge_distance(labels: ArrayLike, *, pixel_size: float = 1.0, frame_is_rim: b
     EdgeFittingError
         If labels are not two-dimensional whole numbers from 0.
     """
-    marks = _check_labels(labels, np.shape(labels))
-    out = np.empty(marks.shape)
-    squared_distance(np.ascontiguousarray(marks, dtype=np.int32), bool(frame_is_rim), out)
-    out = (np.sqrt(out) - 0.5) * pixel_size
-    out[marks == 0] = np.nan
-    return out
+    from scipy import ndimage
+
+    margin = int(frame_is_rim)
+    marks = np.pad(_check_labels(labels, np.shape(labels)), margin)
+    out = np.full(marks.shape, np.nan)
+    for label, box in enumerate(ndimage.find_objects(marks), start=1):
+        if box is None:
+            continue
+        # The nearest pixel of another label is never further away than beside the box of the particle.
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        inside = marks[around] == label
+        distance = np.inf if inside.all() else ndimage.distance_transform_edt(inside)[inside]
+        out[around][inside] = (distance - 0.5) * pixel_size
+    return out[margin : marks.shape[0] - margin, margin : marks.shape[1] - margin]
 
 
 def relative_depth(labels: ArrayLike, *, frame_is_rim: bool = False) -> Array:

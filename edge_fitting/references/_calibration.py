@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import EdgeMaps, hermite, limit_slopes, three_point_slopes
+from edge_fitting.base import EdgeMaps
 from edge_fitting.errors import EdgeFittingError
+
+from ._interpolation import hermite, limit_slopes, three_point_slopes
 
 Array = NDArray[np.float64]
 Kind = Literal["linear", "monotone"]

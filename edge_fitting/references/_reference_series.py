@@ -8,10 +8,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import check_energies, hermite, limit_slopes, three_point_slopes
+from edge_fitting.base import check_energies
 from edge_fitting.errors import EdgeFittingError
 
 from ._edge_step import line_and_step
+from ._interpolation import hermite, limit_slopes, three_point_slopes
 
 Array = NDArray[np.float64]
 Coordinate = Literal["soc", "shift_ev"]

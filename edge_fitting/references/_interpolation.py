@@ -91,19 +91,10 @@ def hermite(x: Array, y: Array, slopes: Array, at: Array) -> tuple[Array, Array]
     -------
     values, derivatives : ndarray, shape (m, ...)
     """
-    cell = np.clip(np.searchsorted(x, at, side="right") - 1, 0, x.size - 2)
-    width = x[cell + 1] - x[cell]
+    from scipy.interpolate import CubicHermiteSpline
+
     inside = np.clip(at, x[0], x[-1])
-    t = (inside - x[cell]) / width
-    beyond = at - inside
-    trailing = (slice(None),) + (None,) * (y.ndim - 1)
-    t, width, beyond = t[trailing], width[trailing], beyond[trailing]
-    y0, y1 = y[cell], y[cell + 1]
-    d0, d1 = slopes[cell] * width, slopes[cell + 1] * width
-    rise = y1 - y0
-    # y0 + t d0 + t^2 (3 rise - 2 d0 - d1) + t^3 (d0 + d1 - 2 rise)
-    square = 3.0 * rise - 2.0 * d0 - d1
-    cube = d0 + d1 - 2.0 * rise
-    values = y0 + t * (d0 + t * (square + t * cube))
-    derivatives = (d0 + t * (2.0 * square + 3.0 * t * cube)) / width
-    return values + beyond * derivatives, derivatives
+    spline = CubicHermiteSpline(x, y, slopes)
+    derivatives = spline(inside, 1)
+    beyond = (at - inside).reshape(-1, *[1] * (y.ndim - 1))
+    return spline(inside) + beyond * derivatives, derivatives
