@@ -1,12 +1,14 @@
 """What can go wrong between a document and a published map."""
 
+from scan_contract import ContractError
+
 
 class CallbackError(RuntimeError):
     """A run that cannot be analysed, or a result that cannot be delivered or read; the text says what to do."""
 
 
-class DocumentError(CallbackError):
-    """A document that does not say what the analysis needs (no ``xanes`` contract, no image, ...)."""
+class DocumentError(CallbackError, ContractError):
+    """A document that does not say what the analysis needs (no contract, no image, ...)."""
 
 
 class FrameError(CallbackError):

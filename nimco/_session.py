@@ -16,13 +16,13 @@ from callbacks import (
     RawRunWriter,
     SOCPublisher,
     SOCUpdate,
-    is_energy_scan,
     waiting_in,
 )
 from edge_fitting import ReferenceSeries
 from nimco._compiling import compile_kernels
 from nimco._containers import TiledAccess
 from nimco._learned_times import LearnedTimes
+from scan_contract import is_energy_scan
 
 Document = tuple[str, dict[str, Any]]
 Consumer = Callable[[str, dict[str, Any]], None]

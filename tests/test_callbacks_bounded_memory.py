@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC
-from callbacks.documents import FrameRecord
+from callbacks.documents import Reading
 from callbacks.documents._document_queue import DocumentQueue
 from callbacks.reduce._image_store import ImageStore
+from scan_contract import Label
 
 
 def event(number, size=10_000):
@@ -15,7 +16,8 @@ def event(number, size=10_000):
 
 def record(number, shape=(50, 40)):
     image = np.full(shape, number, np.uint16)
-    return FrameRecord("primary", number, 0, 0, 8333.0, 8333.0, 1.0, 1.0, image, number, str(number), 0.0)
+    label = Label("primary", number)
+    return Reading(label, 8333.0, 8333.0, 1.0, 1.0, {"image": image}, number, str(number), 0.0)
 
 
 @pytest.fixture

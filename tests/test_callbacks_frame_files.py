@@ -36,8 +36,8 @@ from callbacks import (
     LiveSOC,
     LiveSpectrum,
     MissingFrameError,
-    RunFrames,
-    read_contract,
+    RunReadings,
+    read_run,
 )
 from sim_devices import SimBeamline
 
@@ -308,7 +308,7 @@ class partial_camera:  # noqa: N801
 
 
 def frames_of(documents, **options):
-    reader = RunFrames(read_contract(documents[0][1]), **options)
+    reader = RunReadings(read_run(documents[0][1]), **options)
     return [frame for name, doc in documents[1:] for frame in reader.add(name, doc)], reader
 
 
@@ -390,7 +390,7 @@ def test_frames_are_read_while_another_process_writes(scan_documents, tmp_path):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     documents = as_stream(scan_.run([("primary", index, scan_.frame(index)) for index in range(4)]), path)
-    reader = RunFrames(read_contract(documents[0][1]), file_timeout_s=60)
+    reader = RunReadings(read_run(documents[0][1]), file_timeout_s=60)
     frames = []
 
     def tell_later(index: int) -> None:
@@ -544,7 +544,7 @@ def test_one_frame_that_never_comes_costs_that_frame_only(beamline, tmp_path):
     events = [doc for name, doc in documents if name == "event"]
     index = events[lost]["data"]["xanes_energy_index"]
     frames = []
-    reader = RunFrames(read_contract(documents[0][1]), file_timeout_s=0.1)
+    reader = RunReadings(read_run(documents[0][1]), file_timeout_s=0.1)
     for name, doc in documents[1:]:
         with contextlib.suppress(MissingFrameError):
             frames += reader.add(name, doc)

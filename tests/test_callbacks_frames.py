@@ -1,12 +1,13 @@
+import event_model
 import numpy as np
 import pytest
 
-import scan_contract
-from callbacks import DocumentError, FlatFieldBook, FrameError, RunFrames, read_contract
+from callbacks import CallbackError, Channel, DocumentError, FlatFieldBook, FrameError, RunReadings, read_run
+from scan_contract import Label, Shot, label_data_keys, shot_values
 
 
 def frames_of(documents):
-    reader = RunFrames(read_contract(documents[0][1]))
+    reader = RunReadings(read_run(documents[0][1]))
     return [frame for name, doc in documents[1:] for frame in reader.add(name, doc)]
 
 
@@ -43,7 +44,7 @@ def test_pages_and_json_lists_are_understood(scan_documents):
     events = [doc for name, doc in documents if name == "event"]
     for event in events:
         event["data"]["camera_image"] = event["data"]["camera_image"].tolist()
-    reader = RunFrames(read_contract(documents[0][1]))
+    reader = RunReadings(read_run(documents[0][1]))
     reader.add(*documents[1])
     frames = reader.add("event_page", pack_event_page(*events))
     assert [frame.energy_index for frame in frames] == [0, 1, 2]
@@ -65,32 +66,63 @@ def test_a_frame_of_another_shape_is_refused(scan_documents):
 
 def test_a_start_document_without_its_contract_is_refused(scan_documents):
     start = dict(scan_documents().run()[0][1])
-    with pytest.raises(DocumentError, match=r"xanes\.edge"):
-        read_contract(
+    with pytest.raises(DocumentError, match="edge is missing"):
+        read_run(
             {**start, "xanes": {"schema_version": 1, "energies_ev": [], "exposure_s": [], "devices": {}}}
         )
     with pytest.raises(DocumentError, match="version 3"):
-        read_contract({**start, "xanes": {**start["xanes"], "schema_version": 3}})
+        read_run({**start, "xanes": {**start["xanes"], "schema_version": 3}})
     with pytest.raises(DocumentError, match="Fe_K"):
-        read_contract({**start, "xanes": {**start["xanes"], "edge": "Fe_K"}})
+        read_run({**start, "xanes": {**start["xanes"], "edge": "Fe_K"}})
 
 
 def test_the_contract_of_version_two_is_read(scan_documents):
     start = dict(scan_documents().run()[0][1])
-    written = scan_contract.read_contract(start).scan.to_dict()
-    first, second = read_contract(start), read_contract({**start, "xanes": written})
+    written = read_run(start).scan.to_dict()
     assert written["schema_version"] == 2
-    for name in (
-        "edge",
-        "energies_ev",
-        "exposure_s",
-        "repeats",
-        "frames_expected",
-        "taken_indices",
-        "resumes",
-    ):
-        assert getattr(second, name) == getattr(first, name), name
-    assert not second.is_jump_map
+    assert read_run({**start, "xanes": written}).scan == read_run(start).scan
+
+
+def test_scalars_and_spectra_are_read_with_their_labels():
+    """One event per place of a raster: a photodiode, and the spectrum of a fluorescence detector."""
+    block = {
+        "schema_version": 2, "technique": "raster", "edge": "Ni_K", "energies_ev": [8300.0, 8400.0],
+        "exposure_s": [0.1, 0.1], "axes": {"row": [0.0, 1.0, 2.0]},
+        "devices": {"diode": "pd", "mca": "xspress", "energy": "mono"},
+    }  # fmt: skip
+    run = event_model.compose_run(metadata={"xanes": block})
+    number = {"dtype": "number", "shape": [], "dtype_numpy": "<f8", "source": "test"}
+    descriptor = run.compose_descriptor(
+        name="primary",
+        data_keys={
+            "pd_current": number,
+            "mono": number,
+            "xspress_mca": {"dtype": "array", "shape": [4], "dtype_numpy": "<u4", "source": "test"},
+            **label_data_keys(("row",)),
+        },
+        object_keys={"pd": ["pd_current"], "mono": ["mono"], "xspress": ["xspress_mca"]},
+        hints={"pd": {"fields": ["pd_current"]}, "mono": {"fields": ["mono"]}},
+    )
+    channels = {"diode": Channel("diode", "scalar"), "mca": Channel("mca", "spectrum")}
+    reader = RunReadings(read_run(run.start_doc), channels)
+    reader.add("descriptor", descriptor.descriptor_doc)
+
+    def read(row, spectrum):
+        shot = Shot("primary", 1, 8400.0, 0.1, 0, axes=(("row", row),))
+        data = {"pd_current": 2.5e-6, "mono": 8400.2, "xspress_mca": spectrum, **shot_values(shot, 3)}
+        return reader.add("event", descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0)))
+
+    (reading,) = read(2, [1, 2, 3, 4])
+    assert reading.label == Label("primary", 1, 0, 3, {"row": 2})
+    assert reading.slot == ("primary", 1, 0, ("row", 2))
+    assert (reading.energy_ev, reading.channels["diode"], reading.exposure_s) == (8400.2, 2.5e-6, 0.1)
+    assert reading.channels["mca"].dtype == np.uint32
+    assert reading.channels["mca"].tolist() == [1, 2, 3, 4]
+    with pytest.raises(FrameError, match=r"3 values .*\(4,\) was announced"):
+        read(1, [1, 2, 3])
+    assert ("primary", 1, 0, ("row", 1)) in reader.left_out
+    with pytest.raises(CallbackError, match="more than one image"):
+        RunReadings(read_run(run.start_doc), {name: Channel(name, "image") for name in "ab"})
 
 
 def test_a_stream_without_an_image_is_refused(scan_documents):
@@ -98,15 +130,15 @@ def test_a_stream_without_an_image_is_refused(scan_documents):
     descriptor = dict(documents[1][1])
     descriptor["object_keys"] = {**descriptor["object_keys"], "camera": []}
     with pytest.raises(DocumentError, match="0 images of camera 'camera'"):
-        RunFrames(read_contract(documents[0][1])).add("descriptor", descriptor)
+        RunReadings(read_run(documents[0][1])).add("descriptor", descriptor)
 
 
 class TestFlatField:
     @staticmethod
     def ready(scan, steps, *, finish=False):
         documents = scan.run(steps)
-        contract = read_contract(documents[0][1])
-        reader, book = RunFrames(contract), FlatFieldBook(contract)
+        contract = read_run(documents[0][1])
+        reader, book = RunReadings(contract), FlatFieldBook(contract.scan)
         ready = [
             done for name, doc in documents[1:] for frame in reader.add(name, doc) for done in book.add(frame)
         ]
@@ -114,7 +146,7 @@ class TestFlatField:
 
     @staticmethod
     def depth(ready):
-        return -np.log((ready.record.image - ready.dark) / ready.flat * ready.scale)
+        return -np.log((ready.reading.image - ready.dark) / ready.flat * ready.scale)
 
     def test_optical_depth_with_other_exposure_and_i0_of_the_flat(self, scan_documents):
         scan = scan_documents(counts=1e4)
@@ -141,7 +173,7 @@ class TestFlatField:
             "darks last": {"primary": 0, "flat": 1, "dark": 2},
         }[order]
         ready, book = self.ready(scan, sorted(steps, key=lambda step: rank[step[0]]))
-        assert sorted(done.record.energy_index for done in ready) == list(range(scan.energies_ev.size))
+        assert sorted(done.reading.energy_index for done in ready) == list(range(scan.energies_ev.size))
         assert book.n_waiting == 0
         assert book.warnings == []
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from callbacks import LiveSOC, RawRunWriter, ReadingError, RunFrames, documents_of, read_contract
 from callbacks.documents._frames import event_identity
+
+from callbacks import LiveSOC, RawRunWriter, ReadingError, RunReadings, documents_of, read_run
 
 
 def store(server, documents):
@@ -22,7 +22,7 @@ def store(server, documents):
 
 def frames_of(documents):
     documents = list(documents)
-    reader = RunFrames(read_contract(documents[0][1]))
+    reader = RunReadings(read_run(documents[0][1]))
     return [frame for name, doc in documents[1:] for frame in reader.add(name, doc)]
 
 
@@ -62,7 +62,7 @@ def test_a_stored_run_gives_the_frames_of_the_live_one(tiled_server, scan_docume
 def test_stored_and_live_documents_of_one_run_may_overlap(tiled_server, scan_documents):
     documents = scan_documents(n_flats=2).run()
     run = store(tiled_server, documents)
-    reader = RunFrames(read_contract(documents[0][1]))
+    reader = RunReadings(read_run(documents[0][1]))
     middle = len(documents) // 2
     both = [*documents[:middle], *documents_of(run), *documents[middle - 5 :]]
     frames = [frame for name, doc in both[1:] if name != "stop" for frame in reader.add(name, doc)]

@@ -1,20 +1,20 @@
 """Documents in order: queues, routing, files and assets, stored runs, and the frames they hold."""
 
 from ._closing import Closing
-from ._contract import ScanContract, is_energy_scan, read_contract
 from ._document_publisher import DocumentPublisher
 from ._document_streams import DocumentStream, open_stream
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
 from ._followed_runs import FollowedRuns
 from ._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
-from ._frames import FILE_TIMEOUT_S, FrameRecord, RunFrames
 from ._left_out import FrameLoss, LeftOut, Slot, energies_text
 from ._outage import is_outage
 from ._plain_documents import plain_document
 from ._polling import Poller
 from ._read_only import read_only
+from ._readings import FILE_TIMEOUT_S, IMAGE_CHANNELS, Channel, Reading, RunReadings
 from ._root_map import RootMap
 from ._routing import DOCUMENT_NAMES, RunRouting
+from ._run_contract import read_run
 from ._saturation import SaturationWatch, saturated_pixels
 from ._spool import Document, Spool, document_nbytes, owner_of
 from ._stored_run import documents_of
@@ -23,6 +23,8 @@ from ._worker import DocumentWorker, LatestWins, RestartedThread, Throttle
 __all__ = [
     "DOCUMENT_NAMES",
     "FILE_TIMEOUT_S",
+    "IMAGE_CHANNELS",
+    "Channel",
     "Closing",
     "Document",
     "DocumentPublisher",
@@ -34,17 +36,16 @@ __all__ = [
     "ForeignRuns",
     "FrameFile",
     "FrameLoss",
-    "FrameRecord",
     "LatestWins",
     "LeftOut",
     "Owner",
     "Poller",
+    "Reading",
     "RestartedThread",
     "RootMap",
-    "RunFrames",
+    "RunReadings",
     "RunRouting",
     "SaturationWatch",
-    "ScanContract",
     "Slot",
     "Spool",
     "Throttle",
@@ -52,7 +53,6 @@ __all__ = [
     "documents_of",
     "energies_text",
     "is_alive",
-    "is_energy_scan",
     "is_outage",
     "open_stream",
     "others_alive",
@@ -60,7 +60,7 @@ __all__ = [
     "plain_document",
     "planned_energies",
     "private_folder",
-    "read_contract",
     "read_only",
+    "read_run",
     "saturated_pixels",
 ]

@@ -9,9 +9,9 @@ from typing import Any, cast
 from event_model import unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, DroppedDocumentsError
+from scan_contract import is_energy_scan
 
-from ._contract import is_energy_scan
-from ._frames import EventIdentity, event_identity
+from ._readings import EventIdentity, event_identity
 from ._routing import RunRouting
 from ._stored_run import documents_of
 from ._worker import DocumentWorker, LatestWins

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import Any
 
-Slot = tuple[str, int, int]
-"""Stream, energy index and repeat: what a frame is for."""
+Slot = tuple[Any, ...]
+"""Stream, energy index, repeat and places on further axes: what a reading is for, see `scan_contract.Label`."""
 
 _NAMES = {"dark": "dark", "flat": "flat field", "primary": "frame"}
 
@@ -17,7 +18,7 @@ class FrameLoss:
     Attributes
     ----------
     slot : tuple
-        Stream, energy index and repeat.
+        Stream, energy index, repeat and places on further axes.
     attempt : int
         Which attempt at this slot it was.
     energy_ev : float

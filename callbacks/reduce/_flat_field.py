@@ -10,19 +10,17 @@ import numpy.typing as npt
 
 from callbacks.documents import (
     FrameLoss,
-    FrameRecord,
     LeftOut,
+    Reading,
     SaturationWatch,
-    ScanContract,
     Slot,
     energies_text,
     saturated_pixels,
 )
+from scan_contract import ALL_ENERGIES, FullFieldContract
 
 from ._image_store import HeldFrame, ImageStore
 from ._light import LEAST_OF_BRIGHTEST, open_beam_light, transmission
-
-ALL_ENERGIES = -1
 
 _KEPT_FLAT_MEANS = 4
 # A dark that lies above the others by more than this part of their level, and so many of their standard
@@ -42,7 +40,7 @@ class ReadyFrame:
 
     Attributes
     ----------
-    record : FrameRecord
+    reading : Reading
         The sample frame.
     held : HeldFrame
         The same as the store holds it.
@@ -58,7 +56,7 @@ class ReadyFrame:
         Pixels that are saturated in a frame of the flat field.
     """
 
-    record: FrameRecord
+    reading: Reading
     held: HeldFrame = field(repr=False)
     dark: FloatImage = field(repr=False)
     flat: FloatImage = field(repr=False)
@@ -69,7 +67,7 @@ class ReadyFrame:
     @cached_property
     def transmission(self) -> float:
         """How much of the open beam the frame shows on average; 0 where it holds no light."""
-        return transmission(self.record.image, self.dark, self.flat, self.scale)
+        return transmission(self.reading.image, self.dark, self.flat, self.scale)
 
 
 class FlatFieldBook:
@@ -81,7 +79,7 @@ class FlatFieldBook:
 
     Parameters
     ----------
-    contract : ScanContract
+    contract : FullFieldContract
         What the start document announced.
     store : ImageStore, optional
         What holds the frames; by default one of its own.
@@ -93,7 +91,7 @@ class FlatFieldBook:
 
     def __init__(
         self,
-        contract: ScanContract,
+        contract: FullFieldContract,
         store: ImageStore | None = None,
         *,
         left_out: LeftOut | None = None,
@@ -103,7 +101,7 @@ class FlatFieldBook:
         self._saturation = SaturationWatch() if saturation is None else saturation
         self._store = ImageStore() if store is None else store
         self._n_flats = max(contract.n_flats, 1)
-        self._n_darks = int(contract.xanes.get("n_darks", 1))
+        self._n_darks = contract.n_darks
         self._planned_exposures = set(contract.exposure_s)
         self._darks: dict[float, _Frames] = defaultdict(_Frames)
         self._flats: dict[int, _Frames] = defaultdict(_Frames)
@@ -111,7 +109,7 @@ class FlatFieldBook:
         self._dark_means: dict[float, FloatImage] = {}
         self._flat_means: OrderedDict[int, _FlatMean] = OrderedDict()
         self._revised: set[int] = set()
-        self._without_own_flat: dict[int, FrameRecord] = {}
+        self._without_own_flat: dict[int, Reading] = {}
         self._other_darks: dict[float, float] = {}
         self._brightest = 0.0
         self._finished = False
@@ -129,14 +127,16 @@ class FlatFieldBook:
     @property
     def waiting_slots(self) -> set[Slot]:
         """Slots of the sample frames that wait for a dark or a flat."""
-        return {held.record.slot for frames in self._waiting.values() for held in frames}
+        return {held.reading.slot for frames in self._waiting.values() for held in frames}
 
     @property
     def warnings(self) -> list[str]:
         """What a reader of the maps should know, as things are now."""
         said = []
         if self._finished and self.n_waiting:
-            energies = sorted({held.record.energy_ev for frames in self._waiting.values() for held in frames})
+            energies = sorted(
+                {held.reading.energy_ev for frames in self._waiting.values() for held in frames}
+            )
             one = self.n_waiting == 1
             said.append(
                 f"{'the frame' if one else 'frames'} at {energies_text(energies)} "
@@ -157,19 +157,19 @@ class FlatFieldBook:
             said.append(f"no dark of {exposure_s:g} s was recorded; that of {nearest_s:g} s is used instead")
         return said
 
-    def add(self, record: FrameRecord) -> Iterator[ReadyFrame]:
+    def add(self, reading: Reading) -> Iterator[ReadyFrame]:
         """Take one frame and return the sample frames that are now complete."""
-        index = record.energy_index
-        held = self._store.hold(record)
-        if record.stream == "dark":
-            again = self._darks[record.exposure_s].was_refused(record.slot)
-            if self._darks[record.exposure_s].add(held):
-                self._forget_dark(record.exposure_s)
+        index = reading.energy_index
+        held = self._store.hold(reading)
+        if reading.stream == "dark":
+            again = self._darks[reading.exposure_s].was_refused(reading.slot)
+            if self._darks[reading.exposure_s].add(held):
+                self._forget_dark(reading.exposure_s)
                 if again:
                     self._revised.add(ALL_ENERGIES)
             return self._release(list(self._waiting))
-        if record.stream == "flat":
-            again = record.attempt > 0 or self._flats[index].was_refused(record.slot)
+        if reading.stream == "flat":
+            again = reading.attempt > 0 or self._flats[index].was_refused(reading.slot)
             if self._flats[index].add(held):
                 self._flat_means.pop(index, None)
                 if again or index in self._without_own_flat:
@@ -181,7 +181,7 @@ class FlatFieldBook:
 
     def refuse(self, loss: FrameLoss) -> Iterator[ReadyFrame]:
         """Do not wait for a dark or flat that cannot be used; return the sample frames that waited for it."""
-        stream, index, _ = loss.slot
+        stream, index = loss.slot[:2]
         if stream == "dark":
             self._darks[loss.exposure_s].refuse(loss.slot)
             return self._release(list(self._waiting))
@@ -204,7 +204,7 @@ class FlatFieldBook:
                 continue
             for held in self._waiting.pop(index):
                 if nearest not in (index, ALL_ENERGIES):
-                    self._without_own_flat[index] = held.record
+                    self._without_own_flat[index] = held.reading
                 yield self._join(held, nearest)
 
     def reopen(self) -> None:
@@ -219,7 +219,7 @@ class FlatFieldBook:
 
     def join(self, held: HeldFrame) -> ReadyFrame | None:
         """Join a frame that was complete before with its dark and flat as they are now; None without a flat."""
-        index = held.record.energy_index
+        index = held.reading.energy_index
         for own in (index, ALL_ENERGIES):
             if own in self._flats:
                 self._sort_out_flats(own)
@@ -227,7 +227,7 @@ class FlatFieldBook:
         if flat is None:
             return None
         if flat not in (index, ALL_ENERGIES):
-            self._without_own_flat[index] = held.record
+            self._without_own_flat[index] = held.reading
         return self._join(held, flat)
 
     def take_revised(self) -> set[int]:
@@ -246,7 +246,7 @@ class FlatFieldBook:
                 continue
             waiting = self._waiting.pop(index, [])
             for held in waiting:
-                if not self._has_dark(held.record.exposure_s) or not self._has_dark(
+                if not self._has_dark(held.reading.exposure_s) or not self._has_dark(
                     self._flats[flat].exposure_s
                 ):
                     self._waiting[index].append(held)
@@ -275,9 +275,9 @@ class FlatFieldBook:
         flats = self._flats[index]
         for held in flats.held:
             if held.light is None:
-                record = held.load()
-                dark = self._dark_mean(record.exposure_s, record.image.shape)
-                held.light = open_beam_light(record.image, dark) / _dose(record)
+                reading = held.load()
+                dark = self._dark_mean(reading.exposure_s, reading.image.shape)
+                held.light = open_beam_light(reading.image, dark) / _dose(reading)
             self._brightest = max(self._brightest, held.light)
         for held in flats.held:
             assert held.light is not None
@@ -318,8 +318,10 @@ class FlatFieldBook:
                 self._leave_out(held, reason)
 
     def _leave_out(self, held: HeldFrame, reason: str) -> None:
-        record = held.record
-        self.left_out.add(FrameLoss(record.slot, record.attempt, record.energy_ev, record.exposure_s, reason))
+        reading = held.reading
+        self.left_out.add(
+            FrameLoss(reading.slot, reading.attempt, reading.energy_ev, reading.exposure_s, reason)
+        )
 
     def _forget_dark(self, exposure_s: float) -> None:
         self._dark_means.pop(exposure_s, None)
@@ -338,15 +340,15 @@ class FlatFieldBook:
         return [key for key, frames in self._darks.items() if frames.held]
 
     def _join(self, held: HeldFrame, flat: int) -> ReadyFrame:
-        record = held.load()
+        reading = held.load()
         mean = self._flat_mean(flat)
         return ReadyFrame(
-            record=record,
+            reading=reading,
             held=held,
-            dark=self._dark_mean(record.exposure_s, record.image.shape),
+            dark=self._dark_mean(reading.exposure_s, reading.image.shape),
             flat=mean.image,
-            scale=mean.dose / _dose(record),
-            limit=self._saturation.limit(record.image.dtype, record.exposure_s),
+            scale=mean.dose / _dose(reading),
+            limit=self._saturation.limit(reading.image.dtype, reading.exposure_s),
             saturated_flat=mean.saturated,
         )
 
@@ -358,18 +360,18 @@ class FlatFieldBook:
             dose = 0.0
             saturated: BoolImage | None = None
             for number, held in enumerate(flats):
-                record = held.load()
-                dark = self._dark_mean(record.exposure_s, record.image.shape)
-                limit = self._saturation.limit(record.image.dtype, record.exposure_s)
-                clipped = saturated_pixels(record.image, limit)
+                reading = held.load()
+                dark = self._dark_mean(reading.exposure_s, reading.image.shape)
+                limit = self._saturation.limit(reading.image.dtype, reading.exposure_s)
+                clipped = saturated_pixels(reading.image, limit)
                 if clipped is not None:
                     saturated = clipped if saturated is None else saturated | clipped
                 if number == 0:
-                    np.subtract(record.image, dark, out=total, dtype=np.float32)
+                    np.subtract(reading.image, dark, out=total, dtype=np.float32)
                 else:
-                    total += record.image
+                    total += reading.image
                     total -= dark
-                dose += _dose(record)
+                dose += _dose(reading)
             if len(flats) > 1:
                 total /= len(flats)
             if saturated is not None:
@@ -397,9 +399,9 @@ class FlatFieldBook:
         return self._dark_means[nearest]
 
 
-def _dose(record: FrameRecord) -> float:
+def _dose(reading: Reading) -> float:
     """Exposure times incident intensity; some amplifiers give that with the other sign, always."""
-    return record.exposure_s * abs(record.i0)
+    return reading.exposure_s * abs(reading.i0)
 
 
 @dataclass(frozen=True)
@@ -430,15 +432,15 @@ class _Frames:
 
     @property
     def exposure_s(self) -> float:
-        return self.held[0].record.exposure_s
+        return self.held[0].reading.exposure_s
 
     def add(self, held: HeldFrame) -> bool:
         """Keep a frame; False where a later attempt at the same slot is here already."""
-        slot, attempt = held.record.slot, held.record.attempt
+        slot, attempt = held.reading.slot, held.reading.attempt
         kept = self._by_slot.get(slot)
-        if kept is None or attempt > kept[0].record.attempt:
+        if kept is None or attempt > kept[0].reading.attempt:
             self._by_slot[slot] = [held]
-        elif attempt == kept[0].record.attempt:
+        elif attempt == kept[0].reading.attempt:
             # A recorder that does not number its frames: each is one more.
             kept.append(held)
         else:

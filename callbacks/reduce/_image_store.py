@@ -4,13 +4,12 @@ import logging
 import os
 import tempfile
 from collections import deque
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import FrameRecord
+from callbacks.documents import Reading
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -25,19 +24,19 @@ class HeldFrame:
 
     Attributes
     ----------
-    record : FrameRecord
+    reading : Reading
         Everything about the frame but its image.
     light : float or None
         Light of a flat per dose, once it has been looked at.
     """
 
-    def __init__(self, record: FrameRecord) -> None:
-        self.record = replace(record, image=_NOTHING)
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading.with_image(_NOTHING)
         self.light: float | None = None
-        self._image: npt.NDArray[Any] | None = record.image
+        self._image: npt.NDArray[Any] | None = reading.image
         self._place: tuple[int, int] = (-1, 0)
-        self._shape = record.image.shape
-        self._dtype = record.image.dtype
+        self._shape = reading.image.shape
+        self._dtype = reading.image.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,7 +48,7 @@ class HeldFrame:
         """Size of the image."""
         return int(np.prod(self._shape)) * self._dtype.itemsize
 
-    def load(self) -> FrameRecord:
+    def load(self) -> Reading:
         """Return the frame with its image."""
         image = self._image
         if image is None:
@@ -60,7 +59,7 @@ class HeldFrame:
                 got = os.preadv(file, [view], offset)
                 offset += got
                 view = view[got:]
-        return replace(self.record, image=image)
+        return self.reading.with_image(image)
 
     def move_to(self, file: int, offset: int) -> int:
         """Write the image to a file and let go of it; return where it ends."""
@@ -99,9 +98,9 @@ class ImageStore:
         """Memory that the frames take."""
         return self._nbytes
 
-    def hold(self, record: FrameRecord) -> HeldFrame:
+    def hold(self, reading: Reading) -> HeldFrame:
         """Hold a frame."""
-        held = HeldFrame(record)
+        held = HeldFrame(reading)
         self._in_memory.append(held)
         self._nbytes += held.nbytes
         while self._nbytes > self._limit and self._in_memory:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import FrameRecord, saturated_pixels
+from callbacks.documents import Reading, saturated_pixels
 
 from ._flat_field import ReadyFrame
 
@@ -23,7 +23,7 @@ def optical_depth(
     NaN where the flat field has no light above the dark, infinite where the frame has none (+inf) or where frame
     or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it.
     """
-    image = ready.record.image.reshape(-1)[pixels]
+    image = ready.reading.image.reshape(-1)[pixels]
     light = image - ready.dark.reshape(-1)[pixels]
     flat = ready.flat.reshape(-1)[pixels]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,10 +97,10 @@ class SampledSpectra:
         depth[~np.isfinite(depth)] = np.nan
         return depth
 
-    def add(self, record: FrameRecord, depth: npt.NDArray[np.float32]) -> None:
+    def add(self, reading: Reading, depth: npt.NDArray[np.float32]) -> None:
         """Add the sample of a frame."""
-        entry = self._energies.setdefault(record.energy_index, _Energy())
-        entry.energy_sum += record.energy_ev
+        entry = self._energies.setdefault(reading.energy_index, _Energy())
+        entry.energy_sum += reading.energy_ev
         entry.frames += 1
         entry.depth_sum = depth if entry.depth_sum is None else entry.depth_sum + depth
 

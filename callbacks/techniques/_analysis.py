@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,18 +10,16 @@ import numpy.typing as npt
 from callbacks.documents import (
     FILE_TIMEOUT_S,
     FrameLoss,
-    FrameRecord,
     LeftOut,
+    Reading,
     RootMap,
-    RunFrames,
+    RunReadings,
     SaturationWatch,
-    ScanContract,
     Slot,
     energies_text,
 )
 from callbacks.errors import CallbackError, FrameError
 from callbacks.reduce import (
-    ALL_ENERGIES,
     LEAST_OF_BRIGHTEST,
     FlatFieldBook,
     HeldFrame,
@@ -33,7 +31,9 @@ from callbacks.reduce import (
     optical_depth,
 )
 from edge_fitting import EdgeFitter, EdgeFittingError, EdgeMaps, ReferenceSeries
+from scan_contract import ALL_ENERGIES, CONTRACT_KEY, FullFieldContract, RunContract
 
+from ._planned import planned_frames
 from ._update import FrameSummary, SOCUpdate
 
 _FEW_PIXELS = 4096
@@ -47,7 +47,7 @@ class RunAnalysis:
 
     Parameters
     ----------
-    contract : ScanContract
+    contract : RunContract
         What the start document said.
     references : ReferenceSeries or None
         Reference spectra of the fit.
@@ -61,13 +61,14 @@ class RunAnalysis:
 
     def __init__(
         self,
-        contract: ScanContract,
+        contract: RunContract,
         references: ReferenceSeries | None,
         method: str,
         file_timeout_s: float = FILE_TIMEOUT_S,
         roots: RootMap | None = None,
     ) -> None:
         self.contract = contract
+        self.scan = cast(FullFieldContract, contract.scan)
         self.references = references
         self.method = method
         self.exit_status: str | None = None
@@ -75,8 +76,10 @@ class RunAnalysis:
         self.left_out = LeftOut()
         self._saturation = SaturationWatch()
         self._i0_sign = I0Sign()
-        self._frames = RunFrames(contract, file_timeout_s=file_timeout_s, roots=roots, left_out=self.left_out)
-        self._book = FlatFieldBook(contract, left_out=self.left_out, saturation=self._saturation)
+        self._frames = RunReadings(
+            contract, file_timeout_s=file_timeout_s, roots=roots, left_out=self.left_out
+        )
+        self._book = FlatFieldBook(self.scan, left_out=self.left_out, saturation=self._saturation)
         self._fitter: EdgeFitter | None = None
         self._unit_variance: float | None = None
         self._no_dark: npt.NDArray[np.float32] | None = None
@@ -86,12 +89,12 @@ class RunAnalysis:
         self._transmission: dict[Slot, float] = {}
         self._beamless_share = 0.0
         self._told_losses: set[FrameLoss] = set()
-        self._last_sample: FrameRecord | None = None
-        self._summaries: dict[tuple[str, int, int], FrameSummary] = {}
+        self._last_sample: Reading | None = None
+        self._summaries: dict[Slot, FrameSummary] = {}
         self._history: list[tuple[float, float]] = []
         self._other_warnings: list[str] = []
         self._last_time_s = float(contract.start.get("time", time.time()))
-        self._expected = contract.frames_expected
+        self._expected = planned_frames(self.scan)
         self.raw_uids: tuple[str, ...] = (contract.raw_uid,)
 
     def resume(self, interrupted: "RunAnalysis") -> None:
@@ -132,7 +135,7 @@ class RunAnalysis:
     @property
     def may_be_resumed(self) -> bool:
         """Whether planned frames were never taken: a plan that was stopped ends in success too."""
-        if self.contract.xanes.get("max_frames") is not None and self.exit_status == "success":
+        if self.scan.max_frames is not None and self.exit_status == "success":
             return False
         heard = set(self._kept) | self._book.waiting_slots
         heard |= {loss.slot for loss in self.left_out.losses() if loss.slot[0] == "primary"}
@@ -162,11 +165,11 @@ class RunAnalysis:
             self._last_sample = None
             return True
         try:
-            records = self._frames.add(name, doc)
+            readings = self._frames.add(name, doc)
         finally:
             self._saturation.state(self._frames.stated_saturation)
             changed = self._note_losses()
-        taken, errors = self._take(records)
+        taken, errors = self._take(readings)
         changed |= taken
         if errors and not changed:
             raise errors[0]
@@ -183,13 +186,13 @@ class RunAnalysis:
             raw_uid=self.contract.raw_uid,
             raw_uids=self.raw_uids,
             scan_group=self.contract.scan_group,
-            edge=self.contract.edge,
+            edge=self.scan.edge,
             maps=maps,
             frames_done=self.n_frames,
             frames_expected=self._expected,
             final=self.final,
             exit_status=self.exit_status,
-            xanes=self.contract.xanes,
+            xanes=self.contract.start[CONTRACT_KEY],
             start=self.contract.start,
             references=self.references,
             mean_energy_ev=energies,
@@ -224,7 +227,7 @@ class RunAnalysis:
                 f"in {100 * self._beamless_share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
             )
-        if not_wanted := self.contract.xanes.get("left_out_ev"):
+        if not_wanted := (self.scan.model_extra or {}).get("left_out_ev"):
             named = ", ".join(f"{float(energy):.2f}" for energy in not_wanted)
             said.append(f"left out before the analysis: the energies {named} eV")
         return [*said, *self._other_warnings, *(self._missing() if self.final else ())]
@@ -234,17 +237,17 @@ class RunAnalysis:
         missing = self._expected - self.n_frames
         if missing <= 0:
             return []
-        contract = self.contract
+        scan = self.scan
         known = set(self._kept) | self._book.waiting_slots
-        if contract.xanes.get("max_frames") is not None:
+        if scan.max_frames is not None:
             return [f"{missing} of {self._expected} frames are missing"]
-        resumed = contract.resumes is not None
-        indices = range(len(contract.energies_ev)) if resumed else contract.taken_indices
+        resumed = scan.resumes is not None
+        indices = range(len(scan.energies_ev)) if resumed else scan.taken_indices
         energies = sorted(
             {
-                contract.energies_ev[index]
+                scan.energies_ev[index]
                 for index in indices
-                for repeat in range(contract.repeats)
+                for repeat in range(scan.repeats)
                 if ("primary", index, repeat) not in known and ("primary", index, repeat) not in self.left_out
             }
         )
@@ -261,77 +264,79 @@ class RunAnalysis:
                     changed |= self._push(ready)
         return changed
 
-    def _take(self, records: Iterable[FrameRecord]) -> tuple[bool, list[CallbackError]]:
+    def _take(self, readings: Iterable[Reading]) -> tuple[bool, list[CallbackError]]:
         """Take frames; return whether the maps have changed, and what cannot be used."""
-        return self._take_signed([ready for record in records for ready in self._i0_sign.take(record)])
+        return self._take_signed([ready for reading in readings for ready in self._i0_sign.take(reading)])
 
-    def _take_signed(self, records: Iterable[FrameRecord]) -> tuple[bool, list[CallbackError]]:
+    def _take_signed(self, readings: Iterable[Reading]) -> tuple[bool, list[CallbackError]]:
         changed = False
         errors: list[CallbackError] = []
-        for record in records:
-            if problem := self._problem(record):
-                energy_ev = record.energy_ev
+        for reading in readings:
+            if problem := self._problem(reading):
+                energy_ev = reading.energy_ev
                 errors.append(
-                    FrameError(f"the {record.stream} frame at {energy_ev:.1f} eV is left out: {problem}")
+                    FrameError(f"the {reading.stream} frame at {energy_ev:.1f} eV is left out: {problem}")
                 )
-                self._leave_out(record, problem)
+                self._leave_out(reading, problem)
                 changed |= self._note_losses()
                 continue
-            if record.stream != "dark" and self._saturation.look(record.image, record.exposure_s):
+            if reading.stream != "dark" and self._saturation.look(reading.image, reading.exposure_s):
                 self._book.limit_changed()
                 if self._kept:
                     self._fit_again()
                     changed = True
-            for ready in self._book.add(record):
+            for ready in self._book.add(reading):
                 changed |= self._push(ready)
             revised = self._book.take_revised()
-            if revised and any(revised & {index, ALL_ENERGIES} for _, index, _ in self._kept):
+            if revised and any(revised & {slot[1], ALL_ENERGIES} for slot in self._kept):
                 self._fit_again()
                 changed = True
         return changed, errors
 
-    def _leave_out(self, record: FrameRecord, reason: str) -> None:
-        self.left_out.add(FrameLoss(record.slot, record.attempt, record.energy_ev, record.exposure_s, reason))
+    def _leave_out(self, reading: Reading, reason: str) -> None:
+        self.left_out.add(
+            FrameLoss(reading.slot, reading.attempt, reading.energy_ev, reading.exposure_s, reason)
+        )
 
-    def _problem(self, record: FrameRecord) -> str | None:
+    def _problem(self, reading: Reading) -> str | None:
         """Say why a frame cannot be used; None where it can."""
         if self._shape is None:
-            self._shape = record.image.shape
-        if record.image.shape != self._shape:
-            return f"a shape of {record.image.shape} in a run of frames {self._shape}"
-        if record.stream == "dark":
+            self._shape = reading.image.shape
+        if reading.image.shape != self._shape:
+            return f"a shape of {reading.image.shape} in a run of frames {self._shape}"
+        if reading.stream == "dark":
             return None
-        if not (np.isfinite(record.exposure_s) and record.exposure_s > 0):
-            return f"an exposure of {record.exposure_s:g} s"
-        if problem := self._i0_sign.problem(record):
+        if not (np.isfinite(reading.exposure_s) and reading.exposure_s > 0):
+            return f"an exposure of {reading.exposure_s:g} s"
+        if problem := self._i0_sign.problem(reading):
             return problem
-        if record.stream == "primary":
-            last, self._last_sample = self._last_sample, record
-            if last is not None and _is_stale(record, last):
+        if reading.stream == "primary":
+            last, self._last_sample = self._last_sample, reading
+            if last is not None and _is_stale(reading, last):
                 return f"the frame at {last.energy_ev:.1f} eV again, count for count: the camera did not take a new one"
         return None
 
     def _push(self, ready: ReadyFrame) -> bool:
-        record = ready.record
-        before = self._kept.get(record.slot)
-        if before is not None and record.attempt <= before.record.attempt:
+        reading = ready.reading
+        before = self._kept.get(reading.slot)
+        if before is not None and reading.attempt <= before.reading.attempt:
             return False
         if not self._has_light(ready):
             return False
         if before is None and not self._fit(ready):
             return False
-        self._kept[record.slot] = ready.held
-        self._transmission[record.slot] = ready.transmission
-        self.left_out.discard(record.slot)
+        self._kept[reading.slot] = ready.held
+        self._transmission[reading.slot] = ready.transmission
+        self.left_out.discard(reading.slot)
         if before is not None:
             self._fit_again()
-        self._last_time_s = max(self._last_time_s, record.time_s)
+        self._last_time_s = max(self._last_time_s, reading.time_s)
         return True
 
     def _has_light(self, ready: ReadyFrame) -> bool:
         if ready.transmission > 0:
             return True
-        self._leave_out(ready.record, _WITHOUT_LIGHT)
+        self._leave_out(ready.reading, _WITHOUT_LIGHT)
         return False
 
     def _leave_out_dim(self) -> None:
@@ -341,67 +346,65 @@ class RunAnalysis:
         bright = float(np.percentile(list(self._transmission.values()), 90))
         dim = [slot for slot, seen in self._transmission.items() if seen < LEAST_OF_BRIGHTEST * bright]
         for slot in dim:
-            self._leave_out(self._kept[slot].record, _WITHOUT_LIGHT)
+            self._leave_out(self._kept[slot].reading, _WITHOUT_LIGHT)
             del self._kept[slot], self._transmission[slot]
         if dim:
             self._fit_again()
 
     def _fit(self, ready: ReadyFrame) -> bool:
         """Add a frame to the fit; False where that refuses it."""
-        record = ready.record
+        reading = ready.reading
         if self._fitter is None or self._spectra is None:
-            shape = (int(record.image.shape[0]), int(record.image.shape[1]))
+            shape = (int(reading.image.shape[0]), int(reading.image.shape[1]))
             method: Any = self.method  # a name from outside: the fitter refuses those it does not know
-            self._fitter = EdgeFitter(
-                shape, edge=self.contract.edge, method=method, references=self.references
-            )
-            self._spectra = SampledSpectra(shape, len(self.contract.energies_ev))
+            self._fitter = EdgeFitter(shape, edge=self.scan.edge, method=method, references=self.references)
+            self._spectra = SampledSpectra(shape, len(self.scan.energies_ev))
             self._unit_variance = None  # frames as noisy as the first have weight one
         sampled = self._spectra.sample(ready)
         mean_od, bad = finite_mean(sampled)
-        variance = counting_variance(ready, mean_od, self.contract.n_flats)
+        variance = counting_variance(ready, mean_od, self.scan.n_flats)
         if self._unit_variance is None:
             self._unit_variance = variance
         weight = self._unit_variance / variance
         try:
             self._add_to_fit(ready, weight)
         except EdgeFittingError as error:
-            self._leave_out(record, f"the fit refuses it ({error})")
+            self._leave_out(reading, f"the fit refuses it ({error})")
             return False
         flat = ready.flat.reshape(-1)[self._spectra.pixels]
         self._beamless_share = max(self._beamless_share, float(np.mean(~(flat > 0))))
 
-        self._spectra.add(record, sampled)
-        self._summaries[record.slot] = FrameSummary(
-            energy_index=record.energy_index,
-            repeat=record.repeat,
-            attempt=record.attempt,
-            seq_num=record.seq_num,
-            energy_ev=record.energy_ev,
-            exposure_s=record.exposure_s,
-            i0=record.i0,
+        self._spectra.add(reading, sampled)
+        self._summaries[reading.slot] = FrameSummary(
+            energy_index=reading.energy_index,
+            repeat=reading.repeat,
+            attempt=reading.attempt,
+            seq_num=reading.seq_num,
+            energy_ev=reading.energy_ev,
+            exposure_s=reading.exposure_s,
+            i0=reading.i0,
             mean_od=mean_od,
             bad_pixels=bad,
-            time_s=record.time_s,
+            time_s=reading.time_s,
         )
         return True
 
     def _add_to_fit(self, ready: ReadyFrame, weight: float) -> None:
         assert self._fitter is not None
-        record = ready.record
-        if record.image.dtype != np.uint16:
-            depth = optical_depth(ready).reshape(record.image.shape)
-            self._fitter.push(record.energy_ev, depth, weight)
+        reading = ready.reading
+        if reading.image.dtype != np.uint16:
+            depth = optical_depth(ready).reshape(reading.image.shape)
+            self._fitter.push(reading.energy_ev, depth, weight)
             return
         if self._no_dark is None:
             # Flats have theirs subtracted already.
-            self._no_dark = np.zeros(record.image.shape, np.float32)
+            self._no_dark = np.zeros(reading.image.shape, np.float32)
         limit = int(min(np.ceil(ready.limit), np.iinfo(np.uint16).max))
-        image = record.image
+        image = reading.image
         if ready.saturated_flat is not None:
             image = np.where(ready.saturated_flat, np.uint16(limit), image)
         self._fitter.push_counts(
-            record.energy_ev,
+            reading.energy_ev,
             image,
             dark=ready.dark,
             flat=ready.flat,
@@ -428,12 +431,12 @@ class RunAnalysis:
         self._book.close()
 
 
-def _is_stale(record: FrameRecord, last: FrameRecord) -> bool:
+def _is_stale(reading: Reading, last: Reading) -> bool:
     """Return whether two frames of different energies are equal, which counting noise never lets happen."""
-    if record.energy_index == last.energy_index:
+    if reading.energy_index == last.energy_index:
         return False
-    step = max(1, record.image.size // _FEW_PIXELS)
-    few, same = record.image.reshape(-1)[::step], last.image.reshape(-1)[::step]
+    step = max(1, reading.image.size // _FEW_PIXELS)
+    few, same = reading.image.reshape(-1)[::step], last.image.reshape(-1)[::step]
     if few.min() == few.max() or not np.array_equal(few, same):
         return False  # a frame without light or all saturated says nothing
-    return np.array_equal(record.image, last.image)
+    return np.array_equal(reading.image, last.image)

@@ -14,15 +14,15 @@ from callbacks.documents import (
     LatestWins,
     RootMap,
     RunRouting,
-    ScanContract,
     Throttle,
-    is_energy_scan,
-    read_contract,
+    read_run,
 )
 from callbacks.errors import CallbackError, DocumentError
 from edge_fitting import ReferenceSeries, keyed_by_edge
+from scan_contract import CONTRACTS, FullFieldContract, RunContract, is_energy_scan
 
 from ._analysis import RunAnalysis
+from ._planned import is_jump_map, references_of
 from ._update import SOCUpdate
 
 Subscriber = Callable[[SOCUpdate], object]
@@ -170,7 +170,7 @@ class LiveSOC(DocumentWorker):
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid not in self._runs:
-                self._open(read_contract(doc))
+                self._open(read_run(doc))
             return
         run = self._runs.get(uid or "")
         if run is None:
@@ -188,22 +188,31 @@ class LiveSOC(DocumentWorker):
                 finally:
                     self._end(run)
 
-    def _open(self, contract: ScanContract) -> None:
-        references = None if contract.is_jump_map else self._references_for(contract)
+    def _open(self, contract: RunContract) -> None:
+        scan = contract.scan
+        if not isinstance(scan, FullFieldContract):
+            if scan.technique not in CONTRACTS:
+                raise DocumentError(
+                    f"run {contract.raw_uid[:8]} was measured with the technique {scan.technique!r}, which this "
+                    "analysis does not know; the run is stored and not analysed"
+                )
+            return
+        jump_only = is_jump_map(scan)
+        references = None if jump_only else self._references_for(contract)
         if references is None and contract.is_standard:
             return  # its mean spectrum is what is wanted of it, see LiveSpectrum
-        method = "edge_jump" if contract.is_jump_map else self._method
+        method = "edge_jump" if jump_only else self._method
         run = RunAnalysis(contract, references, method, self._file_timeout_s, self._roots)
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
-        if contract.resumes is not None:
-            self._resume(run, contract.resumes)
+        if scan.resumes is not None:
+            self._resume(run, scan.resumes)
 
     def _resume(self, run: RunAnalysis, uid: str) -> None:
         """Let a run go on with the frames of the interrupted one that it resumes."""
-        edge = run.contract.edge
+        edge = run.scan.edge
         found = next(
-            (held for held in self._interrupted if uid in held.raw_uids and held.contract.edge == edge), None
+            (held for held in self._interrupted if uid in held.raw_uids and held.scan.edge == edge), None
         )
         if found is not None:
             self._interrupted.remove(found)
@@ -231,12 +240,12 @@ class LiveSOC(DocumentWorker):
         if len(self._interrupted) > _KEPT_INTERRUPTED:
             self._interrupted.popleft().close()
 
-    def _references_for(self, contract: ScanContract) -> ReferenceSeries | None:
+    def _references_for(self, contract: RunContract) -> ReferenceSeries | None:
         if isinstance(self._references, ReferenceSeries):
             return self._references
-        if self._references is not None and contract.edge in self._references:
-            return self._references[contract.edge]
-        return contract.references
+        if self._references is not None and contract.scan.edge in self._references:
+            return self._references[contract.scan.edge]
+        return references_of(contract)
 
     def _idle(self) -> float | None:
         """Make the maps that are due; say when the next ones are."""
@@ -260,7 +269,7 @@ class LiveSOC(DocumentWorker):
         update = run.update()
         self._throttles[uid].did(time.monotonic() - began)
         if update is None:
-            if run.final and run.contract.xanes.get("flat_order") != "none":
+            if run.final and run.scan.flat_order != "none":
                 raise CallbackError(
                     f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted; its documents"
                     f" hold no sample frame with a flat field that can be used: {'; '.join(run.warnings())}"

@@ -8,14 +8,13 @@ import numpy.typing as npt
 from callbacks.documents import (
     FILE_TIMEOUT_S,
     DocumentWorker,
-    RunFrames,
+    RunReadings,
     RunRouting,
-    ScanContract,
-    is_energy_scan,
-    read_contract,
+    read_run,
 )
 from callbacks.errors import CallbackError
 from callbacks.reduce import FlatFieldBook, ReadyFrame, Spectrum, optical_depth
+from scan_contract import FullFieldContract, RunContract, is_energy_scan
 
 
 class LiveSpectrum(DocumentWorker):
@@ -64,7 +63,9 @@ class LiveSpectrum(DocumentWorker):
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid is not None and uid not in self._runs:
-                self._runs[uid] = _RunSpectrum(read_contract(doc), self._mask, self._file_timeout_s)
+                contract = read_run(doc)
+                if isinstance(contract.scan, FullFieldContract):
+                    self._runs[uid] = _RunSpectrum(contract, contract.scan, self._mask, self._file_timeout_s)
         elif uid in self._runs:
             self._runs[uid].add(name, doc)
             if name == "stop":
@@ -73,17 +74,21 @@ class LiveSpectrum(DocumentWorker):
 
 class _RunSpectrum:
     def __init__(
-        self, contract: ScanContract, mask: npt.NDArray[np.bool_] | None, file_timeout_s: float
+        self,
+        contract: RunContract,
+        scan: FullFieldContract,
+        mask: npt.NDArray[np.bool_] | None,
+        file_timeout_s: float,
     ) -> None:
-        self._reader = RunFrames(contract, file_timeout_s=file_timeout_s)
-        self._book = FlatFieldBook(contract)
+        self._reader = RunReadings(contract, file_timeout_s=file_timeout_s)
+        self._book = FlatFieldBook(scan)
         self._mask = mask
         # Per frame: attempt, energy, mean and standard error.
-        self.frames: dict[tuple[str, int, int], tuple[int, float, float, float]] = {}
+        self.frames: dict[tuple[object, ...], tuple[int, float, float, float]] = {}
 
     def add(self, name: str, doc: dict[str, Any]) -> None:
-        for record in self._reader.add(name, doc):
-            for ready in self._book.add(record):
+        for reading in self._reader.add(name, doc):
+            for ready in self._book.add(reading):
                 self._average(ready)
         if name == "stop":
             for ready in self._book.finish():
@@ -92,7 +97,7 @@ class _RunSpectrum:
 
     def spectrum(self) -> Spectrum:
         by_energy: dict[int, list[tuple[float, float, float]]] = {}
-        for (_, index, _), (_, energy, mean, error) in self.frames.items():
+        for (_, index, *_), (_, energy, mean, error) in self.frames.items():
             by_energy.setdefault(index, []).append((energy, mean, error))
         rows = []
         for values in by_energy.values():
@@ -102,9 +107,9 @@ class _RunSpectrum:
         return energy_ev, depth, sigma
 
     def _average(self, ready: ReadyFrame) -> None:
-        record = ready.record
-        kept = self.frames.get(record.slot)
-        if kept is not None and kept[0] >= record.attempt:
+        reading = ready.reading
+        kept = self.frames.get(reading.slot)
+        if kept is not None and kept[0] >= reading.attempt:
             return
         if not ready.transmission > 0:
             return  # a frame without light says nothing
@@ -112,4 +117,4 @@ class _RunSpectrum:
         good = depth[np.isfinite(depth)]
         if good.size:
             mean, error = good.mean(dtype=np.float64), good.std(dtype=np.float64) / np.sqrt(good.size)
-            self.frames[record.slot] = (record.attempt, record.energy_ev, float(mean), float(error))
+            self.frames[reading.slot] = (reading.attempt, reading.energy_ev, float(mean), float(error))

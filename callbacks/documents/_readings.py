@@ -1,9 +1,10 @@
-"""Documents of one run in, frames out: the only module that knows how a camera's image travels."""
+"""Documents of one run in, readings out: the only module that knows how a camera's image travels."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +12,21 @@ from event_model import unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from edge_fitting import EDGES
+from scan_contract import CONTRACT_KEY, LABEL_DEVICE, STREAMS, Label, RunContract, read_label
 
 from ._assets import AssetBook, Reference
-from ._contract import ScanContract
 from ._frame_files import FrameFiles, FramePlace, mean_exposure
-from ._left_out import FrameLoss, LeftOut
+from ._left_out import FrameLoss, LeftOut, Slot
 from ._root_map import RootMap
 from ._saturation import stated_saturation
-
-STREAMS = ("dark", "flat", "primary")
 
 FILE_TIMEOUT_S = 20.0
 
 # Further from the edge no scan of it goes: such a number is another quantity or unit.
 _NEAR_EDGE_EV = (-1000.0, 2000.0)
+
+_EXPOSURE_KEY = f"{LABEL_DEVICE}_exposure_s"
+_SETPOINT_KEY = f"{LABEL_DEVICE}_energy_setpoint_ev"
 
 Image = npt.NDArray[Any]
 Event = Mapping[str, Any]
@@ -37,23 +39,39 @@ def event_identity(event: Event) -> EventIdentity:
 
 
 @dataclass(frozen=True)
-class FrameRecord:
-    """One frame of the camera with everything that says what it is.
+class Channel:
+    """What of an event a technique reads.
+
+    Parameters
+    ----------
+    device : str
+        Role of the device in the contract, such as ``camera``; the contract says which device has it.
+    kind : {"image", "spectrum", "scalar"}
+        What the device gives in one event. Images may travel in files; the others are in the events.
+    """
+
+    device: str
+    kind: Literal["image", "spectrum", "scalar"]
+
+
+IMAGE_CHANNELS: Mapping[str, Channel] = MappingProxyType({"image": Channel("camera", "image")})
+"""One image of the camera per event."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One event of an energy scan with everything that says what it is.
 
     Attributes
     ----------
-    stream : str
-        ``dark``, ``flat`` or ``primary``.
-    energy_index : int
-        Index into the planned energies; -1 where the frame serves all of them.
-    repeat, attempt : int
-        Number of the frame at this energy, and how often this very frame had been taken before.
+    label : Label
+        Stream, energy index, repeat, attempt, and places on the technique's own axes.
     energy_ev, energy_setpoint_ev : float
         Readback and setpoint.
     exposure_s, i0 : float
         Exposure, and incident intensity (1 where none was measured).
-    image : ndarray, (rows, cols)
-        Counts as the camera gave them.
+    channels : mapping of str to ndarray or float
+        Values by role: an image, (rows, cols), as the camera gave it; a spectrum, (n,); a scalar.
     seq_num : int
         Number of the event in its stream.
     uid : str
@@ -62,36 +80,60 @@ class FrameRecord:
         When the event was recorded (seconds since the epoch).
     """
 
-    stream: str
-    energy_index: int
-    repeat: int
-    attempt: int
+    label: Label
     energy_ev: float
     energy_setpoint_ev: float
     exposure_s: float
     i0: float
-    image: Image = field(repr=False)
+    channels: Mapping[str, Any] = field(repr=False)
     seq_num: int
     uid: str
     time_s: float
 
     @property
-    def slot(self) -> tuple[str, int, int]:
-        """What the frame is for: a later attempt at the same slot replaces it."""
-        return self.stream, self.energy_index, self.repeat
+    def stream(self) -> str:
+        """``dark``, ``flat`` or ``primary``."""
+        return self.label.stream
+
+    @property
+    def energy_index(self) -> int:
+        """Index into the planned energies; -1 where the reading serves all of them."""
+        return self.label.energy_index
+
+    @property
+    def repeat(self) -> int:
+        """Number of the reading at its place of the plan."""
+        return self.label.repeat
+
+    @property
+    def attempt(self) -> int:
+        """How often this very reading had been taken before."""
+        return self.label.attempt
+
+    @property
+    def slot(self) -> Slot:
+        """What the reading is for: a later attempt at the same slot replaces it."""
+        return self.label.slot
+
+    @property
+    def image(self) -> Image:
+        """The image, for techniques that have one."""
+        return cast(Image, self.channels["image"])
+
+    def with_image(self, image: Image) -> "Reading":
+        """Return the same reading with another image."""
+        return replace(self, channels={**self.channels, "image": image})
 
 
 @dataclass(frozen=True)
-class _Keys:
-    """Where a stream keeps what a frame needs."""
+class _ChannelKey:
+    """Where a stream keeps a channel."""
 
-    stream: str
-    image: str
-    energy: str | None
-    i0: str | None
-    shape: tuple[int, ...]
-    dtype: str | None
-    saturation: float | None
+    key: str
+    kind: str
+    shape: tuple[int, ...] = ()
+    dtype: str | None = None
+    saturation: float | None = None
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -104,18 +146,31 @@ class _Keys:
         return max(int(np.prod(self.shape[:-2])), 1)
 
 
-class RunFrames:
-    """Frames of one run from its documents.
+@dataclass(frozen=True)
+class _Keys:
+    """Where a stream keeps what a reading needs."""
 
-    Feed it every document of the run after the start document; `add` returns the frames that have become
-    complete. An event seen twice gives one frame. Frames travel in the events, or in files that the
+    stream: str
+    energy: str | None
+    i0: str | None
+    image: tuple[str, _ChannelKey] | None
+    others: Mapping[str, _ChannelKey]
+
+
+class RunReadings:
+    """Readings of one run from its documents.
+
+    Feed it every document of the run after the start document; `add` returns the readings that have become
+    complete. An event seen twice gives one reading. Frames travel in the events, or in files that the
     documents name: those are read while they are being written, and waited for within bounds. A frame that
     cannot be read costs that frame.
 
     Parameters
     ----------
-    contract : ScanContract
+    contract : RunContract
         What the start document said.
+    channels : mapping of str to Channel
+        What to read of each event, by role; at most one image.
     file_timeout_s : float
         How long to wait for a frame that should be in a file.
     roots : RootMap, optional
@@ -130,21 +185,30 @@ class RunFrames:
     stated_saturation : float or None
         Counts at which the camera says that it saturates, None where nothing says so.
     warnings : list of str
-        What else a reader of the maps should know.
+        What else a reader of the results should know.
+
+    Raises
+    ------
+    CallbackError
+        For more than one channel with images.
     """
 
     def __init__(
         self,
-        contract: ScanContract,
+        contract: RunContract,
+        channels: Mapping[str, Channel] = IMAGE_CHANNELS,
         *,
         file_timeout_s: float = FILE_TIMEOUT_S,
         roots: RootMap | None = None,
         left_out: LeftOut | None = None,
     ) -> None:
+        if sum(channel.kind == "image" for channel in channels.values()) > 1:
+            raise CallbackError("readings with more than one image cannot be read; give one image channel")
         self.left_out = LeftOut() if left_out is None else left_out
         self.stated_saturation: float | None = None
         self._contract = contract
-        self._edge_ev = EDGES[contract.edge].energy_ev
+        self._channels = channels
+        self._edge_ev = EDGES[contract.scan.edge].energy_ev
         self._keys: dict[str, _Keys] = {}
         self._seen: set[EventIdentity] = set()
         self._assets = AssetBook(roots)
@@ -153,15 +217,15 @@ class RunFrames:
         self._late: list[tuple[_Keys, Event, FramePlace]] = []
         self.warnings: list[str] = []
 
-    def add(self, name: str, doc: Mapping[str, Any]) -> list[FrameRecord]:
-        """Take one document and return the frames it completes, in order.
+    def add(self, name: str, doc: Mapping[str, Any]) -> list[Reading]:
+        """Take one document and return the readings it completes, in order.
 
         After the stop document, what is left is looked for once more; what is lost then is in `warnings`.
 
         Raises
         ------
         DocumentError
-            A stream of frames without an image or without energy.
+            A stream without what is to be read of it.
         FrameError
             An image that is not what the descriptor promised, or a file that has not come in time. Where
             one document completes several frames and some of them are good, those are returned. Either
@@ -172,12 +236,13 @@ class RunFrames:
         except _NOT_AS_IT_SHOULD_BE as error:
             raise _unusable(name, doc, error) from error
 
-    def _add(self, name: str, doc: Mapping[str, Any]) -> list[FrameRecord]:
+    def _add(self, name: str, doc: Mapping[str, Any]) -> list[Reading]:
         if name == "descriptor":
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
-                keys = _resolve_keys(self._contract, doc)
+                keys = _resolve_keys(self._contract, self._channels, doc)
                 self._keys[doc["uid"]] = keys
-                self.stated_saturation = keys.saturation
+                if keys.image is not None:
+                    self.stated_saturation = keys.image[1].saturation
             return []
         if name == "stop":
             return self._finish()
@@ -190,8 +255,8 @@ class RunFrames:
             [event for found in references for event in self._waiting.pop(found, ())], waited=True
         )
 
-    def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[FrameRecord]:
-        frames: list[FrameRecord] = []
+    def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[Reading]:
+        readings: list[Reading] = []
         errors: list[CallbackError] = []
         for event in events:
             keys: _Keys | None = None
@@ -199,10 +264,10 @@ class RunFrames:
                 keys = self._keys.get(event["descriptor"])
                 if keys is None or (event_identity(event) in self._seen and not waited):
                     continue
-                image = self._image(keys, event)
+                image = None if keys.image is None else self._image(keys, keys.image[1], event)
                 self._seen.add(event_identity(event))
-                if image is not None:
-                    frames.append(self._record(keys, event, image))
+                if keys.image is None or image is not None:
+                    readings.append(self._reading(keys, event, image))
             except CallbackError as error:
                 errors.append(error)
                 if keys is not None:
@@ -212,19 +277,20 @@ class RunFrames:
                 errors.append(unusable)
                 if keys is not None and isinstance(event.get("data"), Mapping):
                     self._lose(keys, event, str(unusable))
-        if errors and not frames:
+        if errors and not readings:
             raise errors[0]
-        return frames
+        return readings
 
     def _lose(self, keys: _Keys, event: Event, reason: str) -> None:
         """Note a frame that cannot be used."""
         data = event["data"]
         try:
+            label = read_label(keys.stream, data)
             loss = FrameLoss(
-                slot=(keys.stream, int(data["xanes_energy_index"]), int(data.get("xanes_repeat", 0))),
-                attempt=int(data.get("xanes_attempt", 0)),
+                slot=label.slot,
+                attempt=label.attempt,
                 energy_ev=self._named_energy_ev(keys, event),
-                exposure_s=float(data["xanes_exposure_s"]),
+                exposure_s=float(data[_EXPOSURE_KEY]),
                 reason=reason.removesuffix(MissingFrameError.OUTLOOK).removesuffix("; it is left out"),
             )
         except (KeyError, TypeError, ValueError):
@@ -232,38 +298,39 @@ class RunFrames:
             return
         self.left_out.add(loss)
 
-    def _image(self, keys: _Keys, event: Event) -> Image | None:
+    def _image(self, keys: _Keys, image: _ChannelKey, event: Event) -> Image | None:
         """Return the image of an event; None while nothing says where it is."""
-        value = event["data"].get(keys.image)
+        value = event["data"].get(image.key)
         if value is not None and not isinstance(value, str):
-            return _as_image(value, keys)
+            return _as_image(value, image)
         self._seen.add(event_identity(event))
-        reference = self._assets.reference(keys.image, event)
-        place = self._assets.take(reference, keys.per_event)
+        reference = self._assets.reference(image.key, event)
+        place = self._assets.take(reference, image.per_event)
         if place is None:
             self._waiting[reference].append(event)
             return None
         try:
-            return self._from_file(keys, event, place)
+            return self._from_file(image, place)
         except MissingFrameError:
             self._late.append((keys, event, place))
             raise
 
-    def _from_file(self, keys: _Keys, event: Event, place: FramePlace) -> Image:
+    def _from_file(self, image: _ChannelKey, place: FramePlace) -> Image:
         block = self._files.read(place)
-        if block.shape[1:] != keys.frame_shape:
+        if block.shape[1:] != image.frame_shape:
             raise FrameError(
-                f"its image has the shape {block.shape[1:]} in {place.path} where {keys.frame_shape} was "
+                f"its image has the shape {block.shape[1:]} in {place.path} where {image.frame_shape} was "
                 "announced; it is left out"
             )
-        return mean_exposure(block, keys.saturation)
+        return mean_exposure(block, image.saturation)
 
-    def _finish(self) -> list[FrameRecord]:
-        frames = []
+    def _finish(self) -> list[Reading]:
+        readings = []
         self._files.be_patient()
         for keys, event, place in self._late:
+            assert keys.image is not None
             try:
-                frames.append(self._record(keys, event, self._from_file(keys, event, place)))
+                readings.append(self._reading(keys, event, self._from_file(keys.image[1], place)))
             except CallbackError as error:
                 self._lose(keys, event, str(error))
         self._late.clear()
@@ -273,32 +340,32 @@ class RunFrames:
                 self._lose(keys, event, "no document says where its image is")
         self._waiting.clear()
         self._files.close()
-        return frames
+        return readings
 
-    def _record(self, keys: _Keys, event: Event, image: Image) -> FrameRecord:
+    def _reading(self, keys: _Keys, event: Event, image: Image | None) -> Reading:
         data = event["data"]
+        channels = {role: _value(channel, data.get(channel.key)) for role, channel in keys.others.items()}
+        if keys.image is not None:
+            channels[keys.image[0]] = image
         try:
-            record = FrameRecord(
-                stream=keys.stream,
-                energy_index=int(data["xanes_energy_index"]),
-                repeat=int(data.get("xanes_repeat", 0)),
-                attempt=int(data.get("xanes_attempt", 0)),
+            reading = Reading(
+                label=read_label(keys.stream, data),
                 energy_ev=self._energy_ev(keys, event),
-                energy_setpoint_ev=_number(data.get("xanes_energy_setpoint_ev")),
-                exposure_s=float(data["xanes_exposure_s"]),
+                energy_setpoint_ev=_number(data.get(_SETPOINT_KEY)),
+                exposure_s=float(data[_EXPOSURE_KEY]),
                 i0=1.0 if keys.i0 is None else _number(data.get(keys.i0)),
-                image=image,
+                channels=channels,
                 seq_num=int(event["seq_num"]),
                 uid=str(event["uid"]),
                 time_s=float(event["time"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(
-                f"event {event['seq_num']} of stream {keys.stream!r} does not say which frame it is "
+                f"event {event['seq_num']} of stream {keys.stream!r} does not say which reading it is "
                 f"({type(error).__name__}: {error}); it is left out"
             ) from error
-        self.left_out.discard(record.slot)
-        return record
+        self.left_out.discard(reading.slot)
+        return reading
 
     def _energy_ev(self, keys: _Keys, event: Event) -> float:
         """Return the energy of an event, from keV where the axis reads back in keV.
@@ -322,7 +389,7 @@ class RunFrames:
             raise FrameError("no energy was read back; it is left out")
         raise FrameError(
             f"{keys.energy or 'the energy'} is read back as a number that is neither eV nor keV near the "
-            f"{self._contract.edge} edge ({self._edge_ev:g} eV); it is left out"
+            f"{self._contract.scan.edge} edge ({self._edge_ev:g} eV); it is left out"
         )
 
     def _named_energy_ev(self, keys: _Keys, event: Event) -> float:
@@ -338,7 +405,7 @@ class RunFrames:
 
 
 def _setpoint_ev(event: Event) -> float:
-    return _number(event["data"].get("xanes_energy_setpoint_ev"))
+    return _number(event["data"].get(_SETPOINT_KEY))
 
 
 def _number(value: Any) -> float:
@@ -365,35 +432,100 @@ def _unusable(name: str, doc: Any, error: Exception) -> DocumentError:
 _NOT_AS_IT_SHOULD_BE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
-def _resolve_keys(contract: ScanContract, descriptor: Mapping[str, Any]) -> _Keys:
+def _resolve_keys(
+    contract: RunContract, channels: Mapping[str, Channel], descriptor: Mapping[str, Any]
+) -> _Keys:
     stream = descriptor["name"]
-    data_keys = descriptor["data_keys"]
-    camera = contract.devices.get("camera")
-    of_camera = descriptor.get("object_keys", {}).get(camera, list(data_keys))
-    images = [
-        key for key in of_camera if sum(1 for size in data_keys[key].get("shape") or () if size != 1) >= 2
-    ]
-    if len(images) != 1:
-        raise DocumentError(
-            f"stream {stream!r} of run {contract.raw_uid[:8]} has {len(images)} images of camera {camera!r}"
-            " where exactly one is needed"
-        )
-    for key in ("xanes_energy_index", "xanes_exposure_s"):
-        if key not in data_keys:
+    image: tuple[str, _ChannelKey] | None = None
+    others = {}
+    for role, channel in channels.items():
+        key = _channel_key(contract, channel, descriptor)
+        if channel.kind == "image":
+            image = role, key
+        else:
+            others[role] = key
+    for label_key in (f"{LABEL_DEVICE}_energy_index", _EXPOSURE_KEY):
+        if label_key not in descriptor["data_keys"]:
             raise DocumentError(
-                f"stream {stream!r} of run {contract.raw_uid[:8]} lacks {key}: it was not recorded by "
+                f"stream {stream!r} of run {contract.raw_uid[:8]} lacks {label_key}: it was not recorded by "
                 "one of our plans"
             )
-    image = data_keys[images[0]]
     return _Keys(
         stream=stream,
-        image=images[0],
-        energy=_hinted(descriptor, contract.devices.get("energy")),
-        i0=_hinted(descriptor, contract.devices.get("i0")),
-        shape=tuple(int(size) for size in image["shape"]),
-        dtype=image.get("dtype_numpy"),
-        saturation=stated_saturation(contract.xanes, descriptor, camera),
+        energy=_hinted(descriptor, _device(contract, "energy")),
+        i0=_hinted(descriptor, _device(contract, "i0")),
+        image=image,
+        others=others,
     )
+
+
+def _device(contract: RunContract, role: str) -> str | None:
+    """Return the device that has a role, or measures a channel of that name."""
+    scan = contract.scan
+    of_channel: Mapping[str, str] = getattr(scan, "channels", None) or {}
+    return scan.devices.get(role, of_channel.get(role))
+
+
+def _channel_key(contract: RunContract, channel: Channel, descriptor: Mapping[str, Any]) -> _ChannelKey:
+    """Find where a stream keeps a channel.
+
+    Raises
+    ------
+    DocumentError
+        It is not there, or more than one thing could be it.
+    """
+    data_keys = descriptor["data_keys"]
+    device = _device(contract, channel.device)
+    if channel.kind == "scalar":
+        key = _hinted(descriptor, device)
+        found = [] if key is None else [key]
+    else:
+        n_dims = 2 if channel.kind == "image" else 1
+        of_device = descriptor.get("object_keys", {}).get(device, list(data_keys))
+        found = [key for key in of_device if _fits(data_keys[key].get("shape") or (), n_dims)]
+    if len(found) != 1:
+        raise DocumentError(
+            f"stream {descriptor['name']!r} of run {contract.raw_uid[:8]} has {len(found)} {channel.kind}s of "
+            f"{channel.device} {device!r} where exactly one is needed"
+        )
+    data_key = data_keys[found[0]]
+    return _ChannelKey(
+        key=found[0],
+        kind=channel.kind,
+        shape=tuple(int(size) for size in data_key.get("shape") or ()),
+        dtype=data_key.get("dtype_numpy"),
+        saturation=stated_saturation(contract.start.get(CONTRACT_KEY, {}), descriptor, device)
+        if channel.kind == "image"
+        else None,
+    )
+
+
+def _fits(shape: Iterable[int], n_dims: int) -> bool:
+    """Whether a shape is that of an image (2; several exposures of it too) or of a spectrum (1)."""
+    wide = sum(1 for size in shape if size != 1)
+    return wide >= 2 if n_dims == 2 else wide == 1
+
+
+def _value(channel: _ChannelKey, value: Any) -> Any:
+    """Return a scalar as a number (NaN where it is none), or a spectrum with its one axis.
+
+    Raises
+    ------
+    FrameError
+        A spectrum that is none, or of another length than was announced.
+    """
+    if channel.kind == "scalar":
+        return _number(value)
+    try:
+        spectrum = np.asarray(value, channel.dtype).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise FrameError("its spectrum is no list of numbers; it is left out") from error
+    if spectrum.size != int(np.prod(channel.shape)) or spectrum.dtype.kind not in "uif":
+        raise FrameError(
+            f"its spectrum has {spectrum.size} values of type {spectrum.dtype} where {channel.shape} was announced; "
+            "it is left out"
+        )
+    return spectrum
 
 
 def _hinted(descriptor: Mapping[str, Any], device: str | None) -> str | None:
@@ -410,7 +542,7 @@ def _hinted(descriptor: Mapping[str, Any], device: str | None) -> str | None:
     return None
 
 
-def _as_image(value: Any, keys: _Keys) -> Image:
+def _as_image(value: Any, channel: _ChannelKey) -> Image:
     """Return the image with its two axes, refusing what cannot be one."""
     try:
         image = np.asarray(value)
@@ -418,16 +550,16 @@ def _as_image(value: Any, keys: _Keys) -> Image:
         raise FrameError("its image is ragged; it is left out") from error
     if image.dtype == object:
         raise FrameError("its image is ragged; it is left out")
-    if not isinstance(value, np.ndarray) and keys.dtype is not None:
-        image = image.astype(keys.dtype)  # documents that went through JSON lost their type
+    if not isinstance(value, np.ndarray) and channel.dtype is not None:
+        image = image.astype(channel.dtype)  # documents that went through JSON lost their type
     if image.dtype.kind not in "uif":
         raise FrameError(f"its image holds {image.dtype} where counts are needed; it is left out")
-    expected = tuple(size for size in keys.shape if size != 1)
+    expected = tuple(size for size in channel.shape if size != 1)
     if image.ndim == 1 and len(expected) == 2 and image.size == expected[0] * expected[1]:
         image = image.reshape(expected)  # waveforms of classic EPICS signals arrive flat
     found = tuple(size for size in image.shape if size != 1)
     if found != expected:
         raise FrameError(
-            f"its image has the shape {image.shape} where {keys.shape} was announced; it is left out"
+            f"its image has the shape {image.shape} where {channel.shape} was announced; it is left out"
         )
-    return mean_exposure(image.reshape(-1, *found[-2:]), keys.saturation)
+    return mean_exposure(image.reshape(-1, *found[-2:]), channel.saturation)
