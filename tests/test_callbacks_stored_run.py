@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from callbacks.documents._frames import event_identity
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RunReadings, documents_of, read_run
+from callbacks.documents._readings import event_identity
 
 
 def store(server, documents):

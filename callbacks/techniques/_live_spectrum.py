@@ -10,6 +10,7 @@ from callbacks.documents import (
     DocumentWorker,
     RunReadings,
     RunRouting,
+    Slot,
     read_run,
 )
 from callbacks.errors import CallbackError
@@ -84,7 +85,7 @@ class _RunSpectrum:
         self._book = FlatFieldBook(scan)
         self._mask = mask
         # Per frame: attempt, energy, mean and standard error.
-        self.frames: dict[tuple[object, ...], tuple[int, float, float, float]] = {}
+        self.frames: dict[Slot, tuple[int, float, float, float]] = {}
 
     def add(self, name: str, doc: dict[str, Any]) -> None:
         for reading in self._reader.add(name, doc):
