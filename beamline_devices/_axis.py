@@ -65,6 +65,8 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         self._move_timeout_s = move_timeout_s
         self._last: _Move | None = None
         self._stopping = False
+        # A stop from another thread comes before a move or after it, not in its midst.
+        self._order = threading.RLock()
         self._connections = Connections(self, self._disconnected)
 
     def check_value(self, position: Any) -> None:
@@ -94,22 +96,27 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         """
         self._connections.watch()
         self.check_value(position)
-        move = self._last = _Move(DeviceStatus(self, call_stop_on_failure=False), float(position), kwargs)
-        if self._stopping:
-            # The end of the stop would be taken for that of the new move.
-            get_cl().thread_class(target=self._begin_later, args=(move,), daemon=True, name=self.name).start()
-        else:
-            self._begin(move)
+        move = _Move(DeviceStatus(self, call_stop_on_failure=False), float(position), kwargs)
+        with self._order:
+            self._last = move
+            if self._stopping:
+                # The end of the stop would be taken for that of the new move.
+                begin = get_cl().thread_class(
+                    target=self._begin_later, args=(move,), daemon=True, name=self.name
+                )
+                begin.start()
+            else:
+                self._begin(move)
         return move.status
 
     def stop(self, *, success: bool = False) -> None:
         """Stop; the move under way ends as a success or a failure as asked."""
-        move = self._last
-        if move is not None and not move.status.done:
-            move.stopped = success
-            self._stopping = True
-        # A failed move of ophyd stops its device once more, a moment later, and with it the next move.
-        super().stop(success=True)
+        with self._order:
+            move = self._last
+            if move is not None and not move.status.done:
+                move.stopped = success
+                self._stopping = True
+            super().stop(success=True)
 
     def _begin_later(self, move: "_Move") -> None:
         try:
@@ -131,11 +138,18 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
         return int(self.motor_done_move.get(use_monitor=False)) == 1
 
     def _begin(self, move: "_Move") -> None:
-        if move.stopped is not None:
-            move.end(None if move.stopped else DeviceError(f"{self.name} was stopped before it moved"))
-            return
-        self._stopping = False
-        moving = super().set(move.target, timeout=self._move_timeout_s, **move.kwargs)
+        with self._order:
+            if move.stopped is not None:
+                move.end(None if move.stopped else DeviceError(f"{self.name} was stopped before it moved"))
+                return
+            if move is not self._last:
+                move.end(DeviceError(f"{self.name} was sent elsewhere before it moved"))
+                return
+            self._stopping = False
+            # A move before, whose end was not seen: ophyd would let it fail now, stop the axis for that a moment
+            # later, and with it this move.
+            self._done_moving(success=True)
+            moving = super().set(move.target, timeout=self._move_timeout_s, **move.kwargs)
         moving.add_callback(lambda ended: self._arrived(ended, move))
 
     def _arrived(self, ended: StatusBase, move: "_Move") -> None:

@@ -12,7 +12,7 @@ import pytest
 from bluesky import RunEngine
 
 import beamline_plans.running._frames as frames_of_plans
-from beamline_devices import DeviceError, NotConnectedError
+from beamline_devices import DeviceError, NotArrivedError, NotConnectedError
 from beamline_plans import EnergyGrid, FrameError, NotSafeError, validate_run_documents, xanes_scan
 from sim_devices.ioc import connect_ioc
 
@@ -108,11 +108,40 @@ def test_a_stopped_move_over_channel_access_ends_as_the_one_who_stops_it_asks_fo
     elif not status.done or status.exception(10) is not None:
         with pytest.raises(DeviceError, match="stop"):
             status.wait(10)
-    if name in ("stage.y", "filters", "shutter"):
-        # Told to go back at once, it goes back, though it may still be slowing down.
+    # Told to go back at once, it goes back, though it may still be slowing down.
+    device.set(back).wait(60)
+    where = {
+        "energy": lambda: device.energy_ev,
+        "optics": lambda: float(device.energy_ev.get()),
+    }.get(name, lambda: device.position)()
+    assert where == (back if isinstance(back, str) else pytest.approx(back, abs=0.1))
+
+
+@pytest.mark.parametrize("name", ["energy", "stage", "optics"])
+def test_what_is_stopped_at_any_moment_of_its_move_goes_back_at_once(steady_devices, name):
+    # Its parts are told to stop while they are being told to move.
+    devices = steady_devices
+    device, target, back = {
+        "energy": (devices.energy, 8420.0, 8400.0),
+        "stage": (devices.stage, "out", "in"),
+        "optics": (devices.energy._followers[0], 8420.0, 8400.0),
+    }[name]
+    for delay_s in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032):
+        moving = device.set(target)
+        threading.Event().wait(delay_s)
+        device.stop(success=True)
         device.set(back).wait(60)
-        wanted = pytest.approx(back, abs=0.01) if name == "stage.y" else back
-        assert device.position == wanted
+        moving.wait(10)
+
+
+def test_an_axis_that_is_sent_elsewhere_on_its_way_goes_there(steady_devices):
+    axis = steady_devices.stage.y
+    first = axis.set(4.0)
+    second = axis.set(0.5)
+    second.wait(60)
+    assert axis.position == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(NotArrivedError):
+        first.wait(10)
 
 
 class Documents:
