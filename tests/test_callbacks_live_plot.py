@@ -206,7 +206,8 @@ def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path)
         import sys, threading
         sys.path.insert(0, {tests!r})
         from conftest import ScanDocuments
-        from callbacks import LiveSOC, LiveSOCPlot, _picture, _live_plot
+        from callbacks import LiveSOC, LiveSOCPlot
+        from callbacks.views import _live_plot
         drawn_in = []
         draw = _live_plot.draw
         _live_plot.draw = lambda *arguments: (drawn_in.append(threading.current_thread()), draw(*arguments))
