@@ -88,7 +88,7 @@ class ExposureSignal(EpicsSignalWithRBV):
 
     def describe(self) -> dict[str, Any]:
         """Return the data key with the limits that are kept."""
-        described = super().describe()
+        described: dict[str, Any] = super().describe()
         low, high = self.limits_s
         described[self.name].update(lower_ctrl_limit=low, upper_ctrl_limit=high, units="s", precision=4)
         return described

@@ -77,7 +77,8 @@ class NamedPositions(CompleteDescriptions, Device, ABC):
     def read(self) -> dict[str, Any]:
         """Name of the position, and the readings of what moves."""
         self.state.put(self._find())
-        return super().read()
+        reading: dict[str, Any] = super().read()
+        return reading
 
     def stop(self, *, success: bool = False) -> None:
         """Stop what moves."""

@@ -115,7 +115,7 @@ def _feed(session: Session, recording: Recording, references: ReferenceSeries) -
     except KeyboardInterrupt:
         session(*documents.throw(KeyboardInterrupt()))
         return True
-    return ended == "abort"  # it hit the reading of a frame, which ends the run by itself
+    return bool(ended == "abort")  # it hit the reading of a frame, which ends the run by itself
 
 
 def _errors(recording: Recording, soc: np.ndarray, half_jump_soc: np.ndarray) -> list[tuple[str, TruthError]]:

@@ -254,7 +254,7 @@ class Hdf5File:
             elif not there.all():
                 continue
             covered[shown] += points
-        return covered < prod(dataset.shape[1:] if dataset.ndim >= 3 else dataset.shape)
+        return np.asarray(covered < prod(dataset.shape[1:] if dataset.ndim >= 3 else dataset.shape))
 
     def _source(self, dataset: h5py.Dataset, source: Any) -> tuple[h5py.File, h5py.Dataset]:
         """Return the file of a source of a virtual dataset, and the source."""

@@ -157,4 +157,5 @@ def point_scan(
                 yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat))
         yield from bps.checkpoint()
 
-    return (yield from restore_wrapper(energy, inside(), shutter))
+    uid: str = yield from restore_wrapper(energy, inside(), shutter)
+    return uid

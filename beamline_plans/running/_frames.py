@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -39,6 +39,7 @@ _RETURN_S = 60.0
 _RETURN_IN_CLEANUP_S = 30.0
 _POLL_S = 1.0
 _LOG = logging.getLogger("beamline_plans")
+_T = TypeVar("_T")
 
 
 class FrameTaker:
@@ -321,7 +322,7 @@ def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
     return all(reading[key]["timestamp"] <= last[key]["timestamp"] for key in reading)
 
 
-def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGenerator[Any]:
+def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[_T]) -> MsgGenerator[_T]:
     """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest.
 
     The shutter is also closed in each pause.
@@ -342,7 +343,7 @@ def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[Any]) -> MsgGe
     return (yield from _cleanup_wrapper(plan, steps, instrument.shutter))
 
 
-def restore_wrapper(device: Any, plan: MsgGenerator[Any], shutter: Optional[Any] = None) -> MsgGenerator[Any]:
+def restore_wrapper(device: Any, plan: MsgGenerator[_T], shutter: Optional[Any] = None) -> MsgGenerator[_T]:
     """Run `plan`; whatever becomes of it, close the shutter, if given, and move `device` back to where it was.
 
     Raises
@@ -362,8 +363,8 @@ def _position(device: Any) -> MsgGenerator[Any]:
 
 
 def _cleanup_wrapper(
-    plan: MsgGenerator[Any], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
-) -> MsgGenerator[Any]:
+    plan: MsgGenerator[_T], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
+) -> MsgGenerator[_T]:
     """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
     watch = PauseWatch(shutter)
     yield from watch.register()
@@ -389,7 +390,8 @@ def _cleanup_wrapper(
         if ended is not None:
             raise ended
 
-    return (yield from bpp.finalize_wrapper(plan, cleanup))
+    result: _T = yield from bpp.finalize_wrapper(plan, cleanup)
+    return result
 
 
 def _move_in_cleanup(

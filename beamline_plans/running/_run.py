@@ -53,7 +53,7 @@ def one_run(
     }
 
     def inside() -> MsgGenerator[str]:
-        uid = yield from bps.open_run(start)
+        uid: str = yield from bps.open_run(start)
 
         def frames() -> MsgGenerator[None]:
             if request.filter_position is not None:
@@ -70,7 +70,8 @@ def one_run(
         yield from bpp.contingency_wrapper(frames(), except_plan=failed, else_plan=bps.close_run)
         return uid
 
-    return (yield from bpp.stage_wrapper(inside(), instrument.detectors))
+    finished: str = yield from bpp.stage_wrapper(inside(), instrument.detectors)
+    return finished
 
 
 def take_frames(

@@ -167,8 +167,8 @@ def mean_exposure(block: npt.NDArray[Any], saturation_counts: float | None = Non
         Limit of the camera where it is known; that of the integer type counts as well.
     """
     if block.shape[0] == 1:
-        return block[0]
-    mean = block.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return np.asarray(block[0])
+    mean: npt.NDArray[Any] = block.mean(axis=0, dtype=np.float64).astype(np.float32)
     limit = count_limit(block.dtype, saturation_counts)
     if limit < np.inf and not (block > limit).any():
         mean[(block == limit).any(axis=0)] = np.inf

@@ -79,7 +79,7 @@ def stated_saturation(
         if name.endswith(("bit_depth", "bit_depth_image", "bits_per_pixel", "bitdepth")) and number in range(
             4, 33
         ):
-            return 2.0**number - 1
+            return float(2.0**number - 1)
     return None
 
 
@@ -206,7 +206,7 @@ def _has_noise(rows: Image, top: float) -> bool:
         return False
     bend = np.abs(left - 2 * middle + right)[good]
     noise = 1.4826 * float(np.median(bend)) / np.sqrt(6.0)
-    return noise > max(_LEAST_NOISE * np.sqrt(float(np.median(middle[good]))), 0.5)
+    return bool(noise > max(_LEAST_NOISE * np.sqrt(float(np.median(middle[good]))), 0.5))
 
 
 def _some_rows(image: Image) -> Image:

@@ -208,7 +208,7 @@ def _read_text(text: bytes, arrays: Sequence[np.ndarray]) -> Any:
         if index >= len(arrays) or index in used:
             raise StreamError("the message points to an array that it does not hold")
         used.add(index)
-        return arrays[index]
+        return np.asarray(arrays[index])
 
     unpacker = _Unpacker(
         raw=False,

@@ -71,4 +71,4 @@ def _stands_out(light: npt.NDArray[np.float64]) -> bool:
     mean = float(light.mean())
     if light.size < _FEW_PIXELS:
         return mean > 0
-    return mean > _SIGNIFICANT * float(light.std()) / np.sqrt(light.size)
+    return bool(mean > _SIGNIFICANT * float(light.std()) / np.sqrt(light.size))

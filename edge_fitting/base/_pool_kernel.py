@@ -9,7 +9,7 @@ _BAND = 64
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _add_row(row, sign, sums, counts):  # type: ignore[no-untyped-def]
+def _add_row(row, sign, sums, counts):
     """Add the squares of a row, or take them away again, those that are not finite left out."""
     for j in range(row.size):
         value = np.float64(row[j])
@@ -19,7 +19,7 @@ def _add_row(row, sign, sums, counts):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def mean_square_around(image, reach, out):  # type: ignore[no-untyped-def]
+def mean_square_around(image, reach, out):
     """Average the squares of an image over the square of ``2 reach + 1`` pixels around each.
 
     Parameters

@@ -276,7 +276,7 @@ def solve(sums: Array, gram: Array, constraint: Constraint) -> Combination:
 def _chi2(coefficients: Array, v: Array, q: Array, gram: Array) -> Array:
     chi2 = q - 2.0 * np.einsum("kp,kp->p", coefficients, v)
     chi2 += np.einsum("kp,kl,lp->p", coefficients, gram, coefficients, optimize=True)
-    return np.maximum(chi2, 1e-14 * q)
+    return np.asarray(np.maximum(chi2, 1e-14 * q))
 
 
 def _non_negative(v: Array, q: Array, gram: Array) -> tuple[Array, Array, Array]:

@@ -166,7 +166,7 @@ class EnergyChooser:
     @property
     def _state_weights(self) -> Array:
         weights = self._frames.weights[: self._frames.soc.size]
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
     def _nominal_variance(self, information: Array) -> Array:
         n_states = self._frames.soc.size
@@ -182,11 +182,11 @@ class EnergyChooser:
         moved = np.einsum("sij,snj->sni", covariance, self._features)
         leverage = np.einsum("sni,sni->sn", moved, self._features)
         gain = self._weights * moved[..., 0] ** 2 / (1.0 + self._weights * leverage)
-        return self._frames.weights @ (covariance[:, 0, 0, None] - gain)
+        return np.asarray(self._frames.weights @ (covariance[:, 0, 0, None] - gain))
 
     def _one(self, candidate: int) -> Array:
         vector = self._features[:, candidate]
-        return self._weights[candidate] * vector[:, :, None] * vector[:, None, :]
+        return np.asarray(self._weights[candidate] * vector[:, :, None] * vector[:, None, :])
 
 
 def choose_energies(

@@ -114,12 +114,12 @@ class FrameInformation:
         around = np.clip(energy_ev + step * np.array([[-1.0], [1.0]]), low, high)
         basis = self._series.basis(around.ravel()).reshape(-1, 2, energy_ev.size)
         rise = (basis[:, 1] - basis[:, 0]) / (around[1] - around[0])
-        return rise[0] + self._coordinates @ rise[1:]
+        return np.asarray(rise[0] + self._coordinates @ rise[1:])
 
 
 def sum_information(features: Array, weights: Array) -> Array:
     """Fisher matrices of some frames, shape (n_scenarios, 4, 4)."""
-    return np.matmul(np.swapaxes(features, 1, 2) * weights, features)
+    return np.asarray(np.matmul(np.swapaxes(features, 1, 2) * weights, features))
 
 
 def soc_variance(information: Array) -> Array:

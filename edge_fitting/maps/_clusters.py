@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -277,8 +278,8 @@ def _check_stack(values: ArrayLike) -> NDArray[np.floating]:
     return stack if stack.dtype.kind == "f" else stack.astype(np.float32)
 
 
-def _check_map(values: ArrayLike, shape: tuple[int, ...], what: str, dtype: type) -> NDArray:
-    array: NDArray = np.array(values, dtype=dtype)
+def _check_map(values: ArrayLike, shape: tuple[int, ...], what: str, dtype: type) -> NDArray[Any]:
+    array: NDArray[Any] = np.array(values, dtype=dtype)
     if array.shape != shape:
         raise EdgeFittingError(f"{what} has shape {array.shape} but the frames have {shape}.")
     return array

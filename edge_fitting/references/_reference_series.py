@@ -106,7 +106,7 @@ class ReferenceSeries:
     @property
     def mode_rms(self) -> Array:
         """Root mean square of each mode over references and energies, in units of the jump, decreasing."""
-        return self._strength / np.sqrt(self.mu.size)
+        return np.asarray(self._strength / np.sqrt(self.mu.size))
 
     def coordinates(self, soc: ArrayLike) -> tuple[Array, Array]:
         """Coordinates along the modes, and their derivatives by state of charge.
@@ -171,7 +171,7 @@ class ReferenceSeries:
         coordinates, _ = self.coordinates(soc)
         # Not by BLAS, whose threads would go on to spin for tens of milliseconds in the way of the kernels.
         spectra = functions[0] + np.einsum("sk,kn->sn", coordinates, functions[1:])
-        return spectra[0] if np.ndim(soc) == 0 else spectra
+        return np.asarray(spectra[0] if np.ndim(soc) == 0 else spectra)
 
     def check_covers(self, energy_ev: Array) -> None:
         """Raise if an energy lies outside of the references.
@@ -301,7 +301,7 @@ def _merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
 
 
 def _to_unit(energies: Array) -> Array:
-    return (2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0])
+    return np.asarray((2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0]))
 
 
 def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:

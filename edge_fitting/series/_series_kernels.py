@@ -24,7 +24,7 @@ _UNCERTAIN = int(FitStatus.UNCERTAIN)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _slope(tangent, node, v, i):  # type: ignore[no-untyped-def]
+def _slope(tangent, node, v, i):
     """Differentiate the likelihood's root at a node."""
     slope = 0.0
     for k in range(v.shape[0]):
@@ -33,7 +33,7 @@ def _slope(tangent, node, v, i):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _bisect(tangent, v, i, node, stride):  # type: ignore[no-untyped-def]
+def _bisect(tangent, v, i, node, stride):
     """Place in the table, next to the best coarse node, where the derivative of the likelihood changes sign."""
     last = tangent.shape[0] - 1
     a = node
@@ -55,7 +55,7 @@ def _bisect(tangent, v, i, node, stride):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _refine(curve, tangent, v, i, node, stride, spacing):  # type: ignore[no-untyped-def]
+def _refine(curve, tangent, v, i, node, stride, spacing):
     """Find the place in the table where the likelihood is highest, and its root there.
 
     The derivative at the best coarse node and its neighbours gives a parabola; its zero is corrected once by the
@@ -97,7 +97,7 @@ def _refine(curve, tangent, v, i, node, stride, spacing):  # type: ignore[no-unt
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _solve_block(  # type: ignore[no-untyped-def]
+def _solve_block(
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
     lo, hi, at, out, status,
 ):  # fmt: skip
@@ -205,7 +205,7 @@ def _solve_block(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables):  # type: ignore[no-untyped-def]
+def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables):
     """Write the series in the metric of the frames measured so far, pre-edge line eliminated (Schur complement).
 
     Parameters
@@ -276,7 +276,7 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inver
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def solve_gaps(  # type: ignore[no-untyped-def]
+def solve_gaps(
     starts, pixels, grams, n_frames, basis_curve, basis_tangent, nodes, sharpest, stride, sums, highest, at_highest,
     saturated, limits, pooled, out, status,
 ):  # fmt: skip
@@ -343,7 +343,7 @@ def solve_gaps(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def solve_series(  # type: ignore[no-untyped-def]
+def solve_series(
     sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
     out, status,
 ):  # fmt: skip
@@ -391,7 +391,7 @@ def solve_series(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_complete(  # type: ignore[no-untyped-def]
+def fit_complete(
     stack, projector, weight, line, inverse, curve, tangent, tables, stride, limits, out, status, incomplete
 ):  # fmt: skip
     """Fit a stack without missing values at once: the sums of a block of pixels never leave the cache.

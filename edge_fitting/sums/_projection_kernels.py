@@ -14,7 +14,7 @@ _CHUNK = 16384
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _take_frame(frame, weight, values, square, top, at_top, saturated):  # type: ignore[no-untyped-def]
+def _take_frame(frame, weight, values, square, top, at_top, saturated):
     """Copy one frame of one block as float64, missing values as 0; return how many are missing."""
     missing = 0
     for i in range(frame.size):
@@ -32,7 +32,7 @@ def _take_frame(frame, weight, values, square, top, at_top, saturated):  # type:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):  # type: ignore[no-untyped-def]
+def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):
     """Copy four frames of one block as float64; a missing value makes ``square`` NaN or infinite."""
     for i in range(a.size):
         ya[i] = a[i]
@@ -43,7 +43,7 @@ def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):  # type: ign
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _update_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped-def]
+def _update_highest_of_four(a, b, c, d, top, at_top):
     """Keep the highest value of each pixel and how often exactly it was met."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(a.size):
@@ -61,7 +61,7 @@ def _update_highest_of_four(a, b, c, d, top, at_top):  # type: ignore[no-untyped
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _update_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
+def _update_highest(frame, top, at_top):
     """Do the same for one frame."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(frame.size):
@@ -71,7 +71,7 @@ def _update_highest(frame, top, at_top):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def add_rows(r0, r1, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
+def add_rows(r0, r1, c, ya, yb, yc, yd):
     """Add four frames, each times its coefficient, to two rows of sums; c is (row, frame).
 
     Two rows, because their eight coefficients and all else then stay in the sixteen registers of the processor.
@@ -84,7 +84,7 @@ def add_rows(r0, r1, c, ya, yb, yc, yd):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _project_four(local, c, y, size, projector, weight, f, left):  # type: ignore[no-untyped-def]
+def _project_four(local, c, y, size, projector, weight, f, left):
     """Add up to four frames, as float64 in ``y``, to all rows of sums; those left out count nothing."""
     n_basis = projector.shape[1]
     ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
@@ -97,7 +97,7 @@ def _project_four(local, c, y, size, projector, weight, f, left):  # type: ignor
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):  # type: ignore[no-untyped-def]
+def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):
     """Project the frames of one block; return whether none of their values is missing.
 
     That shows in the end, in the squares, which saves looking at every value first.
@@ -134,9 +134,7 @@ def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fold_with_gaps(  # type: ignore[no-untyped-def]
-    stack, projector, weight, lo, hi, local, square, top, at_top, saturated, missing
-):
+def _fold_with_gaps(stack, projector, weight, lo, hi, local, square, top, at_top, saturated, missing):
     """Project the frames of one block, missing values as nothing."""
     n_frames = projector.shape[0]
     size = hi - lo
@@ -152,9 +150,7 @@ def _fold_with_gaps(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def fold_block(  # type: ignore[no-untyped-def]
-    stack, projector, weight, lo, hi, at, sums, highest, at_highest, saturated, missing
-):
+def fold_block(stack, projector, weight, lo, hi, at, sums, highest, at_highest, saturated, missing):
     """Add the frames of pixels ``lo`` to ``hi`` to the sums, which begin at ``at``; see :func:`fold`."""
     n_basis = projector.shape[1]
     size = hi - lo
@@ -189,9 +185,7 @@ def fold_block(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fold(  # type: ignore[no-untyped-def]
-    stack, projector, weight, sums, highest, at_highest, saturated, missing
-):
+def fold(stack, projector, weight, sums, highest, at_highest, saturated, missing):
     """Add frames to the sufficient statistics.
 
     Parameters
@@ -226,7 +220,7 @@ def count_blocks(n_pixels: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):  # type: ignore[no-untyped-def]
+def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):
     """Turn detector counts into optical depth, ``-ln(scale * (counts - dark) / (flat - dark_flat))``.
 
     Parameters
@@ -253,19 +247,19 @@ def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):  # ty
 
 
 @nb.njit(cache=True, nogil=True)
-def _as_word(number):  # type: ignore[no-untyped-def]
+def _as_word(number):
     """Bits of a float32."""
     return np.float32(number).view(np.int32)
 
 
 @nb.njit(cache=True, nogil=True)
-def _as_number(word):  # type: ignore[no-untyped-def]
+def _as_number(word):
     """Float32 of some bits."""
     return np.int32(word).view(np.float32)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _correct_block(counts, dark, flat, dark_flat, scale, saturation, out):  # type: ignore[no-untyped-def]
+def _correct_block(counts, dark, flat, dark_flat, scale, saturation, out):
     """Correct one block; see :func:`correct_counts`.
 
     The logarithm is written out (method of Cephes ``logf``: exponent split off, polynomial on [sqrt(1/2), sqrt(2)],

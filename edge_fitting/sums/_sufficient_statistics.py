@@ -152,7 +152,8 @@ class SufficientStatistics:
     def _slot(self) -> NDArray[np.float32]:
         if self._pending is None:
             self._pending = np.empty((_PENDING, self.n_pixels), np.float32)
-        return self._pending[self._n_pending]
+        slot: NDArray[np.float32] = self._pending[self._n_pending]
+        return slot
 
     def _commit(self, projector: NDArray[np.float64], weight: float) -> None:
         self._projector[self._n_pending] = projector

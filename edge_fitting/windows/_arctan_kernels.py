@@ -14,7 +14,7 @@ _CONVERGED = 1e-8
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _model(parameters, x, value, gradient):  # type: ignore[no-untyped-def]
+def _model(parameters, x, value, gradient):
     """Model and its derivatives at offsets x (eV) from the reference energy.
 
     Parameters are offset, slope per 100 eV, jump, step position, log step width, peak height, peak position, log peak
@@ -40,7 +40,7 @@ def _model(parameters, x, value, gradient):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _cholesky_solve(matrix, right, work):  # type: ignore[no-untyped-def]
+def _cholesky_solve(matrix, right, work):
     """Solve a positive definite system into ``right``; return whether it is one."""
     n = right.size
     for i in range(n):
@@ -66,7 +66,7 @@ def _cholesky_solve(matrix, right, work):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _squared_residual(y, value, weight):  # type: ignore[no-untyped-def]
+def _squared_residual(y, value, weight):
     total = 0.0
     for n in range(y.size):
         total += weight[n] * (y[n] - value[n]) ** 2
@@ -74,7 +74,7 @@ def _squared_residual(y, value, weight):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fit_one(y, x, weight, parameters, widths):  # type: ignore[no-untyped-def]
+def _fit_one(y, x, weight, parameters, widths):
     """Levenberg-Marquardt; return squared residual, variance of the step position for unit noise, converged."""
     n_frames = x.size
     value = np.empty(n_frames)
@@ -146,7 +146,7 @@ def _fit_one(y, x, weight, parameters, widths):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_arctan_gauss(stack, x, weight, start, widths, out):  # type: ignore[no-untyped-def]
+def fit_arctan_gauss(stack, x, weight, start, widths, out):
     """Fit every pixel.
 
     Parameters

@@ -26,7 +26,7 @@ _NOT_FOUND = int(FitStatus.NOT_FOUND)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _check_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+def _check_four(a, b, c, d, highest, at_highest, gap):
     """Keep each pixel's highest value, how often it occurs, and NaN for missing ones."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(a.size):
@@ -46,7 +46,7 @@ def _check_four(a, b, c, d, highest, at_highest, gap):  # type: ignore[no-untype
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _check_frame_rows(frame, highest, at_highest, gap):  # type: ignore[no-untyped-def]
+def _check_frame_rows(frame, highest, at_highest, gap):
     """Do the same for one frame."""
     one, zero = np.float32(1.0), np.float32(0.0)
     for i in range(frame.size):
@@ -57,7 +57,7 @@ def _check_frame_rows(frame, highest, at_highest, gap):  # type: ignore[no-untyp
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _recount(stack, pixel, i, seen):  # type: ignore[no-untyped-def]
+def _recount(stack, pixel, i, seen):
     """Survey one pixel that has missing values; return how many."""
     highest, at_highest = seen[0], seen[1]
     missing = np.float32(0.0)
@@ -74,7 +74,7 @@ def _recount(stack, pixel, i, seen):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):  # type: ignore[no-untyped-def]
+def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):
     """Subtract a frame from four, and add up the squares of what is left."""
     for i in range(base.size):
         y0[i] = a[i] - base[i]
@@ -85,7 +85,7 @@ def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):  # ty
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _add_frames(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no-untyped-def]
+def _add_frames(stack, lo, hi, frames, slots, spectra, seen):
     """Survey up to four frames while they are in the cache, and copy those of the search window."""
     size = hi - lo
     highest, at_highest, gap = seen[0, :size], seen[1, :size], seen[2, :size]
@@ -105,7 +105,7 @@ def _add_frames(stack, lo, hi, frames, slots, spectra, seen):  # type: ignore[no
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, seen):  # type: ignore[no-untyped-def]
+def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, seen):
     """Project the frames of a window on orthonormal polynomials; add the squared residual.
 
     The first frame of the window is subtracted from all, so that single precision is enough: what is left is of the
@@ -147,7 +147,7 @@ def _project(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, 
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _follow_two(first, second, number, offsets, steps, level, slope, running, lowest, at, below, above):  # type: ignore[no-untyped-def]
+def _follow_two(first, second, number, offsets, steps, level, slope, running, lowest, at, below, above):
     """Take two frames of the search window, one behind the other; see :func:`_find_half_jump`."""
     one = np.float32(1.0)
     e0, e1 = offsets
@@ -172,7 +172,7 @@ def _follow_two(first, second, number, offsets, steps, level, slope, running, lo
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _follow_one(row, number, offset, step, level, slope, running, lowest, at, below, above):  # type: ignore[no-untyped-def]
+def _follow_one(row, number, offset, step, level, slope, running, lowest, at, below, above):
     """Take one frame."""
     for i in range(level.size):
         d = row[i] - (level[i] + offset * slope[i])
@@ -185,7 +185,7 @@ def _follow_one(row, number, offset, step, level, slope, running, lowest, at, be
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(spectra, size, search, line, level, slope, raw):  # type: ignore[no-untyped-def]
+def _find_half_jump(spectra, size, search, line, level, slope, raw):
     """Energy of the half-jump crossing and its sigma per unit noise, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
@@ -228,7 +228,7 @@ def _find_half_jump(spectra, size, search, line, level, slope, raw):  # type: ig
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_inflection(spectra, size, search, local, covariance, raw):  # type: ignore[no-untyped-def]
+def _find_inflection(spectra, size, search, local, covariance, raw):
     """Energy of the steepest rise and its sigma per unit noise, into rows 0 and 1."""
     energies = search[0]
     start, count, slope_rule = local
@@ -272,7 +272,7 @@ def _find_inflection(spectra, size, search, local, covariance, raw):  # type: ig
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _local_vertex(y, energies, weights, slope, centre, reach):  # type: ignore[no-untyped-def]
+def _local_vertex(y, energies, weights, slope, centre, reach):
     """Vertex of a parabola fitted around a centre with weights that fall to zero at the reach (biweight).
 
     Returns the vertex relative to the centre, half the curvature, and the variance of slope + 2 * vertex * curvature
@@ -318,7 +318,7 @@ def _local_vertex(y, energies, weights, slope, centre, reach):  # type: ignore[n
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_white_line(spectra, size, search, reach, line, slope, raw):  # type: ignore[no-untyped-def]
+def _find_white_line(spectra, size, search, reach, line, slope, raw):
     """Top of the white line and its sigma per unit noise, into rows 0 and 1.
 
     The parabola is moved until its vertex is its centre: frames enter and leave it gradually, so that the result
@@ -357,7 +357,7 @@ def _find_white_line(spectra, size, search, reach, line, slope, raw):  # type: i
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _set_status(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+def _set_status(raw, seen, lo, hi, limits, pooled, out, status):
     """Give every pixel of a block its status, and values to those that deserve them; see :func:`fit_half_jump`."""
     dof, detect, step_variance, weight_above = limits[0], limits[1], limits[2], limits[3]
     first, last, n_frames = limits[4], limits[5], limits[6]
@@ -401,7 +401,7 @@ def _set_status(raw, seen, lo, hi, limits, pooled, out, status):  # type: ignore
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(stack, lo, hi, plan, line, n_inside):  # type: ignore[no-untyped-def]
+def _prepare(stack, lo, hi, plan, line, n_inside):
     """Go once over the frames of a block: the search window, rows 2 and 3 of ``raw``, ``seen``, the pre-edge line.
 
     ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
@@ -458,7 +458,7 @@ def _prepare(stack, lo, hi, plan, line, n_inside):  # type: ignore[no-untyped-de
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):
     """Find the half-jump crossing of every pixel.
 
     Parameters
@@ -495,7 +495,7 @@ def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):  # ty
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled, out, status):
     """Find the steepest rise of every pixel.
 
     Parameters
@@ -518,7 +518,7 @@ def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled,
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status):  # type: ignore[no-untyped-def]
+def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status):
     """Find the top of the white line of every pixel.
 
     Parameters

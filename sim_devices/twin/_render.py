@@ -44,21 +44,21 @@ _MANY = np.float32(1000.0)
 
 
 @numba.njit(inline="always")
-def _mix(z):  # type: ignore[no-untyped-def]
+def _mix(z):
     z = (z ^ (z >> _S30)) * _MIX_1
     z = (z ^ (z >> _S27)) * _MIX_2
     return z ^ (z >> _S31)
 
 
 @numba.njit(inline="always")
-def _mix32(h):  # type: ignore[no-untyped-def]
+def _mix32(h):
     h = (h ^ (h >> _T16)) * _MIX_32A
     h = (h ^ (h >> _T15)) * _MIX_32B
     return h ^ (h >> _T16)
 
 
 @numba.njit(inline="always")
-def _poisson(mean, state):  # type: ignore[no-untyped-def]
+def _poisson(mean, state):
     """One Poisson variate, exact.
 
     From 10 on: transformed rejection with squeeze (W. Hoermann, Insurance: Mathematics and Economics 12, 39
@@ -95,7 +95,7 @@ def _poisson(mean, state):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def transmit(first, stop, origin, areal, soc, variance, table, film, out):  # type: ignore[no-untyped-def]
+def transmit(first, stop, origin, areal, soc, variance, table, film, out):
     """Transmission of every pixel at one photon energy.
 
     Parameters
@@ -149,7 +149,7 @@ def transmit(first, stop, origin, areal, soc, variance, table, film, out):  # ty
 
 
 @numba.njit(nogil=True, cache=True)
-def resample_columns(first, stop, source, index, weight, out):  # type: ignore[no-untyped-def]
+def resample_columns(first, stop, source, index, weight, out):
     """Interpolate along each row: ``out[:, j] = sum_k weight[j, k] source[:, index[j] + k]``, k = 0..3.
 
     Parameters
@@ -177,7 +177,7 @@ def resample_columns(first, stop, source, index, weight, out):  # type: ignore[n
 
 
 @numba.njit(nogil=True, cache=True)
-def resample_rows(first, stop, source, index, weight, out):  # type: ignore[no-untyped-def]
+def resample_rows(first, stop, source, index, weight, out):
     """Interpolate along each column, as `resample_columns` does along each row."""
     for i in range(first, stop):
         a = index[i]
@@ -189,7 +189,7 @@ def resample_rows(first, stop, source, index, weight, out):  # type: ignore[no-u
 
 
 @numba.njit(nogil=True, cache=True)
-def expose(  # type: ignore[no-untyped-def]
+def expose(
     first, stop, sensitivity, tilt, transmission, photons, stray, dark, well, noise, normal, seed, out
 ):
     """Draw the counts of one exposure.

@@ -213,7 +213,7 @@ def _grains(
 
 
 @numba.njit(nogil=True, cache=True)
-def _nearest_seed(seeds, cell, index):  # type: ignore[no-untyped-def]
+def _nearest_seed(seeds, cell, index):
     """Write the number of the nearest seed; seeds (rows, cols, 2) are places inside cells of width `cell`."""
     rows, cols = seeds.shape[:2]
     for i in range(index.shape[0]):
