@@ -3,6 +3,8 @@
 Importing this module starts Channel Access: set ``EPICS_CA_ADDR_LIST`` and the like before.
 """
 
+from importlib.util import find_spec
+
 from beamline_devices._axis import EpicsAxis
 from beamline_devices._bragg import bragg_angle_deg, bragg_energy_ev, silicon_spacing_angstrom
 from beamline_devices._calibration_table import CalibrationTable
@@ -18,6 +20,10 @@ from beamline_devices._point_detectors import (
 )
 from beamline_devices._tasks import connect_devices
 from beamline_devices._zone_plate import FollowingAxis, ZonePlate, ZonePlateOptics
+from scan_contract import MissingPackageError
+
+if not any(find_spec(client) for client in ("epics", "caproto")):  # ophyd would take none of its own accord
+    raise MissingPackageError("devices of EPICS", "epics", "epics")
 
 __all__ = [
     "CalibrationTable",

@@ -75,8 +75,9 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from beamline_plans import PlanError
     from callbacks import CallbackError
     from edge_fitting import EdgeFittingError
+    from scan_contract import MissingPackageError
 
-    return NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError
+    return MissingPackageError, NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError
 
 
 class _SingleLine(logging.Formatter):

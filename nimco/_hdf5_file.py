@@ -6,18 +6,20 @@ import resource
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  (registers the compression filters beamlines write with)
 import numpy as np
 import numpy.typing as npt
 
 from callbacks import RootMap
 from nimco.errors import RecordingError
+
+with suppress(ModuleNotFoundError):  # an extra; a file that needs it is refused by the name of its filter
+    import hdf5plugin  # noqa: F401  (registers the compression filters beamlines write with)
 
 _MOST_VALUES = 100_000  # as many energies as an energy grid may have
 _DEEPEST = 8
@@ -207,8 +209,9 @@ class Hdf5File:
             if not h5py.h5z.filter_avail(code):
                 raise RecordingError(
                     f"{self.path}: '{name}' is compressed with filter {code} "
-                    f"({label.decode('utf-8', 'replace') or 'unnamed'}), which is not installed here; install the "
-                    "HDF5 plugin for it, or rewrite the file with h5repack -f GZIP=4."
+                    f"({label.decode('utf-8', 'replace') or 'unnamed'}), which is not installed here; "
+                    "run: pip install 'nimco[files]', or install the HDF5 plugin for it, "
+                    "or rewrite the file with h5repack -f GZIP=4."
                 )
 
     def _missing(self, dataset: h5py.Dataset, depth: int) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,10 @@ from collections.abc import Callable, Generator, Mapping
 from functools import wraps
 from typing import Any, Literal, Optional, Union, get_args
 
-from numpydoc.docscrape import NumpyDocString, Parameter
+from scan_contract import optional_import
+
+with optional_import("queueserver", "plans of the queue server"):
+    from numpydoc.docscrape import NumpyDocString, Parameter
 
 EdgeName = Literal["Ni_K", "Co_K", "Mn_K", "Ni_L3", "Ni_L2", "Co_L3", "Co_L2", "Mn_L3", "Mn_L2"]
 

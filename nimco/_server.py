@@ -22,10 +22,13 @@ from rich.console import Console
 
 from nimco._containers import TiledAccess, create_containers
 from nimco.errors import NimcoError
+from scan_contract import require_packages
 
 # Against a server that hangs; one that ends is noticed at once, and a busy machine may take a minute to start it.
 _STARTUP_TIMEOUT_S = 240.0
 _SHUTDOWN_TIMEOUT_S = 10.0
+# What the process of the server imports first of the extra that brings it.
+_NEEDED = ("uvicorn", "cachetools", "sqlalchemy", "starlette", "fastapi", "adbc_driver_sqlite")
 _KEY_FILE = "api_key"
 _LOCK_FILE = "server.lock"
 _LOG_FILE = "server.log"
@@ -139,6 +142,7 @@ class TiledServer(TiledAccess):
 
     def start(self) -> "TiledServer":
         """Start the server and return it when it answers."""
+        require_packages("server", "Tiled servers of one's own", *_NEEDED)
         _make_private(self.data_dir)
         self._closing.clear()
         self._socket = _listen(self.host, self.port)

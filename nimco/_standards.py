@@ -1,7 +1,7 @@
 """Reference series from standards measured on the same beamline as the sample."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bluesky import RunEngine
@@ -9,12 +9,14 @@ from bluesky import RunEngine
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import LiveSpectrum
 from edge_fitting import ReferenceSeries, edge_name
-from sim_devices import SimBeamline
+
+if TYPE_CHECKING:  # an extra brings it; it can be without
+    from sim_devices import SimBeamline
 
 
 def measure_standards(
     run_engine: RunEngine,
-    beamline: SimBeamline,
+    beamline: "SimBeamline",
     edge: str,
     *,
     socs: Sequence[float],

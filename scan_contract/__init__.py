@@ -1,7 +1,7 @@
 """What a run says about itself: start document per technique, labels of its events, and a validator.
 
 Plans write with it; callbacks, replay, progress and the queue server read with it. It imports no other package
-of the project.
+of the project; every package can therefore say with it which extra brings what is missing.
 """
 
 from ._contracts import (
@@ -27,9 +27,10 @@ from ._labels import (
     read_shot,
     shot_values,
 )
+from ._optional_packages import optional_import, require_packages
 from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
 from ._validator import validate_run_documents
-from .errors import ContractError
+from .errors import ContractError, MissingPackageError
 
 __all__ = [
     "ALL_ENERGIES",
@@ -44,6 +45,7 @@ __all__ = [
     "FlatOrder",
     "FullFieldContract",
     "Label",
+    "MissingPackageError",
     "PointContract",
     "Proposal",
     "ReferenceSource",
@@ -52,10 +54,12 @@ __all__ = [
     "Shot",
     "is_energy_scan",
     "label_data_keys",
+    "optional_import",
     "read_contract",
     "read_label",
     "read_sample",
     "read_shot",
+    "require_packages",
     "shot_values",
     "validate_run_documents",
 ]

@@ -603,7 +603,7 @@ def test_a_pixel_saturated_in_one_exposure_has_no_mean(scan_documents, tmp_path)
     assert np.all(frame.image[np.isfinite(frame.image)] == 1000)
 
 
-@pytest.mark.parametrize("fault", ["shape", "dataset", "not hdf5", "mimetype", "spec"])
+@pytest.mark.parametrize("fault", ["shape", "dataset", "not hdf5", "filter", "mimetype", "spec"])
 def test_what_cannot_be_read_is_named(scan_documents, tmp_path, fault):
     scan_ = scan_documents()
     path = tmp_path / "a.h5"
@@ -619,6 +619,17 @@ def test_what_cannot_be_read_is_named(scan_documents, tmp_path, fault):
     elif fault == "not hdf5":
         path.write_text("no HDF5")
         expected = (MissingFrameError, "it cannot be opened")
+    elif fault == "filter":
+        with h5py.File(path, "w") as file:
+            file.create_dataset(DATASET, data=[scan_.frame(0)], chunks=(1, *scan_.shape), compression="lzf")
+        content = path.read_bytes()
+        name = content.find(b"lzf\0")
+        code = content.rfind((32000).to_bytes(2, "little"), 0, name)
+        path.write_bytes(content[:code] + (31999).to_bytes(2, "little") + content[code + 2 :])
+        expected = (
+            FrameError,
+            r"filter 31999 \(lzf\), which is not installed here; run: pip install 'nimco\[files",
+        )
     elif fault == "mimetype":
         documents = as_stream(scan_.run(steps), path, mimetype="image/jpeg")
         expected = (DocumentError, "image/jpeg.*cannot be read here")

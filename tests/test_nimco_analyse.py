@@ -18,6 +18,7 @@ from callbacks.documents._document_streams import KafkaStream
 from nimco import TiledServer
 from nimco._commands import analyse
 from nimco.errors import NimcoError
+from scan_contract import MissingPackageError
 from sim_devices import SimBeamline
 
 COMMAND = "import typer; from nimco._commands import analyse; typer.run(analyse)"
@@ -198,9 +199,9 @@ def test_this_machine_is_the_default():
 
 def test_kafka_without_its_package_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
-    with pytest.raises(StreamError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
+    with pytest.raises(MissingPackageError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
         open_stream("kafka://127.0.0.1:9092/documents")
-    with pytest.raises(StreamError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
+    with pytest.raises(MissingPackageError, match=r"not installed here; run: pip install 'nimco\[kafka\]'"):
         DocumentPublisher("kafka://127.0.0.1:9092/documents")
 
 

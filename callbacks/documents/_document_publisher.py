@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import urlsplit
 
-import zmq
-
 from callbacks.errors import StreamError
+from scan_contract import optional_import
 
 from ._wire_format import MAX_MESSAGE_BYTES, pack_document
 from ._worker import DocumentWorker
@@ -35,7 +34,9 @@ class DocumentPublisher(DocumentWorker):
     Raises
     ------
     StreamError
-        An address that is neither, or Kafka without its package.
+        An address that is neither.
+    MissingPackageError
+        The package for 0MQ or for Kafka is not installed.
     """
 
     def __init__(self, address: str, *, kafka_config: dict[str, Any] | None = None) -> None:
@@ -67,6 +68,8 @@ class _Sender(ABC):
 
 class _ZMQSender(_Sender):
     def __init__(self, address: str) -> None:
+        with optional_import("network", "documents over 0MQ"):
+            import zmq
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, round(_LINGER_S * 1000))
@@ -82,13 +85,8 @@ class _ZMQSender(_Sender):
 
 class _KafkaSender(_Sender):
     def __init__(self, servers: str, topic: str, config: dict[str, Any]) -> None:
-        try:
-            from confluent_kafka import Producer  # only some facilities have it
-        except ImportError as error:
-            raise StreamError(
-                "documents to Kafka need the package confluent-kafka, which is not installed here; "
-                "run: pip install 'nimco[kafka]'"
-            ) from error
+        with optional_import("kafka", "documents over Kafka"):
+            from confluent_kafka import Producer
         self._topic = topic
         self._said: set[str] = set()
         self._takes_none = False

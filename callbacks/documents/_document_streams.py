@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import urlsplit
 
-import zmq
-
 from callbacks.errors import StreamError
+from scan_contract import optional_import
 
 from ._received_documents import Consumer, ReceivedDocuments
 from ._trusted_messages import read_kafka_msgpack, read_zmq_pickle
@@ -75,15 +74,24 @@ class ZMQStream(DocumentStream):
         ``tcp://HOST:PORT``.
     trust_pickle : bool
         Take pickles of bluesky's own publisher too; see `open_stream`.
+
+    Raises
+    ------
+    MissingPackageError
+        The package for 0MQ is not installed.
     """
 
     def __init__(self, address: str, *, trust_pickle: bool = False) -> None:
         super().__init__()
+        with optional_import("network", "documents over 0MQ"):
+            import zmq
+        self._zmq = zmq
         self.address = address
         self._trusted = read_zmq_pickle if trust_pickle else None
 
     def run(self, consumer: Consumer) -> None:
         """Hand every document to the consumer until `stop` is called (from another thread) or Ctrl-C."""
+        zmq = self._zmq
         received = ReceivedDocuments(consumer, self._trusted)
         with zmq.Context() as context, context.socket(zmq.SUB) as subscribed:
             subscribed.setsockopt(zmq.LINGER, 0)
@@ -118,8 +126,8 @@ class KafkaStream(DocumentStream):
 
     Raises
     ------
-    StreamError
-        The packages for Kafka are not installed.
+    MissingPackageError
+        The package for Kafka is not installed.
     """
 
     def __init__(
@@ -131,13 +139,8 @@ class KafkaStream(DocumentStream):
         trust_pickle: bool = False,
     ) -> None:
         super().__init__()
-        try:
-            from confluent_kafka import Consumer as KafkaConsumer  # only some facilities have it
-        except ImportError as error:
-            raise StreamError(
-                "documents from Kafka need the package confluent-kafka, which is not installed here; "
-                "run: pip install 'nimco[kafka]'"
-            ) from error
+        with optional_import("kafka", "documents over Kafka"):
+            from confluent_kafka import Consumer as KafkaConsumer
         self._trusted = read_kafka_msgpack if trust_pickle else None
         self._topics = topics
         self._kafka = KafkaConsumer(

@@ -200,8 +200,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _open_hdf5(place: FramePlace) -> _Reader:
-    import hdf5plugin  # noqa: F401  registers the compressions that area detectors use
-
+    with contextlib.suppress(ModuleNotFoundError):  # an extra; frames that need it say so when they are read
+        import hdf5plugin  # noqa: F401  registers the compressions that area detectors use
     identity = _identity(place.path)
     try:
         # SWMR reads files that are being written, and closed ones all the same.
@@ -225,7 +225,24 @@ def _open_hdf5(place: FramePlace) -> _Reader:
         raise FrameError(
             f"{place.path} has no images in {place.dataset}, but a {type(dataset).__name__.lower()}"
         )
+    missing = _missing_filter(dataset)
+    if missing:
+        file.close()
+        raise FrameError(
+            f"{place.path} has images in {place.dataset} that are compressed with {missing}, which is not "
+            "installed here; run: pip install 'nimco[files]'"
+        )
     return _Reader(lambda wanted: _read_hdf5(dataset, wanted), file.close, identity)
+
+
+def _missing_filter(dataset: h5py.Dataset) -> str:
+    """Name of the first filter that the images need and this process does not have; empty when it has them."""
+    filters = dataset.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        code, _, _, label = filters.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            return f"filter {code} ({label.decode('utf-8', 'replace') or 'unnamed'})"
+    return ""
 
 
 def _read_hdf5(dataset: h5py.Dataset, place: FramePlace) -> npt.NDArray[Any]:
@@ -280,7 +297,7 @@ def _open_registered(place: FramePlace) -> _Reader:
         raise FrameError(
             f"frames of spec {place.spec!r} cannot be read here; HDF5 can, and what an installed "
             "package registers "
-            f"({', '.join(sorted(registered)) or 'none does'})"
+            f"({', '.join(sorted(registered)) or 'none does'}; those of area detectors: pip install 'nimco[files]')"
         )
     try:
         handler_class = registered[place.spec].load()

@@ -4,6 +4,7 @@ import pickle
 from typing import Any
 
 from callbacks.errors import StreamError
+from scan_contract import optional_import
 
 from ._plain_documents import plain_document
 
@@ -19,7 +20,8 @@ def read_zmq_pickle(message: bytes) -> tuple[str, dict[str, Any]]:
 
 def read_kafka_msgpack(message: bytes) -> tuple[str, dict[str, Any]]:
     """Read a message of ``bluesky_kafka.Publisher``: msgpack of name and document, with pickles in it."""
-    import msgpack_numpy
+    with optional_import("kafka", "messages of bluesky-kafka"):
+        import msgpack_numpy
 
     name, doc = msgpack_numpy.unpackb(message)
     return name, plain_document(name, doc)

@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-import tifffile
 import xarray as xr
 
 from callbacks.errors import ExportError
+from scan_contract import optional_import
 
 from ._schema import software_versions
 
@@ -197,6 +197,8 @@ def _write_table(entry: h5py.Group, name: str, table: pd.DataFrame) -> None:
 def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
     about = maps.attrs
     values = maps[name].values
+    with optional_import("files", "TIFF files"):
+        import tifffile
     pixel_um = float(about["pixel_size_nm"]) / 1000 if about.get("pixel_size_nm") else None
     info = {
         "run": about["raw_uid"],

@@ -5,10 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from caproto import ServerDisconnResponse, SkipWrite
-from caproto.asyncio.server import Context
-
 from beamline_devices import DeviceError
+from scan_contract import optional_import
 from sim_devices.devices import FILTER_BLADES_UM, SimBeamline
 from sim_devices.twin import Fault, bragg_deg
 
@@ -17,6 +15,10 @@ from ._ioc_camera import CameraRecords
 from ._ioc_channels import choice, integer, word
 from ._ioc_detectors import AnalyserRecords, ElectrometerRecords, ScalerRecords
 from ._ioc_motor import MotorRecord
+
+with optional_import("sim", "simulated control systems"):
+    from caproto import ServerDisconnResponse, SkipWrite
+    from caproto.asyncio.server import Context
 
 __all__ = ["SimulatedIOC", "serve"]
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from caproto import SkipWrite
 from numpy.typing import NDArray
 
+from scan_contract import optional_import
 from sim_devices.twin import Fault
 
 from ._ioc_beam import Beam
 from ._ioc_channels import choice, floating, integer, text
 from ._ioc_files import FrameFile
+
+with optional_import("sim", "simulated control systems"):
+    from caproto import SkipWrite
 
 __all__ = ["CameraRecords", "FileRecords", "Frame"]
 

@@ -3,7 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from caproto import ChannelChar, ChannelDouble, ChannelEnum, ChannelInteger, ChannelString
+from scan_contract import optional_import
+
+with optional_import("sim", "simulated control systems"):
+    from caproto import ChannelChar, ChannelDouble, ChannelEnum, ChannelInteger, ChannelString
 
 __all__ = ["Put", "choice", "floating", "integer", "text", "waveform", "word"]
 

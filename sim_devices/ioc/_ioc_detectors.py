@@ -5,12 +5,15 @@ import math
 from typing import Any
 
 import numpy as np
-from caproto import SkipWrite
 
+from scan_contract import optional_import
 from sim_devices.twin import FLUORESCENCE_EV, METALS, yields_of
 
 from ._ioc_beam import Beam
 from ._ioc_channels import choice, floating, integer, text, waveform
+
+with optional_import("sim", "simulated control systems"):
+    from caproto import SkipWrite
 
 __all__ = ["AnalyserRecords", "ElectrometerRecords", "ScalerRecords"]
 

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from caproto import SkipWrite
-from caproto.server import PVGroup, pvproperty
+from scan_contract import optional_import
+
+with optional_import("sim", "simulated control systems"):
+    from caproto import SkipWrite
+    from caproto.server import PVGroup, pvproperty
 
 __all__ = ["MotorRecord", "Travel"]
 

@@ -5,11 +5,15 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
-import xraydb
 from numpy.typing import NDArray
+
+from scan_contract import optional_import
 
 from ._compounds import COMPOUNDS, EDGE_ELEMENT, LAYERED_OXIDE, METALS
 from ._lineshape import Lineshape
+
+with optional_import("sim", "simulated beamlines"):
+    import xraydb
 
 __all__ = [
     "NMC622",

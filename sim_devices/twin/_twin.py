@@ -8,11 +8,11 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-import xraydb
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from beamline_devices import DeviceError
+from scan_contract import optional_import
 
 from ._absorption import NMC622, OxideAbsorption, PureAbsorption, broadened, edge_truth
 from ._compounds import COMPOUNDS, EDGE_ELEMENT
@@ -21,6 +21,9 @@ from ._faults import Fault, Faults
 from ._render import RowBlocks, expose, normal_thirds, resample_columns, resample_rows, transmit
 from ._sample import SampleMaps, electrode, uniform
 from ._settings import CameraSettings, TwinSettings
+
+with optional_import("sim", "simulated beamlines"):
+    import xraydb
 
 __all__ = ["Exposure", "Truth", "Twin"]
 

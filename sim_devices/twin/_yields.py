@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-import xraydb
 from numpy.typing import NDArray
+
+from scan_contract import optional_import
 
 from ._absorption import SOC_NODES, OxideAbsorption
 from ._compounds import METALS
 from ._twin import Twin
+
+with optional_import("sim", "simulated beamlines"):
+    import xraydb
 
 __all__ = ["FLUORESCENCE_EV", "Yields", "yields_of"]
 
