@@ -56,7 +56,7 @@ bench: $(READY)
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
-	  --extra dev --extra ophyd-async --extra queueserver --extra kafka pyproject.toml --output-file requirements.txt
+	  --extra dev --extra all pyproject.toml --output-file requirements.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
