@@ -13,6 +13,7 @@ from typing import Any
 from bluesky.protocols import Asset
 from ophyd import Component, Device, DeviceStatus, EpicsSignal, EpicsSignalRO, Kind, Staged
 from ophyd.areadetector.base import EpicsSignalWithRBV
+from ophyd.device import create_device_from_components
 from ophyd.status import Status
 
 from beamline_devices._checks import check_range
@@ -158,6 +159,10 @@ class EpicsCamera(CompleteDescriptions, Device):
     saturation_counts : float, optional
         Counts at which a pixel is saturated, such as 4095 of a 12-bit camera that gives 16-bit frames; 0 where
         that is not known. The live analysis leaves such pixels out.
+    bit_depth : str, optional
+        Record after the prefix that holds the bits of the camera's converter, such as "cam1:BitsPerPixel_RBV",
+        where the driver has one; it becomes part of the configuration, and the live analysis knows from it when a
+        pixel is saturated.
     frames_per_trigger : int
         1 takes single frames; more takes so many per trigger ("multiple"), which become one image of shape
         (n, rows, columns).
@@ -174,6 +179,16 @@ class EpicsCamera(CompleteDescriptions, Device):
     pixel_size_nm = Component(Parameter, value=0.0, units="nm", precision=2, kind=Kind.config)
     saturation_counts = Component(Parameter, value=0.0, units="counts", precision=0, kind=Kind.config)
 
+    def __new__(cls, prefix: str, *, bit_depth: str | None = None, **kwargs: Any) -> "EpicsCamera":
+        """Make an instance, of a class with one more component where there is a record with the bits."""
+        made = cls
+        if bit_depth is not None:
+            made = create_device_from_components(
+                cls.__name__, base_class=cls, bit_depth=Component(EpicsSignalRO, bit_depth, kind=Kind.config)
+            )
+        instance: EpicsCamera = object.__new__(made)
+        return instance
+
     def __init__(
         self,
         prefix: str,
@@ -183,6 +198,7 @@ class EpicsCamera(CompleteDescriptions, Device):
         read_path: str | None = None,
         pixel_size_nm: float = 0.0,
         saturation_counts: float = 0.0,
+        bit_depth: str | None = None,
         frames_per_trigger: int = 1,
         exposure_limits_s: tuple[float, float] = (1e-4, 600.0),
         overhead_s: float = 10.0,

@@ -29,6 +29,7 @@ from ._labels import (
 )
 from ._optional_packages import optional_import, require_packages
 from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
+from ._saturation import saturation_of
 from ._validator import validate_run_documents
 from .errors import ContractError, MissingPackageError
 
@@ -60,6 +61,7 @@ __all__ = [
     "read_sample",
     "read_shot",
     "require_packages",
+    "saturation_of",
     "shot_values",
     "validate_run_documents",
 ]

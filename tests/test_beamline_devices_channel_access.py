@@ -262,6 +262,10 @@ class TestNamedPositions:
 
 
 class TestCamera:
+    def test_the_bits_of_its_converter_are_in_its_configuration(self, devices):
+        assert devices.camera.read_configuration()["camera_bit_depth"]["value"] == 16
+        assert devices.camera.describe_configuration()["camera_bit_depth"]["dtype"] == "integer"
+
     def place(self, camera: EpicsCamera) -> tuple[Path, int, str]:
         camera.trigger().wait(WAIT_S)
         datum_id = camera.read()["camera_image"]["value"]

@@ -323,6 +323,68 @@ def test_a_beam_that_stays_away_is_a_loud_failure():
     assert session.of("stop")[0]["exit_status"] == "fail"
 
 
+def with_i0(beamline, of_reading):
+    """Let the n-th reading of I0 be what a function makes of it."""
+    read, readings = beamline.i0.read, []
+
+    def changed():
+        reading = read()
+        readings.append(1)
+        reading["i0"]["value"] = of_reading(len(readings), reading["i0"]["value"])
+        return reading
+
+    beamline.i0.read = changed
+
+
+def test_a_negative_i0_is_compared_by_its_magnitude_and_one_of_the_other_sign_is_taken_again(counts, caplog):
+    beamline = quiet_beamline()
+    # Low at the ninth reading, of the other sign at the twelfth.
+    with_i0(beamline, lambda n, i0: {9: -0.01, 12: i0}.get(n, -i0))
+    session = Session()
+    session.RE(scan(beamline, i0_min=1.0))
+    validate_run_documents(session.documents)
+    check_every_label(session, counts)
+    again = [d for s in ("flat", "primary") for d in session.events(s) if d["xanes_attempt"] > 0]
+    assert len(again) == 2
+    assert sum("its magnitude is compared" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("i0", [np.nan, -np.inf, -0.5, 0.0])
+def test_no_i0_at_all_is_not_taken_for_a_negative_one(i0):
+    beamline = quiet_beamline()
+    with_i0(beamline, lambda _n, _i0: i0)
+    with pytest.raises(FrameError, match="not at least 1"):
+        Session().RE(scan(beamline, i0_min=1.0))
+    with pytest.raises(PlanError, match="its magnitude is compared"):
+        Session().RE(scan(beamline, i0_min=-1.0))
+
+
+@pytest.mark.parametrize(("says", "counts"), [(4095.0, 4095.0), (0.0, None)])
+def test_the_contract_says_where_the_camera_is_saturated_if_the_camera_does(says, counts):
+    beamline = quiet_beamline()
+    beamline.camera.saturation_counts.put(says)
+    session = Session()
+    session.RE(scan(beamline))
+    assert session.of("start")[0]["xanes"]["saturation_counts"] == counts
+
+
+def test_a_camera_that_does_not_tell_its_configuration_costs_no_scan(monkeypatch):
+    beamline = quiet_beamline()
+    tell, asked = beamline.camera.read_configuration, []
+
+    def read_configuration():
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError("link down")
+        return tell()
+
+    monkeypatch.setattr(beamline.camera, "read_configuration", read_configuration)
+    session = Session()
+    session.RE(scan(beamline))
+    assert session.of("start")[0]["xanes"]["saturation_counts"] is None
+    assert session.of("stop")[0]["exit_status"] == "success"
+
+
 @pytest.mark.parametrize("where", ["energy.set", "camera.trigger", "camera.read", "shutter.set", "i0.read"])
 @pytest.mark.parametrize("call", [6, 8, 10])
 def test_a_device_that_fails_once_is_asked_again(counts, where, call):

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from math import inf
+from math import copysign, inf
 from typing import Any, Optional, TypeVar
 
 import bluesky.plan_stubs as bps
@@ -50,12 +50,14 @@ class FrameTaker:
     instrument : Instrument
         The devices.
     i0_min : float, optional
-        A frame during which I0 was lower is taken again.
+        A frame during which I0 was lower is taken again. Where I0 is negative throughout, as with some
+        amplifiers, its magnitude counts; the first frame with enough of it says which sign it has.
     """
 
     def __init__(self, instrument: Instrument, i0_min: Optional[float] = None) -> None:
         self._instrument = instrument
         self._i0_min = i0_min
+        self._i0_sign = 0.0
         self._label = FrameLabel()
         self._last_reading: Optional[dict[str, Any]] = None
         self._watch = PauseWatch()
@@ -230,13 +232,23 @@ class FrameTaker:
             return f"{ins.camera.name} gave the frame of before"
         yield Msg("save")
         self._last_reading = frame
-        if (
-            self._i0_min is not None
-            and i0 is not None
-            and shot.stream != "dark"
-            and not self._i0_min <= i0 < inf
-        ):
+        if i0 is None or shot.stream == "dark":
+            return None
+        return self._too_little(i0)
+
+    def _too_little(self, i0: float) -> Optional[str]:
+        """Say what is wrong with the I0 of a frame, if anything."""
+        if self._i0_min is None:
+            return None
+        if not self._i0_min <= abs(i0) < inf:
             return f"I0 is {i0:g}, not at least {self._i0_min:g}"
+        sign = copysign(1.0, i0)
+        if not self._i0_sign:
+            self._i0_sign = sign
+            if sign < 0.0:
+                _LOG.warning("I0 is negative (%g): its magnitude is compared with i0_min", i0)
+        if sign != self._i0_sign:
+            return f"I0 is {i0:g}, of the other sign than in the frames before"
         return None
 
 

@@ -1,16 +1,20 @@
 """The devices of one scan, checked before anything moves."""
 
 import inspect
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from bluesky.protocols import Checkable, Movable
+from bluesky.protocols import Checkable, Configurable, Movable
 
 from beamline_devices.protocols import EnergyAxis, FrameDetector, PointDetector, SampleStage, Shutter
 from beamline_plans.errors import PlanError
+from scan_contract import saturation_of
 
 __all__ = ["Instrument", "check_roles", "check_value"]
+
+_LOG = logging.getLogger("beamline_plans")
 
 
 def check_roles(roles: Iterable[tuple[str, Any, tuple[str, ...]]]) -> None:
@@ -101,6 +105,22 @@ class Instrument:
             "energy": self.energy.name,
             "i0": None if self.i0 is None else self.i0.name,
         }
+
+    @property
+    def saturation_counts(self) -> Optional[float]:
+        """Counts from which on the camera is saturated; None where its configuration does not say."""
+        if not isinstance(self.camera, Configurable):
+            return None
+        try:
+            told = self.camera.read_configuration()
+            if isinstance(told, Mapping):
+                return saturation_of({key: reading["value"] for key, reading in told.items()})
+            if inspect.iscoroutine(told):
+                # A plan cannot await; the descriptor will hold it.
+                told.close()
+        except Exception as error:
+            _LOG.debug("the camera does not tell its configuration before the scan: %s", error)
+        return None
 
     @property
     def detectors(self) -> list[Any]:

@@ -118,8 +118,11 @@ class ScanRequest:
             raise PlanError(
                 f"pixel_size_nm must be a positive number of nanometres, not {self.pixel_size_nm}."
             )
-        if self.i0_min is not None and not math.isfinite(self.i0_min):
-            raise PlanError(f"i0_min must be a finite number, not {self.i0_min}.")
+        if self.i0_min is not None and not (math.isfinite(self.i0_min) and self.i0_min >= 0):
+            raise PlanError(
+                f"i0_min must be a finite number and not below 0, not {self.i0_min}; where I0 is negative throughout, "
+                "its magnitude is compared."
+            )
         if self.references is not None:
             self._check_references(self.references)
 
@@ -149,6 +152,7 @@ class ScanRequest:
             "pixel_size_nm": self.pixel_size_nm,
             "references": None if self.references is None else dict(self.references),
             "i0_min": self.i0_min,
+            "saturation_counts": instrument.saturation_counts,
             "filter_position": self.filter_position,
             "devices": instrument.names,
         }

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scan_contract import saturation_of
+
 Image = npt.NDArray[Any]
 
 _SAMPLED = 131_072
@@ -60,27 +62,14 @@ def stated_saturation(
     xanes : mapping
         The contract in the start document; ``saturation_counts`` there goes first.
     descriptor : mapping
-        Of the stream. The configuration of the camera may hold ``..._saturation_counts``, or its bits
-        (``..._bit_depth``, ``..._bits_per_pixel``, ``..._bit_depth_image``).
+        Of the stream; the configuration of the camera may say it, see `scan_contract.saturation_of`.
     camera : str or None
         Name of the camera.
     """
-    stated = _positive(xanes.get("saturation_counts"))
+    stated = saturation_of({"saturation_counts": xanes.get("saturation_counts")})
     if stated is not None:
         return stated
-    configuration = descriptor.get("configuration", {}).get(camera, {}).get("data", {})
-    for key, value in configuration.items():
-        name = str(key).lower()
-        number = _positive(value)
-        if number is None:
-            continue
-        if name.endswith(("saturation_counts", "count_cutoff", "countcutoff")):
-            return number
-        if name.endswith(("bit_depth", "bit_depth_image", "bits_per_pixel", "bitdepth")) and number in range(
-            4, 33
-        ):
-            return float(2.0**number - 1)
-    return None
+    return saturation_of(descriptor.get("configuration", {}).get(camera, {}).get("data", {}))
 
 
 class SaturationWatch:
@@ -220,13 +209,3 @@ def _has_fractions(image: Image) -> bool:
     few = _some_rows(image)
     few = few[np.isfinite(few)]
     return bool((few != np.floor(few)).any())
-
-
-def _positive(value: Any) -> float | None:
-    if isinstance(value, bool | str) or value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) and number > 0 else None

@@ -218,6 +218,7 @@ class CameraRecords:
             cam + "SizeX_RBV": integer(cols),
             cam + "SizeY_RBV": integer(rows),
             cam + "DataType_RBV": choice("UInt16", ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32")),
+            cam + "BitsPerPixel_RBV": integer(beam.twin.settings.camera.full_well.bit_length()),
             cam + "Manufacturer_RBV": text("nimco"),
             cam + "Model_RBV": text("digital twin"),
             prefix + "Stats1:EnableCallbacks": choice("Enable", ("Disable", "Enable")),

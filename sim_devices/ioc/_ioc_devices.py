@@ -122,7 +122,11 @@ def connect_ioc(
         followers=[optics],
     )
     camera = EpicsCamera(
-        prefix + "CAM:", name="camera", write_path=str(Path(data_dir).resolve()), pixel_size_nm=pixel_size_nm
+        prefix + "CAM:",
+        name="camera",
+        write_path=str(Path(data_dir).resolve()),
+        pixel_size_nm=pixel_size_nm,
+        bit_depth="cam1:BitsPerPixel_RBV",
     )
     shutter = EpicsShutter(prefix, name="shutter", command="shutter:Set", status="shutter:Status")
     stage = EpicsSampleStage(
