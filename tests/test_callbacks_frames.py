@@ -2,7 +2,8 @@ import event_model
 import numpy as np
 import pytest
 
-from callbacks import CallbackError, Channel, DocumentError, FlatFieldBook, FrameError, RunReadings, read_run
+from callbacks import CallbackError, Channel, DocumentError, FrameError, RunReadings, read_run
+from callbacks.reduce import DarksAndFlats
 from scan_contract import Label, Shot, label_data_keys, shot_values
 
 
@@ -138,7 +139,7 @@ class TestFlatField:
     def ready(scan, steps, *, finish=False):
         documents = scan.run(steps)
         contract = read_run(documents[0][1])
-        reader, book = RunReadings(contract), FlatFieldBook(contract.scan)
+        reader, book = RunReadings(contract), DarksAndFlats(contract.scan)
         ready = [
             done for name, doc in documents[1:] for frame in reader.add(name, doc) for done in book.add(frame)
         ]

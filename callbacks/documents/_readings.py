@@ -78,6 +78,8 @@ class Reading:
         Uid of the event.
     time_s : float
         When the event was recorded (seconds since the epoch).
+    saturation_counts : float or None
+        Counts at which the camera says that it saturates, None where nothing says so.
     """
 
     label: Label
@@ -89,6 +91,7 @@ class Reading:
     seq_num: int
     uid: str
     time_s: float
+    saturation_counts: float | None = None
 
     @property
     def stream(self) -> str:
@@ -182,8 +185,6 @@ class RunReadings:
     ----------
     left_out : LeftOut
         The frames that could not be used so far.
-    stated_saturation : float or None
-        Counts at which the camera says that it saturates, None where nothing says so.
     warnings : list of str
         What else a reader of the results should know.
 
@@ -205,7 +206,6 @@ class RunReadings:
         if sum(channel.kind == "image" for channel in channels.values()) > 1:
             raise CallbackError("readings with more than one image cannot be read; give one image channel")
         self.left_out = LeftOut() if left_out is None else left_out
-        self.stated_saturation: float | None = None
         self._contract = contract
         self._channels = channels
         self._edge_ev = EDGES[contract.scan.edge].energy_ev
@@ -241,8 +241,6 @@ class RunReadings:
             if doc["name"] in STREAMS and doc["uid"] not in self._keys:
                 keys = _resolve_keys(self._contract, self._channels, doc)
                 self._keys[doc["uid"]] = keys
-                if keys.image is not None:
-                    self.stated_saturation = keys.image[1].saturation
             return []
         if name == "stop":
             return self._finish()
@@ -358,6 +356,7 @@ class RunReadings:
                 seq_num=int(event["seq_num"]),
                 uid=str(event["uid"]),
                 time_s=float(event["time"]),
+                saturation_counts=None if keys.image is None else keys.image[1].saturation,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(

@@ -1,20 +1,22 @@
-"""From frames to optical depth: darks, flats, incident intensity, and sampled spectra."""
+"""From readings to what estimators take: darks, flats, incident intensity, and sampled spectra."""
 
-from ._flat_field import FlatFieldBook, ReadyFrame
-from ._i0 import I0Sign
-from ._image_store import HeldFrame
-from ._light import LEAST_OF_BRIGHTEST
-from ._spectra import SampledSpectra, Spectrum, counting_variance, finite_mean, optical_depth
+from ._corrector import FlatFieldCorrector
+from ._flat_field import CorrectedFrame, Correction, DarksAndFlats
+from ._reducer import Item, Reduced, Reducer, Retraction
+from ._screen import FrameScreen
+from ._spectra import SampledSpectra, Spectrum, optical_depth
 
 __all__ = [
-    "LEAST_OF_BRIGHTEST",
-    "FlatFieldBook",
-    "HeldFrame",
-    "I0Sign",
-    "ReadyFrame",
+    "CorrectedFrame",
+    "Correction",
+    "DarksAndFlats",
+    "FlatFieldCorrector",
+    "FrameScreen",
+    "Item",
+    "Reduced",
+    "Reducer",
+    "Retraction",
     "SampledSpectra",
     "Spectrum",
-    "counting_variance",
-    "finite_mean",
     "optical_depth",
 ]

@@ -23,6 +23,7 @@ from ._image_store import HeldFrame, ImageStore
 from ._light import LEAST_OF_BRIGHTEST, open_beam_light, transmission
 
 _KEPT_FLAT_MEANS = 4
+_KEPT_DARK_MEANS = 8
 # A dark that lies above the others by more than this part of their level, and so many of their standard
 # deviations, holds light.
 _DARK_DRIFT = 0.5
@@ -33,7 +34,33 @@ BoolImage = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ReadyFrame:
+class Correction:
+    """The frames that correct a sample frame: whoever has them can have the same values again.
+
+    Attributes
+    ----------
+    held : HeldFrame
+        The sample frame.
+    darks, flats : tuple of HeldFrame
+        What is averaged to its dark and to its flat field; no dark stands for zero.
+    flat_darks : tuple of tuple of HeldFrame
+        The darks of each of the flats.
+    limit : float
+        Counts of the frame from which on a pixel is saturated; infinite where that is not known.
+    flat_limits : tuple of float
+        The same of each of the flats.
+    """
+
+    held: HeldFrame
+    darks: tuple[HeldFrame, ...]
+    flats: tuple[HeldFrame, ...]
+    flat_darks: tuple[tuple[HeldFrame, ...], ...]
+    limit: float
+    flat_limits: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CorrectedFrame:
     """A sample frame with its dark and flat field.
 
     The optical depth is ``-ln((image - dark) / flat * scale)``.
@@ -42,27 +69,29 @@ class ReadyFrame:
     ----------
     reading : Reading
         The sample frame.
-    held : HeldFrame
-        The same as the store holds it.
+    correction : Correction
+        The frames that correct it.
     dark : ndarray, (rows, cols), float32
         Mean dark of the same exposure.
     flat : ndarray, (rows, cols), float32
         Mean open beam at the same energy, its own dark subtracted.
     scale : float
         Exposure times I0 of the flat over those of the frame.
-    limit : float
-        Counts of the frame from which on a pixel is saturated; infinite where that is not known.
     saturated_flat : ndarray of bool, (rows, cols), or None
         Pixels that are saturated in a frame of the flat field.
     """
 
     reading: Reading
-    held: HeldFrame = field(repr=False)
+    correction: Correction = field(repr=False)
     dark: FloatImage = field(repr=False)
     flat: FloatImage = field(repr=False)
     scale: float
-    limit: float = np.inf
     saturated_flat: BoolImage | None = field(default=None, repr=False)
+
+    @property
+    def limit(self) -> float:
+        """Counts of the frame from which on a pixel is saturated; infinite where that is not known."""
+        return self.correction.limit
 
     @cached_property
     def transmission(self) -> float:
@@ -70,7 +99,7 @@ class ReadyFrame:
         return transmission(self.reading.image, self.dark, self.flat, self.scale)
 
 
-class FlatFieldBook:
+class DarksAndFlats:
     """Joins sample frames with their darks and flats, whatever the order in which they come.
 
     A frame waits until the announced number of darks of its exposure and of flats of its energy has come;
@@ -106,8 +135,11 @@ class FlatFieldBook:
         self._darks: dict[float, _Frames] = defaultdict(_Frames)
         self._flats: dict[int, _Frames] = defaultdict(_Frames)
         self._waiting: dict[int, list[HeldFrame]] = defaultdict(list)
-        self._dark_means: dict[float, FloatImage] = {}
-        self._flat_means: OrderedDict[int, _FlatMean] = OrderedDict()
+        # Means by the frames in them: what changes has another key.
+        self._dark_means: OrderedDict[tuple[HeldFrame, ...], FloatImage] = OrderedDict()
+        self._flat_means: OrderedDict[_FlatKey, _FlatMean] = OrderedDict()
+        self._sorted_out_darks: set[float] = set()
+        self._corrected = False
         self._revised: set[int] = set()
         self._without_own_flat: dict[int, Reading] = {}
         self._other_darks: dict[float, float] = {}
@@ -151,13 +183,13 @@ class FlatFieldBook:
                 f"the frame{'s' if many else ''} at {energies_text(energies)} {'have' if many else 'has'} no flat "
                 f"field of {'their' if many else 'its'} own; that of the nearest energy is used"
             )
-        if self._n_darks and (self._flat_means or self._dark_means) and not self._usable_darks():
+        if self._n_darks and self._corrected and not self._usable_darks():
             said.append("no dark was recorded that could be used; zero is subtracted")
         for exposure_s, nearest_s in self._other_darks.items():
             said.append(f"no dark of {exposure_s:g} s was recorded; that of {nearest_s:g} s is used instead")
         return said
 
-    def add(self, reading: Reading) -> Iterator[ReadyFrame]:
+    def add(self, reading: Reading) -> Iterator[CorrectedFrame]:
         """Take one frame and return the sample frames that are now complete."""
         index = reading.energy_index
         held = self._store.hold(reading)
@@ -170,16 +202,14 @@ class FlatFieldBook:
             return self._release(list(self._waiting))
         if reading.stream == "flat":
             again = reading.attempt > 0 or self._flats[index].was_refused(reading.slot)
-            if self._flats[index].add(held):
-                self._flat_means.pop(index, None)
-                if again or index in self._without_own_flat:
-                    self._without_own_flat.pop(index, None)
-                    self._revised.add(index)
+            if self._flats[index].add(held) and (again or index in self._without_own_flat):
+                self._without_own_flat.pop(index, None)
+                self._revised.add(index)
             return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
         self._waiting[index].append(held)
         return self._release([index])
 
-    def refuse(self, loss: FrameLoss) -> Iterator[ReadyFrame]:
+    def refuse(self, loss: FrameLoss) -> Iterator[CorrectedFrame]:
         """Do not wait for a dark or flat that cannot be used; return the sample frames that waited for it."""
         stream, index = loss.slot[:2]
         if stream == "dark":
@@ -190,7 +220,7 @@ class FlatFieldBook:
             return self._release(list(self._waiting) if index == ALL_ENERGIES else [index])
         return iter(())
 
-    def finish(self) -> Iterator[ReadyFrame]:
+    def finish(self) -> Iterator[CorrectedFrame]:
         """Yield the frames that still wait, with the nearest dark and flat there are.
 
         What has none goes on waiting: a run that resumes this one may bring it.
@@ -213,12 +243,15 @@ class FlatFieldBook:
 
     def close(self) -> None:
         """Let go of all frames."""
-        for frames in (self._darks, self._flats, self._waiting, self._dark_means, self._flat_means):
-            frames.clear()
+        self._darks.clear()
+        self._flats.clear()
+        self._waiting.clear()
+        self._dark_means.clear()
+        self._flat_means.clear()
         self._store.close()
 
-    def join(self, held: HeldFrame) -> ReadyFrame | None:
-        """Join a frame that was complete before with its dark and flat as they are now; None without a flat."""
+    def current(self, held: HeldFrame) -> Correction | None:
+        """Return what corrects a frame as things are now; None without a flat."""
         index = held.reading.energy_index
         for own in (index, ALL_ENERGIES):
             if own in self._flats:
@@ -228,18 +261,28 @@ class FlatFieldBook:
             return None
         if flat not in (index, ALL_ENERGIES):
             self._without_own_flat[index] = held.reading
-        return self._join(held, flat)
+        return self._correction(held, flat)
+
+    def correct(self, correction: Correction) -> CorrectedFrame:
+        """Correct a frame with certain darks and flats, whether or not they are those of now."""
+        reading = correction.held.load()
+        mean = self._flat_mean(correction)
+        self._corrected = True
+        return CorrectedFrame(
+            reading=reading,
+            correction=correction,
+            dark=self._dark_mean(correction.darks, reading.image.shape),
+            flat=mean.image,
+            scale=mean.dose / _dose(reading),
+            saturated_flat=mean.saturated,
+        )
 
     def take_revised(self) -> set[int]:
         """Return the energies whose flats have been taken again since the last call."""
         revised, self._revised = self._revised, set()
         return revised
 
-    def limit_changed(self) -> None:
-        """Correct with the limit of the camera as it is known now."""
-        self._flat_means.clear()
-
-    def _release(self, indices: Iterable[int]) -> Iterator[ReadyFrame]:
+    def _release(self, indices: Iterable[int]) -> Iterator[CorrectedFrame]:
         for index in indices:
             flat = self._complete_flat(index)
             if flat is None:
@@ -276,14 +319,13 @@ class FlatFieldBook:
         for held in flats.held:
             if held.light is None:
                 reading = held.load()
-                dark = self._dark_mean(reading.exposure_s, reading.image.shape)
+                dark = self._dark_mean(self._darks_of(reading.exposure_s), reading.image.shape)
                 held.light = open_beam_light(reading.image, dark) / _dose(reading)
             self._brightest = max(self._brightest, held.light)
         for held in flats.held:
             assert held.light is not None
             if held.light <= LEAST_OF_BRIGHTEST * self._brightest:
                 flats.reject(held)
-                self._flat_means.pop(index, None)
                 if self._finished:
                     self._revised.add(index)
                 self._leave_out(held, "no light above the dark")
@@ -324,8 +366,7 @@ class FlatFieldBook:
         )
 
     def _forget_dark(self, exposure_s: float) -> None:
-        self._dark_means.pop(exposure_s, None)
-        self._flat_means.clear()
+        self._sorted_out_darks.discard(exposure_s)
         for flats in self._flats.values():
             flats.judge_again()
 
@@ -339,64 +380,87 @@ class FlatFieldBook:
     def _usable_darks(self) -> list[float]:
         return [key for key, frames in self._darks.items() if frames.held]
 
-    def _join(self, held: HeldFrame, flat: int) -> ReadyFrame:
-        reading = held.load()
-        mean = self._flat_mean(flat)
-        return ReadyFrame(
-            reading=reading,
+    def _join(self, held: HeldFrame, flat: int) -> CorrectedFrame:
+        return self.correct(self._correction(held, flat))
+
+    def _correction(self, held: HeldFrame, flat: int) -> Correction:
+        flats = tuple(self._flats[flat].held)
+        return Correction(
             held=held,
-            dark=self._dark_mean(reading.exposure_s, reading.image.shape),
-            flat=mean.image,
-            scale=mean.dose / _dose(reading),
-            limit=self._saturation.limit(reading.image.dtype, reading.exposure_s),
-            saturated_flat=mean.saturated,
+            darks=self._darks_of(held.reading.exposure_s),
+            flats=flats,
+            flat_darks=tuple(self._darks_of(one.reading.exposure_s) for one in flats),
+            limit=self._limit(held),
+            flat_limits=tuple(self._limit(one) for one in flats),
         )
 
-    def _flat_mean(self, index: int) -> "_FlatMean":
+    def _limit(self, held: HeldFrame) -> float:
+        return self._saturation.limit(held.dtype, held.reading.exposure_s)
+
+    def _flat_mean(self, correction: Correction) -> "_FlatMean":
         """Return the mean open beam without dark, its mean exposure times I0, and where it is saturated."""
-        if index not in self._flat_means:
-            flats = self._flats[index].held
-            total = np.empty(flats[0].shape, np.float32)
-            dose = 0.0
-            saturated: BoolImage | None = None
-            for number, held in enumerate(flats):
-                reading = held.load()
-                dark = self._dark_mean(reading.exposure_s, reading.image.shape)
-                limit = self._saturation.limit(reading.image.dtype, reading.exposure_s)
-                clipped = saturated_pixels(reading.image, limit)
-                if clipped is not None:
-                    saturated = clipped if saturated is None else saturated | clipped
-                if number == 0:
-                    np.subtract(reading.image, dark, out=total, dtype=np.float32)
-                else:
-                    total += reading.image
-                    total -= dark
-                dose += _dose(reading)
-            if len(flats) > 1:
-                total /= len(flats)
-            if saturated is not None:
-                total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
-            self._flat_means[index] = _FlatMean(total, dose / len(flats), saturated)
+        key = correction.flats, correction.flat_darks, correction.flat_limits
+        if key not in self._flat_means:
+            self._flat_means[key] = self._average_flats(*key)
             while len(self._flat_means) > _KEPT_FLAT_MEANS:
                 self._flat_means.popitem(last=False)
-        return self._flat_means[index]
+        return self._flat_means[key]
 
-    def _dark_mean(self, exposure_s: float, shape: tuple[int, ...]) -> FloatImage:
+    def _average_flats(
+        self,
+        flats: tuple[HeldFrame, ...],
+        flat_darks: tuple[tuple[HeldFrame, ...], ...],
+        limits: tuple[float, ...],
+    ) -> "_FlatMean":
+        total = np.empty(flats[0].shape, np.float32)
+        dose = 0.0
+        saturated: BoolImage | None = None
+        for number, (held, darks, limit) in enumerate(zip(flats, flat_darks, limits, strict=True)):
+            reading = held.load()
+            dark = self._dark_mean(darks, reading.image.shape)
+            clipped = saturated_pixels(reading.image, limit)
+            if clipped is not None:
+                saturated = clipped if saturated is None else saturated | clipped
+            if number == 0:
+                np.subtract(reading.image, dark, out=total, dtype=np.float32)
+            else:
+                total += reading.image
+                total -= dark
+            dose += _dose(reading)
+        if len(flats) > 1:
+            total /= len(flats)
+        if saturated is not None:
+            total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
+        return _FlatMean(total, dose / len(flats), saturated)
+
+    def _darks_of(self, exposure_s: float) -> tuple[HeldFrame, ...]:
+        """Return the darks that are averaged for an exposure; none where nothing was recorded that can be used."""
         recorded = self._usable_darks()
         if not recorded:
-            return np.zeros(shape, np.float32)
+            return ()
         nearest = min(recorded, key=lambda key: abs(key - exposure_s))
         self._other_darks.pop(exposure_s, None)
         if nearest != exposure_s:
             self._other_darks[exposure_s] = nearest
-        if nearest not in self._dark_means:
+        if nearest not in self._sorted_out_darks:
             self._sort_out_darks(nearest)
+            self._sorted_out_darks.add(nearest)
+        return tuple(self._darks[nearest].held)
+
+    def _dark_mean(self, darks: tuple[HeldFrame, ...], shape: tuple[int, ...]) -> FloatImage:
+        if not darks:
+            return np.zeros(shape, np.float32)
+        if darks not in self._dark_means:
             total = np.zeros(shape, np.float32)
-            darks = self._darks[nearest].held
             for held in darks:
                 total += held.load().image
-            self._dark_means[nearest] = total / np.float32(len(darks))
-        return self._dark_means[nearest]
+            self._dark_means[darks] = total / np.float32(len(darks))
+            while len(self._dark_means) > _KEPT_DARK_MEANS:
+                self._dark_means.popitem(last=False)
+        return self._dark_means[darks]
+
+
+_FlatKey = tuple[tuple[HeldFrame, ...], tuple[tuple[HeldFrame, ...], ...], tuple[float, ...]]
 
 
 def _dose(reading: Reading) -> float:

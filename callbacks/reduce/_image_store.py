@@ -39,6 +39,11 @@ class HeldFrame:
         self._dtype = reading.image.dtype
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the counts."""
+        return self._dtype
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Rows and columns."""
         return self._shape

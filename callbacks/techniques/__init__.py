@@ -1,12 +1,19 @@
 """What each technique makes of corrected frames."""
 
+from ._full_field import FULL_FIELD
 from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
+from ._technique import Estimator, EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
 
 __all__ = [
+    "FULL_FIELD",
+    "Estimator",
+    "EstimatorOptions",
     "FrameSummary",
     "LiveSOC",
     "LiveSpectrum",
+    "RunState",
     "SOCUpdate",
+    "Technique",
 ]

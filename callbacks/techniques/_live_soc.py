@@ -19,10 +19,11 @@ from callbacks.documents import (
 )
 from callbacks.errors import CallbackError, DocumentError
 from edge_fitting import ReferenceSeries, keyed_by_edge
-from scan_contract import CONTRACTS, FullFieldContract, RunContract, is_energy_scan
+from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
-from ._analysis import RunAnalysis
-from ._planned import is_jump_map, references_of
+from ._full_field import FULL_FIELD
+from ._pipeline import RunPipeline
+from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
 
 Subscriber = Callable[[SOCUpdate], object]
@@ -61,6 +62,8 @@ class LiveSOC(DocumentWorker):
         Folders of the detector's files as documents name them, and where they are mounted on this machine.
     layouts : sequence of ForeignLayout
         How to understand the runs of other plans.
+    techniques : sequence of Technique
+        What to analyse, and how; runs of other techniques are passed over.
     """
 
     def __init__(
@@ -74,13 +77,13 @@ class LiveSOC(DocumentWorker):
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
         layouts: Sequence[ForeignLayout] = (),
+        techniques: Sequence[Technique] = (FULL_FIELD,),
     ) -> None:
-        self._references = (
-            references
-            if references is None or isinstance(references, ReferenceSeries)
-            else keyed_by_edge(references)
-        )
-        self._method = method
+        if references is not None and not isinstance(references, ReferenceSeries):
+            references = keyed_by_edge(references)
+        self._options = EstimatorOptions(references, method)
+        self._techniques = {technique.name: technique for technique in techniques}
+        self._contracts = {**CONTRACTS, **{technique.name: technique.contract for technique in techniques}}
         if update_frames is not None and update_frames < 1:
             raise CallbackError(f"update_frames must be at least 1, not {update_frames}")
         self._update_period_s = update_period_s
@@ -90,9 +93,9 @@ class LiveSOC(DocumentWorker):
         self._roots = RootMap(root_map)
         self._foreign = ForeignRuns(layouts)
         self._routing = RunRouting()
-        self._runs: dict[str, RunAnalysis] = {}
+        self._runs: dict[str, RunPipeline] = {}
         self._throttles: dict[str, Throttle] = {}
-        self._interrupted: deque[RunAnalysis] = deque()
+        self._interrupted: deque[RunPipeline] = deque()
         self._changed: set[str] = set()
         self._latest: OrderedDict[str, SOCUpdate] = OrderedDict()
         self._runners: list[LatestWins[SOCUpdate]] = []
@@ -170,7 +173,7 @@ class LiveSOC(DocumentWorker):
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid not in self._runs:
-                self._open(read_run(doc))
+                self._open(read_run(doc, self._contracts))
             return
         run = self._runs.get(uid or "")
         if run is None:
@@ -190,25 +193,26 @@ class LiveSOC(DocumentWorker):
 
     def _open(self, contract: RunContract) -> None:
         scan = contract.scan
-        if not isinstance(scan, FullFieldContract):
+        technique = self._techniques.get(scan.technique)
+        if technique is None:
             if scan.technique not in CONTRACTS:
                 raise DocumentError(
                     f"run {contract.raw_uid[:8]} was measured with the technique {scan.technique!r}, which this "
                     "analysis does not know; the run is stored and not analysed"
                 )
             return
-        jump_only = is_jump_map(scan)
-        references = None if jump_only else self._references_for(contract)
-        if references is None and contract.is_standard:
-            return  # its mean spectrum is what is wanted of it, see LiveSpectrum
-        method = "edge_jump" if jump_only else self._method
-        run = RunAnalysis(contract, references, method, self._file_timeout_s, self._roots)
+        estimator = technique.estimator(contract, self._options)
+        if estimator is None:
+            return
+        run = RunPipeline(
+            technique, contract, estimator, file_timeout_s=self._file_timeout_s, roots=self._roots
+        )
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
         if scan.resumes is not None:
             self._resume(run, scan.resumes)
 
-    def _resume(self, run: RunAnalysis, uid: str) -> None:
+    def _resume(self, run: RunPipeline, uid: str) -> None:
         """Let a run go on with the frames of the interrupted one that it resumes."""
         edge = run.scan.edge
         found = next(
@@ -226,7 +230,7 @@ class LiveSOC(DocumentWorker):
         run.warn(problem)
         self._note(CallbackError(problem))
 
-    def _end(self, run: RunAnalysis) -> None:
+    def _end(self, run: RunPipeline) -> None:
         """Let a run go that is over; one that was interrupted may be resumed."""
         uid = run.contract.raw_uid
         self._runs.pop(uid, None)
@@ -239,13 +243,6 @@ class LiveSOC(DocumentWorker):
         self._interrupted.append(run)
         if len(self._interrupted) > _KEPT_INTERRUPTED:
             self._interrupted.popleft().close()
-
-    def _references_for(self, contract: RunContract) -> ReferenceSeries | None:
-        if isinstance(self._references, ReferenceSeries):
-            return self._references
-        if self._references is not None and contract.scan.edge in self._references:
-            return self._references[contract.scan.edge]
-        return references_of(contract)
 
     def _idle(self) -> float | None:
         """Make the maps that are due; say when the next ones are."""
@@ -262,32 +259,34 @@ class LiveSOC(DocumentWorker):
         for uid in tuple(self._changed):
             self._tell(self._runs[uid])
 
-    def _tell(self, run: RunAnalysis) -> None:
+    def _tell(self, run: RunPipeline) -> None:
         uid = run.contract.raw_uid
         self._changed.discard(uid)
         began = time.monotonic()
-        update = run.update()
+        update = run.result()
         self._throttles[uid].did(time.monotonic() - began)
         if update is None:
-            if run.final and run.scan.flat_order != "none":
+            flat_order = getattr(run.scan, "flat_order", None)
+            if run.final and flat_order != "none":
+                lacking = "" if flat_order is None else " with a flat field that can be used"
                 raise CallbackError(
                     f"run {uid[:8]} ended ({run.exit_status}) without a frame that could be fitted; its documents"
-                    f" hold no sample frame with a flat field that can be used: {'; '.join(run.warnings())}"
+                    f" hold no sample frame{lacking}: {'; '.join(run.warnings())}"
                 )
             return
-        self._told_frames[uid] = update.frames_done
-        self._keep(update)
+        self._told_frames[uid] = run.n_frames
+        self._keep(uid, update)
         for runner in self._runners:
             runner.offer(uid, update)
 
-    def _keep(self, update: SOCUpdate) -> None:
-        self._latest[update.raw_uid] = update
-        self._latest.move_to_end(update.raw_uid)
+    def _keep(self, uid: str, update: Any) -> None:
+        self._latest[uid] = update
+        self._latest.move_to_end(uid)
         held = sum(_map_bytes(kept) for kept in self._latest.values())
         while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
             _, dropped = self._latest.popitem(last=False)
             held -= _map_bytes(dropped)
 
 
-def _map_bytes(update: SOCUpdate) -> int:
-    return 8 * int(update.maps.soc.nbytes)
+def _map_bytes(update: Any) -> int:
+    return 8 * int(update.maps.soc.nbytes) if isinstance(update, SOCUpdate) else int(update.nbytes)

@@ -1,0 +1,235 @@
+"""The reducer for transmission: counts to optical depth, each frame with its darks and flats."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot
+from scan_contract import FullFieldContract
+
+from ._flat_field import CorrectedFrame, Correction, DarksAndFlats
+from ._image_store import ImageStore
+from ._light import LEAST_OF_BRIGHTEST
+from ._reducer import Item, Reduced, Retraction
+from ._spectra import counting_variance, finite_mean, optical_depth, sampled_pixels
+
+# A share of pixels without open beam that is worth a word.
+_TOLD_SHARE = 0.01
+_WITHOUT_LIGHT = "no light above the dark"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What was given of a slot; its values can be had again from its correction."""
+
+    correction: Correction = field(repr=False)
+    weight: float
+    transmission: float
+    beamless_share: float
+
+
+class FlatFieldCorrector:
+    """Reducer from the frames of a camera to optical depth.
+
+    A frame goes on as soon as its darks and flats have come. When a frame, a flat or a dark is taken again, when a flat
+    turns out to hold no light, or when counts turn out to be clipped, each frame concerned is retracted as it was given
+    and given anew. The weight is that of counting statistics; frames as noisy as the first have weight one.
+
+    Parameters
+    ----------
+    contract : FullFieldContract
+        What the start document announced.
+    fused : bool
+        What the values are. True: a `CorrectedFrame`, counts with their dark and flat, which the fit corrects and
+        projects in one pass over the pixels; the way to go where the estimator is next. False: the optical depth
+        itself, float32, (rows, cols), for a reducer that follows and needs it, such as a registration; it costs one
+        more array and one more pass per frame. Whoever puts the reducers together chooses
+        (`callbacks.techniques.Technique`).
+    left_out : LeftOut, optional
+        Where frames that are left out are noted; by default an account of its own.
+    store : ImageStore, optional
+        What holds the frames; by default one of its own.
+
+    Attributes
+    ----------
+    saturation : SaturationWatch
+        Knows the limit of the camera.
+    """
+
+    def __init__(
+        self,
+        contract: FullFieldContract,
+        *,
+        fused: bool = True,
+        left_out: LeftOut | None = None,
+        store: ImageStore | None = None,
+    ) -> None:
+        self.saturation = SaturationWatch()
+        self._left_out = LeftOut() if left_out is None else left_out
+        self._n_flats = contract.n_flats
+        self._n_energies = len(contract.energies_ev)
+        self._fused = fused
+        self._pairs = DarksAndFlats(contract, store, left_out=self._left_out, saturation=self.saturation)
+        self._given: dict[Slot, _Given] = {}
+        self._unit_variance: float | None = None
+        self._pixels: npt.NDArray[np.intp] | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the maps should know, as things are now."""
+        said = [*self._pairs.warnings, *self.saturation.warnings()]
+        share = max((given.beamless_share for given in self._given.values()), default=0.0)
+        if share >= _TOLD_SHARE:
+            said.append(
+                f"in {100 * share:.3g} % of the pixels the flat field holds no light above the dark "
+                "(out of the field of view, or a dark taken with light): they have no value"
+            )
+        return said
+
+    @property
+    def waiting(self) -> set[Slot]:
+        """Slots of the sample frames that wait for a dark or a flat."""
+        return self._pairs.waiting_slots
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether a frame was given with the flat of another energy because its own was never taken."""
+        return self._pairs.lacks_flats
+
+    def add(self, item: Item) -> Iterator[Item]:
+        """Take one frame, or the loss of one, and return what can go on."""
+        if isinstance(item, FrameLoss):
+            yield from self._give(self._pairs.refuse(item))
+            yield item
+        elif isinstance(item, Reading):
+            yield from self._add(item)
+        else:
+            yield item
+
+    def finish(self) -> Iterator[Item]:
+        """Give the frames that still wait, with the nearest dark and flat; retract those with next to no light."""
+        yield from self._give(self._pairs.finish())
+        yield from self._retract_dim()
+        if self._pairs.take_revised():
+            yield from self._revise()
+
+    def reopen(self) -> None:
+        """Take further frames after `finish`, of a run that resumes the one that ended."""
+        self._pairs.reopen()
+
+    def close(self) -> None:
+        """Let go of all frames."""
+        self._pairs.close()
+        self._given.clear()
+
+    def _add(self, reading: Reading) -> Iterator[Item]:
+        self.saturation.state(reading.saturation_counts)
+        if reading.stream != "dark" and self.saturation.look(reading.image, reading.exposure_s):
+            yield from self._revise()
+        yield from self._give(self._pairs.add(reading))
+        if self._pairs.take_revised():
+            yield from self._revise()
+
+    def _give(self, frames: Iterable[CorrectedFrame]) -> Iterator[Item]:
+        """Give frames that are complete; a later attempt replaces what was given of its slot."""
+        for frame in frames:
+            slot = frame.reading.slot
+            before = self._given.get(slot)
+            if before is not None and frame.reading.attempt <= before.correction.held.reading.attempt:
+                continue
+            if not self._has_light(frame):
+                continue
+            if before is not None:
+                yield self._retraction(slot)
+            yield self._reduced(frame)
+
+    def _revise(self) -> Iterator[Item]:
+        """Give the frames anew whose darks, flats or limits are no longer those with which they were given."""
+        for slot, given in list(self._given.items()):
+            before = given.correction
+            now = self._pairs.current(before.held)
+            if now == before:
+                continue
+            yield self._retraction(slot)
+            if now is None:
+                continue
+            frame = self._pairs.correct(now)
+            if self._has_light(frame):
+                yield self._reduced(frame)
+
+    def _retract_dim(self) -> Iterator[Item]:
+        """Retract frames with next to no light beside the others, such as through a closed shutter that leaks."""
+        if not self._given:
+            return
+        bright = float(np.percentile([given.transmission for given in self._given.values()], 90))
+        for slot, given in list(self._given.items()):
+            if given.transmission < LEAST_OF_BRIGHTEST * bright:
+                retraction = self._retraction(slot)
+                self._leave_out(given.correction.held.reading)
+                yield retraction
+
+    def _has_light(self, frame: CorrectedFrame) -> bool:
+        if frame.transmission > 0:
+            return True
+        self._leave_out(frame.reading)
+        return False
+
+    def _leave_out(self, reading: Reading) -> None:
+        self._left_out.add(
+            FrameLoss(reading.slot, reading.attempt, reading.energy_ev, reading.exposure_s, _WITHOUT_LIGHT)
+        )
+
+    def _reduced(self, frame: CorrectedFrame) -> Reduced:
+        """Note a frame as given, with the weight that it gets now."""
+        sample, mean_od, n_bad = self._sample(frame)
+        variance = counting_variance(frame, mean_od, self._n_flats)
+        if self._unit_variance is None or not self._given:
+            self._unit_variance = variance
+        weight = self._unit_variance / variance
+        assert self._pixels is not None
+        beamless_share = float(np.mean(~(frame.flat.reshape(-1)[self._pixels] > 0)))
+        slot = frame.reading.slot
+        self._given[slot] = _Given(frame.correction, weight, frame.transmission, beamless_share)
+        self._left_out.discard(slot)
+        return self._item(frame, weight, sample, mean_od, n_bad)
+
+    def _retraction(self, slot: Slot) -> Retraction:
+        given = self._given.pop(slot)
+        frame = self._pairs.correct(given.correction)
+        return Retraction(self._item(frame, given.weight, *self._sample(frame)))
+
+    def _item(
+        self,
+        frame: CorrectedFrame,
+        weight: float,
+        sample: npt.NDArray[np.float32],
+        mean_od: float,
+        n_bad: int,
+    ) -> Reduced:
+        reading = frame.reading
+        return Reduced(
+            label=reading.label,
+            energy_ev=reading.energy_ev,
+            values=frame if self._fused else optical_depth(frame).reshape(reading.image.shape),
+            weight=weight,
+            time_s=reading.time_s,
+            notes={
+                "sample": sample,
+                "mean_od": mean_od,
+                "bad_pixels": n_bad,
+                "seq_num": reading.seq_num,
+                "exposure_s": reading.exposure_s,
+                "i0": reading.i0,
+            },
+        )
+
+    def _sample(self, frame: CorrectedFrame) -> tuple[npt.NDArray[np.float32], float, int]:
+        """Return the optical depth at the sampled pixels, NaN where it has none, its mean, and how much is NaN."""
+        if self._pixels is None:
+            rows, cols = frame.reading.image.shape
+            self._pixels = sampled_pixels((rows, cols), self._n_energies)
+        sample = optical_depth(frame, self._pixels)
+        sample[~np.isfinite(sample)] = np.nan
+        return sample, *finite_mean(sample)

@@ -1,0 +1,206 @@
+"""Full-field transmission: a camera's frames, corrected with darks and flats, to maps of the state of charge."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from callbacks.documents import LeftOut, Slot
+from callbacks.reduce import (
+    CorrectedFrame,
+    FlatFieldCorrector,
+    FrameScreen,
+    Reduced,
+    Reducer,
+    SampledSpectra,
+    optical_depth,
+)
+from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
+from scan_contract import CONTRACT_KEY, FullFieldContract, RunContract
+
+from ._planned import is_jump_map, references_of
+from ._technique import EstimatorOptions, RunState, Technique
+from ._update import FrameSummary, SOCUpdate
+
+FloatImage = npt.NDArray[np.float32]
+
+
+class FullFieldEstimator:
+    """Maps, mean spectrum, history of the uncertainty and table of frames of a full-field scan.
+
+    Parameters
+    ----------
+    contract : RunContract
+        What the start document said.
+    references : ReferenceSeries or None
+        Reference spectra of the fit.
+    method : str
+        Estimator, see `edge_fitting.EdgeFitter`.
+    """
+
+    def __init__(self, contract: RunContract, references: ReferenceSeries | None, method: str) -> None:
+        self._contract = contract
+        self._references = references
+        self._method: Any = method  # a name from outside: the fitter refuses those it does not know
+        self._fitter: EdgeFitter | None = None
+        self._spectra: SampledSpectra | None = None
+        self._no_dark: FloatImage | None = None
+        self._summaries: dict[Slot, FrameSummary] = {}
+        self._retracted: set[Slot] = set()
+        self._history: list[tuple[float, float]] = []
+
+    def push(self, reduced: Reduced) -> None:
+        """Add one frame.
+
+        Raises
+        ------
+        EdgeFittingError
+            The fit refuses it.
+        """
+        fitter, spectra = self._made_for(_shape(reduced))
+        values = reduced.values
+        if _is_fused(values):
+            fitter.push_counts(reduced.energy_ev, weight=reduced.weight, **self._counts(values))
+        else:
+            fitter.push(reduced.energy_ev, _depth(values), reduced.weight)
+        notes = reduced.notes
+        spectra.add(reduced.label.energy_index, reduced.energy_ev, notes["sample"])
+        self._retracted.discard(reduced.slot)
+        self._summaries[reduced.slot] = FrameSummary(
+            energy_index=reduced.label.energy_index,
+            repeat=reduced.label.repeat,
+            attempt=reduced.label.attempt,
+            seq_num=notes["seq_num"],
+            energy_ev=reduced.energy_ev,
+            exposure_s=notes["exposure_s"],
+            i0=notes["i0"],
+            mean_od=notes["mean_od"],
+            bad_pixels=notes["bad_pixels"],
+            time_s=reduced.time_s,
+        )
+
+    def retract(self, reduced: Reduced) -> None:
+        """Take one frame out again; the maps are those of the others to rounding, see `EdgeFitter.retract`."""
+        fitter, spectra = self._made_for(_shape(reduced))
+        values = reduced.values
+        if _is_fused(values):
+            fitter.retract_counts(reduced.energy_ev, weight=reduced.weight, **self._counts(values))
+        else:
+            fitter.retract(reduced.energy_ev, _depth(values), reduced.weight)
+        spectra.retract(reduced.label.energy_index, reduced.energy_ev, reduced.notes["sample"])
+        self._retracted.add(reduced.slot)
+
+    def merge(self, other: "FullFieldEstimator") -> None:
+        """Add the frames of another part of the scan."""
+        self._history = [*other._history, *self._history]
+        self._summaries = {**other._summaries, **self._summaries}
+        self._retracted |= other._retracted
+        if other._fitter is not None and other._spectra is not None:
+            fitter, spectra = self._made_for(other._fitter.shape)
+            fitter.merge(other._fitter)
+            spectra.merge(other._spectra)
+
+    def result(self, state: RunState) -> SOCUpdate | None:
+        """Return the maps with all that belongs to them; None before the first frame."""
+        if self._fitter is None or self._spectra is None:
+            return None
+        maps = self._fitter.maps()
+        energies, depths, _ = self._spectra.mean(maps.has_value)
+        self._note_sigma(maps, state.frames_done)
+        contract = self._contract
+        return SOCUpdate(
+            raw_uid=contract.raw_uid,
+            raw_uids=state.raw_uids,
+            scan_group=contract.scan_group,
+            edge=contract.scan.edge,
+            maps=maps,
+            frames_done=state.frames_done,
+            frames_expected=state.frames_expected,
+            final=state.final,
+            exit_status=state.exit_status,
+            xanes=contract.start[CONTRACT_KEY],
+            start=contract.start,
+            references=self._references,
+            mean_energy_ev=energies,
+            mean_od=depths,
+            history=np.asarray(self._history, float).reshape(-1, 2),
+            frames=tuple(row for slot, row in self._summaries.items() if slot not in self._retracted),
+            warnings=state.warnings,
+            time_s=state.time_s,
+        )
+
+    def _made_for(self, shape: tuple[int, int]) -> tuple[EdgeFitter, SampledSpectra]:
+        if self._fitter is None or self._spectra is None:
+            scan = self._contract.scan
+            self._fitter = EdgeFitter(shape, edge=scan.edge, method=self._method, references=self._references)
+            self._spectra = SampledSpectra(shape, len(scan.energies_ev))
+        return self._fitter, self._spectra
+
+    def _counts(self, frame: CorrectedFrame) -> dict[str, Any]:
+        """Return what the fused kernel takes of a frame."""
+        image = frame.reading.image
+        if self._no_dark is None:
+            # Flats have theirs subtracted already.
+            self._no_dark = np.zeros(image.shape, np.float32)
+        limit = int(min(np.ceil(frame.limit), np.iinfo(np.uint16).max))
+        if frame.saturated_flat is not None:
+            image = np.where(frame.saturated_flat, np.uint16(limit), image)
+        return {
+            "counts": image,
+            "dark": frame.dark,
+            "flat": frame.flat,
+            "dark_flat": self._no_dark,
+            "scale": frame.scale,
+            "saturation": limit,
+        }
+
+    def _note_sigma(self, maps: EdgeMaps, frames_done: int) -> None:
+        """Note the median sigma of the sampled pixels: all of them would take longer than the fit."""
+        assert self._spectra is not None
+        sigma = maps.edge_energy_sigma_ev if self._references is None else maps.soc_sigma
+        if maps.edge_jump_sigma is not None:
+            sigma = maps.edge_jump_sigma
+        sampled = sigma.reshape(-1)[self._spectra.pixels]
+        finite = sampled[np.isfinite(sampled)]
+        if finite.size and (not self._history or self._history[-1][0] != frames_done):
+            self._history.append((float(frames_done), float(np.median(finite))))
+
+
+def _is_fused(values: Any) -> bool:
+    """Whether values are counts that the fused kernel takes."""
+    return isinstance(values, CorrectedFrame) and values.reading.image.dtype == np.uint16
+
+
+def _depth(values: CorrectedFrame | FloatImage) -> FloatImage:
+    if isinstance(values, CorrectedFrame):
+        return optical_depth(values).reshape(values.reading.image.shape)
+    return values
+
+
+def _shape(reduced: Reduced) -> tuple[int, int]:
+    values = reduced.values
+    rows, cols = (values.reading.image if isinstance(values, CorrectedFrame) else values).shape
+    return int(rows), int(cols)
+
+
+def flat_field_reducers(contract: RunContract, left_out: LeftOut) -> Sequence[Reducer]:
+    """Make the reducers of a full-field scan; the fit comes next, so counts go to its fused kernel."""
+    scan = cast(FullFieldContract, contract.scan)
+    return FrameScreen(), FlatFieldCorrector(scan, left_out=left_out)
+
+
+def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEstimator | None:
+    jump_only = is_jump_map(contract.scan)
+    references = None
+    if not jump_only:
+        references = options.references_for(contract.scan.edge) or references_of(contract)
+    if references is None and contract.is_standard:
+        return None  # its mean spectrum is what is wanted of it, see LiveSpectrum
+    return FullFieldEstimator(contract, references, "edge_jump" if jump_only else options.method)
+
+
+FULL_FIELD = Technique(
+    name="full_field", contract=FullFieldContract, reducers=flat_field_reducers, estimator=_estimator
+)
+"""Full-field transmission with a camera."""
