@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         open_soc_table,
         waiting_in,
     )
-    from callbacks.reduce import FlatFieldCorrector, Reduced, Reducer, Retraction
+    from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, Retraction
     from callbacks.techniques import (
         FULL_FIELD,
         Estimator,
@@ -68,6 +68,7 @@ __all__ = [
     "DocumentStream",
     "DocumentWorker",
     "DroppedDocumentsError",
+    "EachReading",
     "Estimator",
     "EstimatorOptions",
     "ExportError",
@@ -119,6 +120,7 @@ _HOME = {
     "DocumentWorker": "callbacks.documents._worker",
     "DroppedDocumentsError": "callbacks.errors",
     "ExportError": "callbacks.errors",
+    "EachReading": "callbacks.reduce._each_reading",
     "Estimator": "callbacks.techniques._technique",
     "EstimatorOptions": "callbacks.techniques._technique",
     "FULL_FIELD": "callbacks.techniques._full_field",

@@ -1,6 +1,7 @@
 """From readings to what estimators take: darks, flats, incident intensity, and sampled spectra."""
 
 from ._corrector import FlatFieldCorrector
+from ._each_reading import EachReading
 from ._flat_field import CorrectedFrame, Correction, DarksAndFlats
 from ._reducer import Item, Reduced, Reducer, Retraction
 from ._screen import FrameScreen
@@ -10,6 +11,7 @@ __all__ = [
     "CorrectedFrame",
     "Correction",
     "DarksAndFlats",
+    "EachReading",
     "FlatFieldCorrector",
     "FrameScreen",
     "Item",

@@ -1,3 +1,5 @@
-"""What a result holds: one schema per technique."""
+"""What a result of a technique holds: schemas that figures, Tiled, exports and readers take everything from."""
 
-__all__ = []
+from ._result_schema import Field, ResultSchema, Role
+
+__all__ = ["Field", "ResultSchema", "Role"]
