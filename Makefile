@@ -11,12 +11,13 @@ WORKERS ?= --numprocesses 2 --dist loadfile
 PLAIN := tests/test_edge_fitting_streaming.py tests/test_edge_fitting_map_statistics.py \
   tests/test_edge_fitting_windows.py::test_arctan_gauss_recovers_its_own_model
 
-.PHONY: help demo test lint types contracts unit nojit bench lock clean
+.PHONY: help demo test lint types contracts unit nojit bench docs lock clean
 
 help:
 	@echo "make demo   simulated Ni-edge scan with a live state-of-charge map in Tiled"
 	@echo "make test   lint, types, import contracts and tests"
 	@echo "make bench  measured speeds, as ratios against named rivals"
+	@echo "make docs   the documentation as a site, in site/"
 	@echo "make lock   pin the current releases of all dependencies anew"
 	@echo "make clean  remove the virtual environment and caches"
 
@@ -53,11 +54,14 @@ nojit: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs site
+
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
-	  --extra dev --extra all pyproject.toml --output-file requirements.txt
+	  --extra dev --extra docs --extra all pyproject.toml --output-file requirements.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

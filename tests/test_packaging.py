@@ -30,10 +30,12 @@ NOT_IMPORTED = {
     "bluesky-queueserver": "the manager that imports the startup file",
 }
 # Commands, plugins and back ends: named in the files that use them.
-TOOLS = ("Makefile", "pyproject.toml", ".pre-commit-config.yaml")
+TOOLS = ("Makefile", "docs/conf.py", "pyproject.toml", ".pre-commit-config.yaml")
 
 COMMANDS = {
     "editables": "--editable",
+    "myst-parser": "myst_parser",
+    "sphinx": "sphinx-build",
     "import-linter": "lint-imports",
     "pre-commit": "repos:",
     "pytest-timeout": "timeout =",
@@ -97,7 +99,7 @@ def test_the_extras_beyond_the_product_are_used_by_tests_and_tools():
     )
     tools = "".join((ROOT / name).read_text() for name in TOOLS)
     tools = tools.replace((ROOT / "pyproject.toml").read_text().split("dev = [")[1].split("]\n")[0], "")
-    for name in EXTRAS["dev"] - set(used):
+    for name in (EXTRAS["dev"] | EXTRAS["docs"]) - set(used):
         command = COMMANDS.get(name, name)
         assert command in tools, f"{name} is declared for development and used nowhere"
 
