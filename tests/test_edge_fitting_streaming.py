@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries, fit_stack
 from edge_fitting.base import pool_variance
 from edge_fitting.series import compile_series
-from edge_fitting.series._series_kernels import reduce_series
+from edge_fitting.series._series_kernels import ReducedSeries, reduce_series
 from edge_fitting.sums import SufficientStatistics
 from edge_fitting.sums._projection_kernels import correct_counts, count_blocks, fold
 
@@ -284,21 +284,16 @@ def test_series_kernel_against_numpy():
     np.testing.assert_allclose(maps.noise.ravel(), np.sqrt(chi2 / (ENERGY.size - 4)), rtol=1e-4)
     np.testing.assert_allclose(maps.edge_jump.ravel(), peak / np.linalg.norm(shapes[best], axis=1), rtol=1e-4)
     n_nodes, n_modes = basis.curve.shape
-    tables = np.empty((6, n_nodes))
-    room = (
-        np.empty((n_modes, 2)),
-        np.empty((2, 2)),
-        np.empty((n_nodes, n_modes)),
-        np.empty((n_nodes, n_modes)),
-    )
+    shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
+    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
     nodes = np.stack([basis.soc, basis.edge_energy_ev, basis.edge_energy_slope])
-    assert reduce_series(statistics.gram, basis.curve, basis.tangent, nodes, 50.0, *room, tables)
+    assert reduce_series(statistics.gram, basis.curve, basis.tangent, nodes, 50.0, reduced)
     lengths = np.linalg.norm(references.evaluate(ENERGY, basis.soc) @ off_line, axis=1)
-    np.testing.assert_allclose(tables[1], lengths, rtol=1e-4)
+    np.testing.assert_allclose(reduced.length, lengths, rtol=1e-4)
     slope = np.gradient(references.evaluate(ENERGY, basis.soc) @ off_line, basis.soc, axis=0)
     along = np.einsum("ne,ne->n", slope, references.evaluate(ENERGY, basis.soc) @ off_line) / lengths
     expected = (slope**2).sum(axis=1) - along**2
-    np.testing.assert_allclose(tables[2][5:-5], expected[5:-5], rtol=2e-2)
+    np.testing.assert_allclose(reduced.fisher[5:-5], expected[5:-5], rtol=2e-2)
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +16,7 @@ from edge_fitting.base import (
 from edge_fitting.sums import SufficientStatistics
 
 from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
-from ._series_kernels import fit_complete, reduce_series, solve_gaps, solve_series
+from ._series_kernels import FitLimits, ReducedSeries, fit_complete, reduce_series, solve_gaps, solve_series
 
 Array = NDArray[np.float64]
 
@@ -69,7 +66,7 @@ def fit_series(
     def solve_all(noise_dof: float, pooled: Array) -> None:
         launch(
             solve_series, statistics.sums, statistics.highest, statistics.at_highest, statistics.saturated,
-            *reduced.arrays, STRIDE, statistics.n_frames, _limits(basis, dof, noise_dof), pooled, values, status,
+            reduced, STRIDE, statistics.n_frames, _limits(basis, dof, noise_dof), pooled, values, status,
         )  # fmt: skip
 
     pooled = np.zeros(1)
@@ -85,14 +82,11 @@ def fit_series(
         rows, where = np.unique(history, return_inverse=True)
         starts = np.append(np.flatnonzero(np.diff(where, prepend=-1)), gaps.size)
         frames = statistics.n_frames - missed[rows]
-        limits = np.stack(
-            [
-                _limits(
-                    basis, int(n) - N_UNKNOWNS, max(noise_dof if shared is not None else n - N_UNKNOWNS, 1.0)
-                )
-                for n in frames
-            ]
-        )
+        of_each = [
+            _limits(basis, int(n) - N_UNKNOWNS, max(noise_dof if shared is not None else n - N_UNKNOWNS, 1.0))
+            for n in frames
+        ]
+        limits = FitLimits(*(np.array(values_of) for values_of in zip(*of_each, strict=True)))
         launch(
             solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent, basis.nodes,
             _sharpest(basis), STRIDE, statistics.sums, statistics.highest, statistics.at_highest,
@@ -132,16 +126,18 @@ def fit_whole_stack(
     values, status = np.empty((8, n_pixels), np.float32), np.empty(n_pixels, np.uint8)
     incomplete = np.zeros(1, np.bool_)
     launch(
-        fit_complete, read_only(stack), projector, read_only(weight), *reduced.arrays, STRIDE,
+        fit_complete, read_only(stack), projector, read_only(weight), reduced, STRIDE,
         _limits(basis, dof, float(dof)), values, status, incomplete,
     )  # fmt: skip
     return None if incomplete[0] else (values, status)
 
 
-def _reduce(basis: SeriesBasis, gram: Array) -> _Reduced | None:
+def _reduce(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     """Write the series in the metric of the frames; None while they do not determine the unknowns."""
-    reduced = _Reduced.empty(basis)
-    ready = reduce_series(gram, basis.curve, basis.tangent, basis.nodes, _sharpest(basis), *reduced.arrays)
+    n_nodes, n_modes = basis.curve.shape
+    shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
+    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
+    ready = reduce_series(gram, basis.curve, basis.tangent, basis.nodes, _sharpest(basis), reduced)
     return reduced if ready else None
 
 
@@ -149,34 +145,14 @@ def _sharpest(basis: SeriesBasis) -> float:
     return _BEST_JUMP_TO_NOISE * WIDEST * float(basis.series.soc[-1] - basis.series.soc[0])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reduced:
-    """Room for what :func:`reduce_series` fills."""
-
-    line: Array
-    inverse: Array
-    curve: Array
-    tangent: Array
-    tables: Array
-
-    @classmethod
-    def empty(cls, basis: SeriesBasis) -> Self:
-        n_nodes, n_modes = basis.curve.shape
-        return cls(
-            np.empty((n_modes, 2)),
-            np.empty((2, 2)),
-            np.empty((n_nodes, n_modes)),
-            np.empty((n_nodes, n_modes)),
-            np.empty((6, n_nodes)),
-        )
-
-    @property
-    def arrays(self) -> tuple[Array, Array, Array, Array, Array]:
-        return self.line, self.inverse, self.curve, self.tangent, self.tables
-
-
-def _limits(basis: SeriesBasis, dof: int, noise_dof: float) -> Array:
+def _limits(basis: SeriesBasis, dof: int, noise_dof: float) -> FitLimits:
     low, high = float(basis.series.soc[0]), float(basis.series.soc[-1])
     span = high - low
     tolerance = RANGE_TOLERANCE * span
-    return np.array([dof, detection_threshold(noise_dof), low - tolerance, high + tolerance, WIDEST * span])
+    return FitLimits(
+        dof=float(dof),
+        detection=float(detection_threshold(noise_dof)),
+        soc_low=low - tolerance,
+        soc_high=high + tolerance,
+        widest_sigma=WIDEST * span,
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.sums import BLOCK as _FOLDED
@@ -21,6 +24,48 @@ _NO_EDGE = int(FitStatus.NO_EDGE)
 _INVERTED = int(FitStatus.INVERTED)
 _SATURATED = int(FitStatus.SATURATED)
 _UNCERTAIN = int(FitStatus.UNCERTAIN)
+
+_Array = NDArray[np.float64]
+
+
+class FitLimits(NamedTuple):
+    """What a pixel needs for a value: numbers, or arrays with one of each per history of frames."""
+
+    dof: float | _Array
+    """Degrees of freedom."""
+    detection: float | _Array
+    """Threshold of (jump / sigma of jump)**2."""
+    soc_low: float | _Array
+    """Lower end of the references' range."""
+    soc_high: float | _Array
+    """Upper end."""
+    widest_sigma: float | _Array
+    """Sigma of the state from which on it is no value."""
+
+
+class ReducedSeries(NamedTuple):
+    """The series in the metric of the frames, pre-edge line eliminated."""
+
+    line: _Array
+    """What eliminates the pre-edge line from the modes, ``G_ul G_ll^-1``, shape (n_modes, 2)."""
+    inverse: _Array
+    """``G_ll^-1``, shape (2, 2)."""
+    curve: _Array
+    """Coordinates at fine nodes, of unit length in the reduced Gram matrix, shape (n_nodes, n_modes)."""
+    tangent: _Array
+    """Their derivative by the state, shape (n_nodes, n_modes)."""
+    soc: _Array
+    """State, shape (n_nodes,)."""
+    length: _Array
+    """Length of the unnormalised coordinates, shape (n_nodes,)."""
+    fisher: _Array
+    """Fisher information of the state per unit jump and unit noise, shape (n_nodes,)."""
+    power: _Array
+    """Squared reference spectrum, shape (n_nodes,)."""
+    edge_energy_ev: _Array
+    """Edge energy, shape (n_nodes,)."""
+    edge_energy_slope: _Array
+    """Its derivative by the state, shape (n_nodes,)."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -98,16 +143,16 @@ def _refine(curve, tangent, v, i, node, stride, spacing):
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _solve_block(
-    sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
-    lo, hi, at, out, status,
+    sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, lo, hi, at, out, status,
 ):  # fmt: skip
     """Solve pixels ``lo`` to ``hi`` of the sums; their results begin at ``at``. See :func:`solve_series`."""
+    line, inverse, curve, tangent = series.line, series.inverse, series.curve, series.tangent
     n_nodes, n_modes = curve.shape
     size = hi - lo
-    soc_nodes, norm, fisher, power, energy_nodes, energy_slopes = (
-        tables[0], tables[1], tables[2], tables[3], tables[4], tables[5],
-    )  # fmt: skip
-    dof, detect, soc_low, soc_high, widest = limits[0], limits[1], limits[2], limits[3], limits[4]
+    soc_nodes, norm, fisher, power = series.soc, series.length, series.fisher, series.power
+    energy_nodes, energy_slopes = series.edge_energy_ev, series.edge_energy_slope
+    dof, detect, widest = limits.dof, limits.detection, limits.widest_sigma
+    soc_low, soc_high = limits.soc_low, limits.soc_high
     spacing = soc_nodes[1] - soc_nodes[0]
     v = np.empty((n_modes, size))
     power_left = np.empty(size)
@@ -205,7 +250,7 @@ def _solve_block(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables):
+def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, series):
     """Write the series in the metric of the frames measured so far, pre-edge line eliminated (Schur complement).
 
     Parameters
@@ -218,8 +263,8 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inver
         State, edge energy, its derivative by the state.
     sharpest : float64
         Before a ratio of jump to noise of one over this would give a sigma of one, it is too early for every pixel.
-    line, inverse, curve, tangent, tables
-        Filled; see :func:`solve_series`.
+    series : ReducedSeries
+        Filled.
 
     Returns
     -------
@@ -227,6 +272,7 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inver
         Whether the frames determine the unknowns.
     """
     n_nodes, n_modes = basis_curve.shape
+    line, inverse, curve, tangent = series.line, series.inverse, series.curve, series.tangent
     g00, g01, g11 = gram[0, 0], gram[0, 1], gram[1, 1]
     det = g00 * g11 - g01 * g01
     if not det > 1e-12 * g00 * max(g00, g11):
@@ -266,12 +312,12 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, line, inver
         for k in range(n_modes):
             curve[node, k] = basis_curve[node, k] / norm
             tangent[node, k] = (basis_tangent[node, k] - basis_curve[node, k] * mixed / square) / norm
-        tables[0, node] = nodes[0, node]
-        tables[1, node] = norm
-        tables[2, node] = fisher
-        tables[3, node] = whole
-        tables[4, node] = nodes[1, node]
-        tables[5, node] = nodes[2, node]
+        series.soc[node] = nodes[0, node]
+        series.length[node] = norm
+        series.fisher[node] = fisher
+        series.power[node] = whole
+        series.edge_energy_ev[node] = nodes[1, node]
+        series.edge_energy_slope[node] = nodes[2, node]
     return informative
 
 
@@ -294,7 +340,7 @@ def solve_gaps(
         How many.
     basis_curve, basis_tangent, nodes, sharpest
         As in :func:`reduce_series`.
-    limits : float64 (n_histories, 5)
+    limits : FitLimits of float64 (n_histories,)
         As in :func:`solve_series`, for each history.
     stride, sums, highest, at_highest, saturated, pooled, out, status
         As in :func:`solve_series`.
@@ -303,13 +349,16 @@ def solve_gaps(
     for h in nb.prange(starts.size - 1):
         first, last = starts[h], starts[h + 1]
         size = last - first
-        line = np.empty((n_modes, 2))
-        inverse = np.empty((2, 2))
-        curve = np.empty((n_nodes, n_modes))
-        tangent = np.empty((n_nodes, n_modes))
-        tables = np.empty((6, n_nodes))
-        ready = limits[h, 0] > 0.0 and reduce_series(
-            grams[h], basis_curve, basis_tangent, nodes, sharpest, line, inverse, curve, tangent, tables
+        series = ReducedSeries(
+            np.empty((n_modes, 2)), np.empty((2, 2)), np.empty((n_nodes, n_modes)), np.empty((n_nodes, n_modes)),
+            np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes),
+            np.empty(n_nodes),
+        )  # fmt: skip
+        own_limits = FitLimits(
+            limits.dof[h], limits.detection[h], limits.soc_low[h], limits.soc_high[h], limits.widest_sigma[h]
+        )
+        ready = own_limits.dof > 0.0 and reduce_series(
+            grams[h], basis_curve, basis_tangent, nodes, sharpest, series
         )
         own_sums = np.empty((sums.shape[0], size))
         own_highest = np.empty(size, highest.dtype)
@@ -332,8 +381,8 @@ def solve_gaps(
         if ready:
             for lo in range(0, size, _BLOCK):
                 _solve_block(
-                    own_sums, own_highest, own_at_highest, own_saturated, line, inverse, curve, tangent, tables,
-                    stride, n_frames[h], limits[h], own_pooled, lo, min(lo + _BLOCK, size), lo, own_out, own_status,
+                    own_sums, own_highest, own_at_highest, own_saturated, series, stride, n_frames[h], own_limits,
+                    own_pooled, lo, min(lo + _BLOCK, size), lo, own_out, own_status,
                 )  # fmt: skip
         for i in range(size):
             pixel = pixels[first + i]
@@ -344,8 +393,7 @@ def solve_gaps(
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def solve_series(
-    sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits, pooled,
-    out, status,
+    sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, out, status,
 ):  # fmt: skip
     """Maximise the likelihood along the series for every pixel.
 
@@ -355,23 +403,14 @@ def solve_series(
         Sufficient statistics: offset, slope, modes, squared data.
     highest, at_highest, saturated : (n_pixels,)
         As filled by :func:`~edge_fitting.sums._projection_kernels.fold`.
-    line : float64 (n_modes, 2)
-        What eliminates the pre-edge line from the modes: ``G_ul G_ll^-1``.
-    inverse : float64 (2, 2)
-        ``G_ll^-1``.
-    curve, tangent : float64 (n_nodes, n_modes)
-        Coordinates of the series at fine nodes, normalised to unit length in the reduced Gram matrix, and their
-        derivative by the state.
-    tables : float64 (6, n_nodes)
-        State; length of the unnormalised coordinates; Fisher information per unit jump and unit noise; squared
-        reference spectrum; edge energy; its derivative by the state.
+    series : ReducedSeries
+        As filled by :func:`reduce_series`.
     stride : int
         Step of the coarse scan; n_nodes - 1 is a multiple of it.
     n_frames : int
         Frames per pixel.
-    limits : float64 (5,)
-        Degrees of freedom; detection threshold of (jump / sigma of jump)**2; range of the references (2); widest
-        sigma that still counts as a value.
+    limits : FitLimits
+        What a pixel needs for a value.
     pooled : float64 (n_pixels,) or (1,)
         Noise variance at weight 1; with one element each pixel's own residual is used.
     out : float32 (7, n_pixels)
@@ -385,14 +424,13 @@ def solve_series(
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         _solve_block(
-            sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride, n_frames, limits,
-            pooled, lo, hi, lo, out, status,
+            sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, lo, hi, lo, out, status,
         )  # fmt: skip
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def fit_complete(
-    stack, projector, weight, line, inverse, curve, tangent, tables, stride, limits, out, status, incomplete
+    stack, projector, weight, series, stride, limits, out, status, incomplete,
 ):  # fmt: skip
     """Fit a stack without missing values at once: the sums of a block of pixels never leave the cache.
 
@@ -400,7 +438,7 @@ def fit_complete(
     ----------
     stack, projector, weight
         As in :func:`~edge_fitting.sums._projection_kernels.fold`.
-    line, inverse, curve, tangent, tables, stride, limits, out, status
+    series, stride, limits, out, status
         As in :func:`solve_series`.
     incomplete : bool (1,)
         Set, and the fit given up, where a value is missing.
@@ -426,8 +464,8 @@ def fit_complete(
             else:
                 for part in range(0, size, _BLOCK):
                     _solve_block(
-                        sums, highest, at_highest, saturated, line, inverse, curve, tangent, tables, stride,
-                        n_frames, limits, pooled, part, min(part + _BLOCK, size), lo + part, out, status,
+                        sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled,
+                        part, min(part + _BLOCK, size), lo + part, out, status,
                     )  # fmt: skip
                 for i in range(size):
                     out[7, lo + i] = highest[i]
