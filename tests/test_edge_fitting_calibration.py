@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_sigma_is_the_scatter(step: float, noise: float) -> None:
         found.append(calibrate_foil(energy + offset, od, edge="Ni_K"))
     scatter = np.std([c.measured_ev for c in found])
     # 60 trials know a scatter to 9 %; the window is chosen from the data, which costs a little more.
-    assert np.median([c.sigma_ev for c in found]) == pytest.approx(scatter, rel=0.35)
+    assert np.median([c.noise_sigma_ev for c in found]) == pytest.approx(scatter, rel=0.35)
     assert abs(np.mean([c.measured_ev for c in found]) - true_inflection(8333.0)) < 0.1
 
 
@@ -95,6 +96,48 @@ def test_says_what_is_wrong() -> None:
         calibrate_foil(energy, np.where(energy == 8333.0, np.nan, od), edge="Ni_K")
     with pytest.raises(EdgeFittingError, match="at least"):
         calibrate_foil(energy[::40], od[::40], edge="Ni_K")
+
+
+GRIDS = {
+    "coarse, fine from 24 eV below": np.r_[8233:8309:10.0, 8309:8354:0.25, 8354:8480:10.0],
+    "coarse, fine from 10 eV below": np.r_[8233:8323:5.0, 8323:8368:0.5, 8368:8480:5.0],
+    "coarse, fine from 6 eV below": np.r_[8233:8327:5.0, 8327:8368:0.25, 8368:8480:10.0],
+    "coarse, fine from the edge on": np.r_[8233:8333:10.0, 8333:8380:0.25, 8380:8480:10.0],
+    "20 points": np.r_[8273:8325:17.0, 8326:8340:1.0, 8343:8393:20.0],
+    "1 eV": np.arange(8273.3, 8413, 1.0),
+    "2 eV": np.arange(8273.3, 8413, 2.0),
+    "5 eV": np.arange(8273.3, 8413, 5.0),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(
+    "fault", ["", "up", "down", "two up", "step before", "kink", "descending", "twice", "slope"]
+)
+def test_reads_right_or_refuses_whatever_the_grid(grid: str, fault: str) -> None:
+    energy = GRIDS[grid]
+    mu = foil(energy, 8333.0) + 0.02 * np.sin((energy - 8350) / 9.0) * (energy > 8350)
+    mu += 0.001 * np.random.default_rng(2).standard_normal(energy.size)
+    at = int(np.argmin(np.abs(energy - 8326.3)))
+    mu[at] += {"up": 0.5, "two up": 0.4, "down": -0.5}.get(fault, 0.0)
+    mu[at + 1] += 0.4 * (fault == "two up")
+    mu += 0.2 * (energy > 8316.1) * (fault == "step before") + 0.008 * (energy - 8328).clip(0) * (
+        fault == "kink"
+    )
+    mu -= 0.002 * (energy - 8333) * (fault == "slope")
+    if fault == "descending":
+        energy, mu = energy[::-1], mu[::-1]
+    if fault == "twice":
+        energy, mu = np.repeat(energy, 2), np.repeat(mu, 2)
+    may_refuse = fault in ("step before", "down", "two up", "up") or grid in (
+        "2 eV", "5 eV", "coarse, fine from the edge on", "coarse, fine from 6 eV below", "20 points",
+    )  # fmt: skip
+    reasons = "far apart|stands out|metal|take at least|points that do not agree"
+    with pytest.raises(EdgeFittingError, match=reasons) if may_refuse else nullcontext():
+        found = calibrate_foil(energy, mu, edge="Ni_K")
+        assert abs(found.measured_ev - true_inflection(8333.0)) < 3 * found.sigma_ev + 0.1
+        if may_refuse:
+            raise EdgeFittingError("read right, which is better than what stands out")
 
 
 def xdi(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -122,8 +122,9 @@ def calibrate_energy(
         )
     wanted = present - shift
     report = (
-        f"{around.name} foil: first inflection at {found.measured_ev:.3f} eV, +- {found.sigma_ev:.3f} eV by noise and "
-        f"{found.smoothing_ev:.3f} eV by smoothing; convention {found.nominal_ev:.3f} eV ({found.definition}); "
+        f"{around.name} foil: first inflection at {found.measured_ev:.3f} eV, +- "
+        f"{found.noise_sigma_ev:.3f} eV by noise and {found.smoothing_ev:.3f} eV by smoothing; "
+        f"convention {found.nominal_ev:.3f} eV ({found.definition}); "
         f"offset {present:.3f} -> {wanted:.3f} eV"
     )
     print(report)  # noqa: T201 - the person at the terminal decides on it

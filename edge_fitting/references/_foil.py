@@ -33,6 +33,29 @@ _LEAST_POINTS = 6
 _SLOPE_NOISE = 0.08
 _GOAL_EV = 0.05
 _STEP_EV = 0.1
+# A local fit that has to reach further than this times its half width, for lack of points, shows no position.
+_SPARSE = 1.5
+# The first inflection of Mn, Co and Ni lies at 0.15 to 0.2 of the step; other metals' and noise leave some room.
+_LEVELS = (0.08, 0.45)
+# Where the fine part of a scan begins, the rise may have reached this part of the level of its inflection.
+_FOOT = 0.6
+# The edge's step is read from what lies this far below and above a rise.
+_BELOW_EV = 6.0
+_ABOVE_EV = (15.0, 60.0)
+# Glitches are up to three points and 1 eV wide; they stand out of cubics through their neighbours by this many
+# standard deviations of the noise and by this part of the step, and there are few of them.
+_GLITCH_POINTS = 3
+_GLITCH_WIDTH_EV = 1.0
+_GLITCH_NOISE = 6.0
+_GLITCH_PART = 0.04
+_MOST_GLITCHES = 12
+_NEIGHBOURS = 3
+_NEIGHBOURS_SPAN_EV = 9.0
+# A wider window moves the lopsided rise of a metal up, by about this times its squared half width.
+_MOVED_PER_EV = 0.045
+_UNMOVED_EV = 1.6
+# The 1 eV on either side of the steepest 1 eV rise by at least this part of it: a core hole makes no sharper edge.
+_LEAST_BESIDE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +71,16 @@ class FoilCalibration:
     nominal_ev : float
         First inflection by convention.
     sigma_ev : float
-        Standard deviation of ``measured_ev`` from the noise of the scan.
+        Standard deviation of ``measured_ev``: the noise of the scan, and how far windows wider than 1.5 eV move the
+        inflection of a metal.
     smoothing_ev : float
         How far ``measured_ev`` moves when the smoothing is made half as wide again: a measure of what the shape
         of the rise leaves open. The rise of a metal is lopsided, so smoothing moves the inflection up: with
         points 1 eV apart by 0.1 to 0.35 eV against points 0.5 eV apart.
     window_ev : float
         Half width of the local fits.
+    noise_sigma_ev : float
+        The part of ``sigma_ev`` that comes from the noise of the scan.
     definition : str
         What "first inflection" means, in one sentence.
     """
@@ -65,6 +91,7 @@ class FoilCalibration:
     sigma_ev: float
     smoothing_ev: float
     window_ev: float
+    noise_sigma_ev: float = 0.0
     definition: str = FOIL_DEFINITION
 
     @property
@@ -127,87 +154,231 @@ def calibrate_foil(
     if not np.isfinite(mu).all():
         raise EdgeFittingError("the foil spectrum has values that are not finite: leave those points out.")
     nominal = which.foil_inflection_ev if nominal_ev is None else float(nominal_ev)
+    energies, mu = _merge_repeats(energies, mu)
+    beside = (energies >= nominal + _SEARCH_EV[0] - 60.0) & (energies <= nominal + _SEARCH_EV[1] + 60.0)
+    energies, mu = energies[beside], mu[beside]
     low, high = nominal + _SEARCH_EV[0] - _WIDEST_EV, nominal + _SEARCH_EV[1] + _WIDEST_EV
-    order = np.argsort(energies, kind="stable")
-    inside = order[(energies[order] >= low) & (energies[order] <= high)]
-    energies, mu = energies[inside], mu[inside]
-    if np.unique(energies).size < 2 * _LEAST_POINTS:
+    n_near = int(((energies >= low) & (energies <= high)).sum())
+    if n_near < 2 * _LEAST_POINTS:
         raise EdgeFittingError(
-            f"the foil scan has {np.unique(energies).size} energies within {low:.6g} to {high:.6g} eV: take at "
+            f"the foil scan has {n_near} energies within {low:.6g} to {high:.6g} eV: take at "
             f"least {2 * _LEAST_POINTS}, 1 eV apart or closer at the edge."
         )
-    half_width, closest = max(_NARROWEST_EV, _usual_reach(energies)), None
+    good = _without_glitches(energies, mu)
+    wide, whole = energies[good], mu[good]
+    near = (wide >= low) & (wide <= high)
+    half_width, closest = max(_NARROWEST_EV, _usual_reach(wide[near])), None
+    refused = None
+    if half_width > _WIDEST_EV * 1.001:
+        raise EdgeFittingError(
+            f"the points of the foil scan around {nominal:.6g} eV are too far apart for a rise {_WIDEST_EV:g} eV wide: "
+            "measure with steps of 1 eV or less from 10 eV below the edge on."
+        )
     while half_width <= _WIDEST_EV * 1.001:
-        found = _first_inflection(energies, mu, half_width)
-        if found is not None:
+        found = _first_inflection(wide, whole, near, half_width, (energies, mu))
+        if isinstance(found, str):
+            refused = refused or found
+        else:
             closest = found if closest is None or found[1] < closest[1] else closest
             if found[1] <= _GOAL_EV:
                 closest = found
                 break
         half_width *= _WIDENING
     if closest is None:
-        raise EdgeFittingError(
-            f"no inflection of a foil stands out of the noise near {nominal:.6g} eV ({which.name}): check the edge "
-            "and the sign of the spectrum, or measure longer with steps of 1 eV or less."
-        )
+        raise EdgeFittingError(f"{refused} ({which.name}, near {nominal:.6g} eV).")
     measured, sigma, used = closest
-    wider = _first_inflection(energies, mu, 1.5 * used)
+    wider = _first_inflection(wide, whole, near, 1.5 * used, (energies, mu))
     return FoilCalibration(
         edge=which.name,
         measured_ev=measured,
         nominal_ev=nominal,
-        sigma_ev=sigma,
-        smoothing_ev=abs(wider[0] - measured) if wider is not None else float("inf"),
+        sigma_ev=float(np.hypot(sigma, _MOVED_PER_EV * max(used**2 - _UNMOVED_EV**2, 0.0))),
+        smoothing_ev=abs(wider[0] - measured) if not isinstance(wider, str) else float("inf"),
         window_ev=used,
+        noise_sigma_ev=sigma,
     )
 
 
-def _first_inflection(energies: Array, mu: Array, half_width: float) -> tuple[float, float, float] | None:
-    """Position, its standard deviation, and the half width; None where it does not stand out."""
-    at = np.arange(energies[0] + half_width, energies[-1] - half_width, _STEP_EV)
-    operators = _local_cubic(energies, at, half_width)
-    noise = _noise(energies, mu, half_width)
-    slope, bend = operators[0] @ mu, operators[1] @ mu
-    steepest = float(slope.max())
+def _merge_repeats(energies: Array, mu: Array) -> tuple[Array, Array]:
+    """Average the values at each energy, in increasing order."""
+    unique, where, counts = np.unique(energies, return_inverse=True, return_counts=True)
+    return unique, np.bincount(where, weights=mu) / counts
+
+
+_NO_RISE = (
+    "no inflection of a foil stands out of the noise: check the edge and the sign of the spectrum, or measure longer "
+    "with steps of 1 eV or less"
+)
+_HIDDEN = (
+    "the energies are too far apart where the rise of the foil begins, so that its first inflection may be hidden: "
+    "measure with steps of 1 eV or less from 10 eV below the edge on"
+)
+_UNLIKE = (
+    "what rises first is not like a metal's edge, in height or because it falls back again: a glitch, a step of the "
+    "intensity or no metal foil"
+)
+
+
+def _first_inflection(
+    energies: Array, mu: Array, near: NDArray[np.bool_], half_width: float, measured: tuple[Array, Array]
+) -> tuple[float, float, float] | str:
+    """Position, its standard deviation, and the half width; or why there is none.
+
+    ``measured`` are all points, also those that were left out as glitches.
+    """
+    inside, values = energies[near], mu[near]
+    at = np.arange(inside[0] + half_width, inside[-1] - half_width, _STEP_EV)
+    resolved = _reach(inside, at, half_width) <= _SPARSE * half_width
+    at = at[resolved]
+    if at.size < 3:
+        return _HIDDEN
+    operators = _local_cubic(inside, at, half_width)
+    noise = _noise(inside, values, half_width)
+    level, slope, bend = (operator @ values for operator in operators)
+    apart = np.diff(at, prepend=-np.inf) > 1.5 * _STEP_EV
+    lasting = _lasting(at, level, energies, mu)
+    if not lasting.any():
+        return _NO_RISE
+    steepest = float(slope[lasting].max())
     if not steepest > 0:
-        return None
-    slope_noise = noise * np.sqrt(np.einsum("ij,ij->i", operators[0], operators[0]))
-    drop = max(_LEAST_DROP * steepest, 3.0 * float(slope_noise[int(slope.argmax())]))
-    if slope_noise[int(slope.argmax())] > _SLOPE_NOISE * steepest:
-        return None
-    top = 0
+        return _NO_RISE
+    slope_noise = noise * np.sqrt(np.einsum("ij,ij->i", operators[1], operators[1]))
+    strongest = int(np.flatnonzero(lasting)[slope[lasting].argmax()])
+    drop = max(_LEAST_DROP * steepest, 3.0 * float(slope_noise[strongest]))
+    if slope_noise[strongest] > _SLOPE_NOISE * steepest:
+        return _NO_RISE
+    top = first = 0
     for i in range(at.size):
-        if slope[i] > slope[top]:
+        if apart[i]:
+            top = first = i
+        elif slope[i] > slope[top] or not lasting[top]:
             top = i
         elif slope[i] < slope[top] - drop:
             if slope[top] >= _LEAST_SLOPE * steepest:
                 break
             top = i
     else:
-        return None
+        return _NO_RISE
+    base, step = _step_around(float(at[top]), energies, mu)
+    part = (level[top] - base) / step
+    if not _LEVELS[0] <= part <= _LEVELS[1] or _is_sharp(float(at[top]), *measured):
+        return _UNLIKE
+    if (level[first] - base) / step > _FOOT * part or at[top] - at[first] < half_width:
+        return _HIDDEN
     # The zero of the local fits' own second derivative nearest to the top of their slope.
-    falling = np.flatnonzero((bend[:-1] > 0) & (bend[1:] <= 0))
-    near = falling[np.abs(at[falling] - at[top]) < half_width]
-    if near.size == 0:
-        return None
-    k = int(near[np.argmin(np.abs(at[near] - at[top]))])
-    part = bend[k] / (bend[k] - bend[k + 1])
-    position = float(at[k] + part * _STEP_EV)
+    falling = np.flatnonzero((bend[:-1] > 0) & (bend[1:] <= 0) & ~apart[1:])
+    close = falling[np.abs(at[falling] - at[top]) < half_width]
+    if close.size == 0:
+        return _NO_RISE
+    k = int(close[np.argmin(np.abs(at[close] - at[top]))])
+    position = float(at[k] + bend[k] / (bend[k] - bend[k + 1]) * _STEP_EV)
     # Slope of the second derivative over the reach of the fit, not between two neighbouring points.
     reach = max(1, round(0.25 * half_width / _STEP_EV))
-    first, last = max(k - reach, 0), min(k + 1 + reach, at.size - 1)
-    fall = (bend[first] - bend[last]) / (at[last] - at[first])
+    before, after = max(k - reach, 0), min(k + 1 + reach, at.size - 1)
+    fall = (bend[before] - bend[after]) / (at[after] - at[before])
     if not fall > 0:
-        return None
-    bend_noise = noise * float(np.linalg.norm(operators[1][k]))
+        return _NO_RISE
+    bend_noise = noise * float(np.linalg.norm(operators[2][k]))
     return position, bend_noise / fall, half_width
 
 
-def _local_cubic(energies: Array, at: Array, half_width: float) -> tuple[Array, Array]:
-    """Matrices that give first and second derivative of the local cubic fits."""
+def _is_sharp(position: float, energies: Array, mu: Array) -> bool:
+    """Whether a rise is sharper than any edge: a step of the intensity between two points."""
+    around = position + np.arange(-1.5, 1.55, _STEP_EV)
+    rises = np.diff(np.interp(around[:, None] + np.array([-1.5, -0.5, 0.5, 1.5]), energies, mu))
+    left, middle, right = rises[rises[:, 1].argmax()]
+    return bool(0.5 * (left + right) < _LEAST_BESIDE * middle)
+
+
+def _step_around(position: float, energies: Array, mu: Array) -> tuple[float, float]:
+    """Level below a rise, and the height of the step; NaN where nothing was measured beside it."""
+    below = mu[energies <= position - _BELOW_EV]
+    above = mu[(energies >= position + _ABOVE_EV[0]) & (energies <= position + _ABOVE_EV[1])]
+    if not below.size or not above.size:
+        return np.nan, np.nan
+    base = float(np.median(below[-12:]))
+    return base, float(np.median(above)) - base
+
+
+def _lasting(at: Array, level: Array, energies: Array, mu: Array) -> NDArray[np.bool_]:
+    """Where the absorption rises for good: all before lies below, all after above, to a tenth of the step."""
+    edge = np.ptp(np.interp(at, energies, mu))
+    before = np.maximum.accumulate(level)
+    after = np.minimum.accumulate(level[::-1])[::-1]
+    return (before <= level + 0.1 * edge) & (after >= level - 0.1 * edge)
+
+
+def _without_glitches(energies: Array, mu: Array) -> NDArray[np.bool_]:
+    """Points that agree with cubics through their neighbours; False for a few that stand out, however high.
+
+    Raises
+    ------
+    EdgeFittingError
+        If there are more than a few.
+    """
+    good = np.ones(energies.size, bool)
+    height = float(np.subtract(*np.percentile(mu, [90, 10])))
+    for _ in range(_MOST_GLITCHES + 1):
+        kept = np.flatnonzero(good)
+        worst: tuple[float, NDArray[np.int64]] | None = None
+        scale = None
+        for size in range(1, _GLITCH_POINTS + 1):
+            away = _beside_neighbours(energies[kept], mu[kept], size)
+            judged = away[np.isfinite(away)]
+            if not judged.size:
+                continue
+            if scale is None:
+                scale = 1.4826 * float(np.median(np.abs(judged)))
+            limit = max(_GLITCH_NOISE * scale, _GLITCH_PART * height)
+            ratio = np.nan_to_num(np.abs(away)) / limit
+            # A wider glitch has to explain more than the narrower one that is part of it.
+            i = int(ratio.argmax())
+            if ratio[i] > 1.0 and (worst is None or ratio[i] > 1.3 * worst[0]):
+                worst = float(ratio[i]), kept[i : i + size]
+        if worst is None:
+            return good
+        good[worst[1]] = False
+    raise EdgeFittingError(
+        f"the foil scan has more than {_MOST_GLITCHES} points that do not agree with their neighbours: it is too noisy "
+        "or has glitches all over; measure it again."
+    )
+
+
+def _beside_neighbours(energies: Array, mu: Array, size: int) -> Array:
+    """How far groups of points lie off the cubics through three points on either side; NaN where those are far."""
+    n = energies.size - 2 * _NEIGHBOURS - size + 1
+    away = np.full(energies.size, np.nan)
+    if n < 1:
+        return away
+    start = np.arange(_NEIGHBOURS, _NEIGHBOURS + n)
+    offsets = np.r_[np.arange(-_NEIGHBOURS, 0), np.arange(size, size + _NEIGHBOURS)]
+    around = start[:, None] + offsets
+    group = start[:, None] + np.arange(size)
+    centre = energies[group].mean(axis=1)
+    span = energies[around[:, -1]] - energies[around[:, 0]]
+    unit = (energies[around] - centre[:, None]) / span[:, None]
+    rule = np.linalg.pinv(unit[:, :, None] ** np.arange(4))
+    found = np.einsum("nkj,nj->nk", rule, mu[around])
+    there = (energies[group] - centre[:, None]) / span[:, None]
+    expected = np.einsum("nk,ngk->ng", found, there[:, :, None] ** np.arange(4))
+    difference = (mu[group] - expected).mean(axis=1)
+    # What the noise of the neighbours adds is taken out, so that all groups are on the scale of one point.
+    gain = np.sqrt(
+        1.0 / size
+        + np.square(np.einsum("ngk,nkj->nj", there[:, :, None] ** np.arange(4), rule) / size).sum(axis=1)
+    )
+    narrow = (span <= _NEIGHBOURS_SPAN_EV) & (
+        (size == 1) | (energies[group[:, -1]] - energies[group[:, 0]] < _GLITCH_WIDTH_EV)
+    )
+    away[start] = np.where(narrow, difference / gain, np.nan)
+    return away
+
+
+def _local_cubic(energies: Array, at: Array, half_width: float) -> tuple[Array, Array, Array]:
+    """Matrices that give value, first and second derivative of the local cubic fits."""
     reach = _reach(energies, at, half_width)
     solved = _cubic_fits(energies, at, reach)
-    return solved[:, 1] / reach[:, None], 2.0 * solved[:, 2] / reach[:, None] ** 2
+    return solved[:, 0], solved[:, 1] / reach[:, None], 2.0 * solved[:, 2] / reach[:, None] ** 2
 
 
 def _cubic_fits(energies: Array, at: Array, reach: Array) -> Array:
