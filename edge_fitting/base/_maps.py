@@ -75,6 +75,14 @@ class EdgeMaps:
         Frames that went in.
     edge_jump_sigma : ndarray of float32, shape (rows, cols), or None
         Standard deviation of ``edge_jump``, with the method ``edge_jump``.
+    axis_offset_ev, axis_offset_sigma_ev : float or None
+        Energies of the scan minus those of the references for the same feature, with its standard deviation; None
+        where it was not looked for or cannot be told. One for all pixels.
+    soc_systematic : float or None
+        Uncertainty of ``soc`` that all pixels share, from the axis: what an offset that was left in means, and what
+        the uncertainty of the offset does.
+    warnings : tuple of str
+        Why the map should not be believed as it is, one sentence each; empty for a sound one.
     """
 
     soc: NDArray[np.float32]
@@ -91,6 +99,10 @@ class EdgeMaps:
     definition: str
     n_frames: int
     edge_jump_sigma: NDArray[np.float32] | None = None
+    axis_offset_ev: float | None = None
+    axis_offset_sigma_ev: float | None = None
+    soc_systematic: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

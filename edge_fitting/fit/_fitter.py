@@ -24,6 +24,7 @@ from edge_fitting.stack import Values
 from edge_fitting.sums import CountsFrame
 
 from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
+from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies, offset_fields
 from ._warm_up import warm_up
 
 
@@ -45,6 +46,8 @@ class EdgeFitter:
         Estimator, as in :func:`fit_stack`.
     references : ReferenceSeries, optional
         Reference spectra; they give ``soc`` its scale.
+    axis_offset : {"report", "fit"} or float
+        As in :func:`fit_stack`.
 
     Raises
     ------
@@ -59,12 +62,16 @@ class EdgeFitter:
         edge: str | Edge = "Ni_K",
         method: Method = "series",
         references: ReferenceSeries | None = None,
+        axis_offset: OffsetChoice = "report",
     ) -> None:
         self._shape = check_shape(shape)
         self._edge = resolve_edge(edge)
         self._method: Method = method
         self._references = references
-        self._estimator: Estimator = make_estimator(method, self._edge, self._shape, references)
+        self._axis_offset = check_choice(axis_offset, method, references)
+        self._estimator: Estimator = _estimator(
+            method, self._edge, self._shape, references, self._axis_offset
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -111,7 +118,8 @@ class EdgeFitter:
         weights = check_weights(weight, energies.size)
         if self._estimator.keeps_frames:
             stack = stack.copy()
-        self._estimator.push(energies, stack.reshape(energies.size, -1), weights)
+        moved = moved_energies(energies, self._axis_offset, self._references)
+        self._estimator.push(moved, stack.reshape(energies.size, -1), weights)
 
     def push_counts(
         self,
@@ -153,9 +161,11 @@ class EdgeFitter:
         EdgeFittingError
             As :meth:`push`, and for counts that are not uint16 or a scale that is not positive.
         """
-        self._estimator.push_counts(
-            *self._counts_frame(energy_ev, counts, dark, flat, dark_flat, scale, saturation, weight)
+        energy, frame, own_weight = self._counts_frame(
+            energy_ev, counts, dark, flat, dark_flat, scale, saturation, weight
         )
+        moved = moved_energies(np.array([energy]), self._axis_offset, self._references)
+        self._estimator.push_counts(float(moved[0]), frame, own_weight)
 
     def retract(self, energy_ev: float, optical_depth: ArrayLike, weight: float = 1.0) -> None:
         """Take one frame out again: a frame taken anew, or one that turned out not to belong.
@@ -253,7 +263,13 @@ class EdgeFitter:
         if not tiles:
             raise EdgeFittingError("there is no tile to join.")
         first = tiles[0][1]
-        whole = cls(shape, edge=first._edge, method=first._method, references=first._references)
+        whole = cls(
+            shape,
+            edge=first._edge,
+            method=first._method,
+            references=first._references,
+            axis_offset=first._axis_offset,
+        )
         index = np.arange(whole._shape[0] * whole._shape[1]).reshape(whole._shape)
         covered = np.zeros(whole._shape, np.int64)
         parts = []
@@ -283,6 +299,7 @@ class EdgeFitter:
             ("edge", self._edge == other._edge),
             ("method", self._method == other._method),
             ("references", same_series),
+            ("axis_offset", self._axis_offset == other._axis_offset),
         ):
             if not same:
                 raise EdgeFittingError(
@@ -292,7 +309,8 @@ class EdgeFitter:
     def _take_out(self, energy_ev: float, frame: NDArray[np.float32], weight: float) -> None:
         if self.n_frames == 0:
             raise EdgeFittingError("no frame has been added, so none can be taken out.")
-        self._estimator.retract(energy_ev, frame, weight)
+        moved = moved_energies(np.array([energy_ev]), self._axis_offset, self._references)
+        self._estimator.retract(float(moved[0]), frame, weight)
 
     def _counts_frame(
         self,
@@ -341,7 +359,8 @@ class EdgeFitter:
         EdgeMaps
             New arrays; pixels that cannot be fitted yet are NaN with a status that says so.
         """
-        return _as_maps(self._estimator, self._estimator.fit(), self._edge, self._shape, self.n_frames)
+        fitted = self._estimator.fit()
+        return _as_maps(self._estimator, fitted, self._edge, self._shape, self.n_frames, self._axis_offset)
 
     def warm_up(self) -> None:
         """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter.
@@ -359,6 +378,7 @@ def fit_stack(
     method: Method = "series",
     references: ReferenceSeries | None = None,
     weights: ArrayLike | None = None,
+    axis_offset: OffsetChoice = "report",
 ) -> EdgeMaps:
     """Fit every pixel of a stack.
 
@@ -380,6 +400,10 @@ def fit_stack(
         stack's own mean spectrum.
     weights : array_like, shape (n_energy,), optional
         Weight of each frame, inversely proportional to the variance of its noise.
+    axis_offset : {"report", "fit"} or float
+        One offset between the energy axes of scan and references, positive where the scan reads higher, found by
+        method ``series``. ``report``: it is told in the maps, with a warning above 0.1 eV, and left in. ``fit``: it
+        is taken out. A number (eV) is taken from the energies as it is.
 
     Returns
     -------
@@ -395,15 +419,35 @@ def fit_stack(
     stack = check_stack(optical_depth, energies.size)
     rows, cols = stack.shape[1:]
     shape = check_shape((rows, cols))
-    estimator = make_estimator(method, resolved, shape, references)
+    choice = check_choice(axis_offset, method, references)
+    estimator = _estimator(method, resolved, shape, references, choice)
+    energies = moved_energies(energies, choice, references)
     # Past the public push, which would copy the stack for the methods that keep frames.
     flat = stack.reshape(energies.size, -1)
     fitted = fit_at_once(estimator, energies, flat, check_weights(weights, energies.size))
-    return _as_maps(estimator, fitted, resolved, shape, energies.size)
+    return _as_maps(estimator, fitted, resolved, shape, energies.size, choice)
+
+
+def _estimator(
+    method: Method,
+    edge: Edge,
+    shape: tuple[int, int],
+    references: ReferenceSeries | None,
+    choice: OffsetChoice,
+) -> Estimator:
+    checked = make_estimator(method, edge, shape, references)
+    if method == "series" and references is not None and isinstance(choice, str):
+        return SeriesWithOffset(shape, references, apply=choice == "fit")
+    return checked
 
 
 def _as_maps(
-    estimator: Estimator, fitted: Values, edge: Edge, shape: tuple[int, int], n_frames: int
+    estimator: Estimator,
+    fitted: Values,
+    edge: Edge,
+    shape: tuple[int, int],
+    n_frames: int,
+    choice: OffsetChoice,
 ) -> EdgeMaps:
     values, status = fitted
     sigma = estimator.jump_sigma if isinstance(estimator, JumpStack) else None
@@ -423,4 +467,5 @@ def _as_maps(
         definition=estimator.definition,
         n_frames=n_frames,
         edge_jump_sigma=None if sigma is None else sigma.reshape(shape),
+        **offset_fields(estimator, choice),
     )

@@ -96,6 +96,8 @@ class ReferenceSeries:
         self._coordinates: Array = left * strength
         self._strength: Array = strength
         self._modes: Array = (left / strength).T @ deviations
+        self._functions: Array = np.vstack([self._mean, self._modes]).T
+        self._function_slopes: Array = three_point_slopes(self.energy_ev, self._functions)
         span = self.soc[-1] - self.soc[0]
         slopes = three_point_slopes(self.soc, self._coordinates, reach=_SLOPE_REACH * span)
         slopes[:, 0] = limit_slopes(
@@ -144,8 +146,8 @@ class ReferenceSeries:
         """
         energies = check_energies(energy_ev)
         self.check_covers(energies)
-        functions = np.vstack([self._mean, self._modes[:n_modes]]).T
-        slopes = three_point_slopes(self.energy_ev, functions)
+        kept = slice(None) if n_modes is None else slice(1 + n_modes)
+        functions, slopes = self._functions[:, kept], self._function_slopes[:, kept]
         return hermite(self.energy_ev, functions, slopes, energies)[0].T
 
     def evaluate(self, energy_ev: ArrayLike, soc: ArrayLike) -> Array:

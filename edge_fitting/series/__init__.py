@@ -1,5 +1,6 @@
 """Maximum-likelihood position along a reference series."""
 
+from ._axis_offset import ALLOWED_EV, AxisOffset, JointBasis, estimate_offset, on_reference_axis
 from ._series_basis import (
     MARGIN,
     N_NODES,
@@ -11,13 +12,18 @@ from ._series_basis import (
 from ._series_fit import WIDEST, fit_series, fit_whole_stack
 
 __all__ = [
+    "ALLOWED_EV",
     "MARGIN",
     "N_NODES",
     "RANGE_TOLERANCE",
     "WIDEST",
+    "AxisOffset",
+    "JointBasis",
     "compile_series",
     "energies_around_edge",
+    "estimate_offset",
     "fit_series",
     "fit_whole_stack",
     "half_jump_energies",
+    "on_reference_axis",
 ]

@@ -1,0 +1,209 @@
+"""What is done about an offset between the axes of scan and references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_fitting.errors import EdgeFittingError
+from edge_fitting.references import ReferenceSeries
+from edge_fitting.series import (
+    ALLOWED_EV,
+    AxisOffset,
+    JointBasis,
+    estimate_offset,
+    fit_series,
+    on_reference_axis,
+)
+from edge_fitting.stack import Values
+from edge_fitting.sums import CountsFrame, SufficientStatistics
+
+from ._methods import Estimator, StreamingSeries, fit_at_once
+
+Array = NDArray[np.float64]
+Frame = NDArray[np.float32]
+OffsetChoice = Literal["report", "fit"] | float
+
+# Pixels of each frame that are kept for the offset: enough for 0.01 eV, and 16 kB a frame.
+_SAMPLED = 4096
+
+
+def check_choice(choice: object, method: str, references: ReferenceSeries | None) -> OffsetChoice:
+    """Return the choice.
+
+    Raises
+    ------
+    EdgeFittingError
+        If it is none, or cannot be followed by this method.
+    """
+    if choice == "report":
+        return "report"
+    if choice == "fit":
+        if method != "series" or references is None or references.coordinate != "soc":
+            raise EdgeFittingError(
+                "an axis offset is fitted by method 'series' with references only: give both, or the offset in eV."
+            )
+        return "fit"
+    if isinstance(choice, (int, float, np.number)) and not isinstance(choice, bool) and math.isfinite(choice):
+        return float(choice)
+    raise EdgeFittingError(f"axis_offset must be 'report', 'fit' or a number of eV, not {choice!r}.")
+
+
+def moved_energies(energy_ev: Array, choice: OffsetChoice, references: ReferenceSeries | None) -> Array:
+    """Take a given offset from the energies of a scan."""
+    if isinstance(choice, str) or choice == 0.0:
+        return energy_ev
+    return energy_ev - choice if references is None else on_reference_axis(references, energy_ev, choice)
+
+
+class SampledFrames:
+    """Some pixels of every frame, spread over the image."""
+
+    def __init__(self, n_pixels: int) -> None:
+        self._pick = slice(None, None, max(1, n_pixels // _SAMPLED))
+        self._frames: list[tuple[float, float, Frame]] = []
+
+    def add(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Keep the sample of some frames, shape (n, n_pixels)."""
+        for energy, frame, own in zip(energy_ev, stack, weight, strict=True):
+            self._frames.append((float(energy), float(own), frame[self._pick].copy()))
+
+    def add_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
+        """Correct the sample of a frame of counts."""
+        pick = self._pick
+        part = CountsFrame(
+            counts=np.ascontiguousarray(frame.counts[pick]),
+            dark=np.ascontiguousarray(frame.dark[pick]),
+            flat=np.ascontiguousarray(frame.flat[pick]),
+            dark_flat=np.ascontiguousarray(frame.dark_flat[pick]),
+            scale=frame.scale,
+            saturation=frame.saturation,
+        )
+        depth = np.empty(part.counts.size, np.float32)
+        part.correct(depth)
+        self._frames.append((energy_ev, weight, depth))
+
+    def remove(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Let go of the last frame that is equal to one; to rounding of what corrects counts."""
+        sample = frame[self._pick]
+        for k in range(len(self._frames) - 1, -1, -1):
+            energy, own, kept = self._frames[k]
+            if (energy, own) == (energy_ev, weight) and np.allclose(kept, sample, atol=1e-4, equal_nan=True):
+                del self._frames[k]
+                return
+
+    def merge(self, other: SampledFrames) -> None:
+        """Add the frames of the same pixels."""
+        self._frames += other._frames
+
+    def join(self, tiles: Sequence[SampledFrames]) -> None:
+        """Put the samples of tiles with the same frames side by side."""
+        ordered = [sorted(tile._frames, key=lambda frame: frame[:2]) for tile in tiles]
+        self._frames = [
+            (parts[0][0], parts[0][1], np.concatenate([part[2] for part in parts]))
+            for parts in zip(*ordered, strict=True)
+        ]
+
+    @property
+    def stack(self) -> tuple[Array, Frame, Array]:
+        """Energies, samples and weights."""
+        energies, weights, frames = zip(*self._frames, strict=True)
+        return np.array(energies), np.stack(frames), np.array(weights)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+
+class SeriesWithOffset(StreamingSeries):
+    """The series fit that looks for an offset of the axis from a sample of the pixels.
+
+    With ``apply`` the sums are taken on functions that hold the series at any offset, about twice as many.
+    """
+
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries, *, apply: bool) -> None:
+        super().__init__(shape, references)
+        self._sample = SampledFrames(shape[0] * shape[1])
+        self._joint = JointBasis(references) if apply else None
+        if self._joint is not None:
+            self._functions = self._joint
+            self._statistics = SufficientStatistics(shape[0] * shape[1], self._joint.n_functions)
+        self.offset = AxisOffset()
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add frames, shape (n, n_pixels)."""
+        super().push(energy_ev, stack, weight)
+        self._sample.add(energy_ev, stack, weight)
+
+    def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
+        """Correct and add one frame."""
+        super().push_counts(energy_ev, frame, weight)
+        self._sample.add_counts(energy_ev, frame, weight)
+
+    def retract(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Take out one frame, shape (n_pixels,), that has been added."""
+        super().retract(energy_ev, frame, weight)
+        self._sample.remove(energy_ev, frame, weight)
+
+    def merge(self, other: Any) -> None:
+        """Add all frames of another estimator of the same kind, pixels and references."""
+        super().merge(other)
+        self._sample.merge(other._sample)
+
+    def join_tiles(self, tiles: Any) -> None:
+        """Take over tiles of the image that hold the same frames."""
+        super().join_tiles(tiles)
+        self._sample.join([tile._sample for _, tile in tiles])
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far."""
+        self.offset = estimate_offset(self._basis, *self._sample.stack) if len(self._sample) else AxisOffset()
+        if self._joint is None:
+            return super().fit()
+        found = self.offset.offset_ev
+        basis = self._joint.moved(found if math.isfinite(found) else 0.0)
+        return self._on_scale(fit_series(self._statistics, basis, self._shape))
+
+    def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
+        """Values and status of a stack that is all there is."""
+        step = max(1, stack.shape[1] // _SAMPLED)
+        sample = np.ascontiguousarray(stack[:, ::step])
+        self.offset = estimate_offset(self._basis, energy_ev, sample, weight)
+        moved = energy_ev
+        if self._joint is not None and math.isfinite(self.offset.offset_ev):
+            moved = on_reference_axis(self._basis.series, energy_ev, self.offset.offset_ev)
+        plain = StreamingSeries(self._shape, self._basis.series)
+        return fit_at_once(plain, moved, stack, weight)
+
+
+def offset_fields(estimator: Estimator, choice: OffsetChoice) -> dict[str, Any]:
+    """Return the fields of the maps that tell of the offset."""
+    if not isinstance(choice, str):
+        return {"axis_offset_ev": choice}
+    if not isinstance(estimator, SeriesWithOffset):
+        return {}
+    found = estimator.offset
+    if found.reason:
+        said = f"an offset between the axes of scan and references cannot be told: {found.reason}; calibrate on a foil."
+        return {"warnings": (said,)}
+    if not math.isfinite(found.offset_ev):
+        return {}
+    shared = abs(found.soc_per_ev) * found.sigma_ev
+    if choice == "report":
+        shared = math.hypot(shared, found.soc_bias if math.isfinite(found.soc_bias) else 0.0)
+    warnings: tuple[str, ...] = ()
+    if choice == "report" and abs(found.offset_ev) > max(ALLOWED_EV, 3.0 * found.sigma_ev):
+        warnings = (
+            f"the energy axis of the scan is {found.offset_ev:+.2f} +- {found.sigma_ev:.2f} eV off that of the "
+            f"references, more than a foil calibration leaves open ({ALLOWED_EV:g} eV): soc is biased by "
+            f"{found.soc_bias:+.2f}; fit again with axis_offset='fit', or calibrate.",
+        )
+    return {
+        "axis_offset_ev": found.offset_ev,
+        "axis_offset_sigma_ev": found.sigma_ev,
+        "soc_systematic": shared,
+        "warnings": warnings,
+    }
