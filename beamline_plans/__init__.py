@@ -1,6 +1,6 @@
 """Energy grids and bluesky plans for scans across absorption edges."""
 
-from beamline_plans.errors import DocumentError, FrameError, GridError, NotSafeError, PlanError
+from beamline_plans.errors import FrameError, GridError, NotSafeError, PlanError
 from beamline_plans.full_field import (
     AdaptiveResult,
     LiveMaps,
@@ -18,13 +18,9 @@ from beamline_plans.full_field import (
 from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
 from beamline_plans.planning import DryRun, dry_run
 from beamline_plans.point import calibrate_energy, xas_scan
-from beamline_plans.running import (
-    SCHEMA_VERSION,
-    TimeModel,
-    beam_suspenders,
-    learn_times,
-    validate_run_documents,
-)
+from beamline_plans.running import TimeModel, beam_suspenders, learn_times
+from scan_contract import SCHEMA_VERSION, validate_run_documents
+from scan_contract import ContractError as DocumentError
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -1,6 +1,6 @@
 """What a plan says when it refuses."""
 
-__all__ = ["DocumentError", "FrameError", "GridError", "NotSafeError", "PlanError"]
+__all__ = ["FrameError", "GridError", "NotSafeError", "PlanError"]
 
 
 class PlanError(ValueError):
@@ -13,10 +13,6 @@ class GridError(PlanError):
 
 class FrameError(PlanError):
     """A frame could not be taken, even after the allowed number of attempts."""
-
-
-class DocumentError(PlanError):
-    """The documents of a run break the contract between plans and analysis."""
 
 
 class NotSafeError(PlanError):

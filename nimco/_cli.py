@@ -75,9 +75,17 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from beamline_plans import PlanError
     from callbacks import CallbackError
     from edge_fitting import EdgeFittingError
-    from scan_contract import MissingPackageError
+    from scan_contract import ContractError, MissingPackageError
 
-    return MissingPackageError, NimcoError, CallbackError, EdgeFittingError, PlanError, DeviceError
+    return (
+        MissingPackageError,
+        NimcoError,
+        CallbackError,
+        EdgeFittingError,
+        PlanError,
+        DeviceError,
+        ContractError,
+    )
 
 
 class _SingleLine(logging.Formatter):

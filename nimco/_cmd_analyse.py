@@ -34,7 +34,7 @@ from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._stopping import stoppable
 from nimco.errors import NimcoError
-from scan_contract import is_energy_scan
+from scan_contract import is_energy_scan, read_contract
 
 Consumer = Callable[[str, dict[str, Any]], None]
 
@@ -87,7 +87,7 @@ def analyse(
             extra: list[Any] = []
             if foreign is None:
                 _check_energy_scan(run, stored)
-                wanted.indices(stored.metadata["start"]["xanes"]["energies_ev"])
+                wanted.indices(read_contract(stored.metadata["start"]).scan.energies_ev)
             else:
                 corrections = [
                     None if uid is None else _stored_run(client, uid) for uid in (dark_run, flat_run)
@@ -281,7 +281,7 @@ def _with_interrupted(raw: Any, stored: Any) -> list[Any]:
 
 def _resumed(start: Mapping[str, Any]) -> str | None:
     """Return the run that a run goes on with; None for one that does not, or is of other plans."""
-    return start["xanes"].get("resumes") if is_energy_scan(start) else None
+    return read_contract(start).scan.resumes if is_energy_scan(start) else None
 
 
 def _follow(stream: DocumentStream, client: Any, analysis: _Analysis, consumer: Consumer) -> None:

@@ -24,7 +24,7 @@ def dry_run_command(
     repeats: int,
     n_flats: int,
     n_darks: int,
-    flat_order: Literal["per_energy", "every_n", "after_all", "none"],
+    flat_order: Literal["per_energy", "every_n", "after_all", "before_all", "none"],
     flat_every: int,
     size: int,
     reference: list[str] | None,

@@ -99,10 +99,11 @@ def dry_run(
         typer.Option(help="Order of the energies; informative goes by --reference."),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Frames per energy.")] = 1,
-    n_flats: Annotated[int, typer.Option(help="Flats per energy.")] = 1,
+    n_flats: Annotated[int, typer.Option(help="Flats per energy, or in all with before_all.")] = 1,
     n_darks: Annotated[int, typer.Option(help="Darks per exposure.")] = 5,
     flat_order: Annotated[
-        Literal["per_energy", "every_n", "after_all", "none"], typer.Option(help="When flats are taken.")
+        Literal["per_energy", "every_n", "after_all", "before_all", "none"],
+        typer.Option(help="When flats are taken."),
     ] = "per_energy",
     flat_every: Annotated[int, typer.Option(help="Energies between flats with every_n.")] = 10,
     size: Annotated[int, typer.Option(min=32, max=16384, help="Rows and columns of the camera.")] = 2048,

@@ -8,6 +8,7 @@ from typing import Any
 from beamline_plans import PlanError, TimeModel, learn_times
 from callbacks import DocumentWorker
 from nimco.errors import NimcoError
+from scan_contract import LABEL_DEVICE, ContractError, FullFieldContract, is_energy_scan, read_contract
 
 __all__ = ["LearnedTimes", "read_times"]
 
@@ -52,11 +53,11 @@ class LearnedTimes(DocumentWorker):
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start":
-            self._documents = [(name, {"uid": doc["uid"]})] if "xanes" in doc else []
+            self._documents = [(name, {"uid": doc["uid"]})] if _has_camera(doc) else []
         elif self._documents and name == "descriptor":
             self._documents.append((name, {"uid": doc["uid"], "name": doc.get("name", "primary")}))
         elif self._documents and name == "event" and len(self._documents) < _EVENTS_KEPT:
-            words = {key: value for key, value in doc["data"].items() if key.startswith("xanes_")}
+            words = {key: value for key, value in doc["data"].items() if key.startswith(f"{LABEL_DEVICE}_")}
             if words:
                 event = {"descriptor": doc["descriptor"], "time": doc["time"], "data": words}
                 self._documents.append((name, event))
@@ -73,3 +74,11 @@ class LearnedTimes(DocumentWorker):
             part.replace(path)
         except (OSError, NimcoError, PlanError) as error:
             _LOG.warning("what this scan taught about durations is not kept: %s", error)
+
+
+def _has_camera(start: dict[str, Any]) -> bool:
+    """Say whether a run is a scan whose frames, with their read-out and moves, are those of the plans with a camera."""
+    try:
+        return is_energy_scan(start) and isinstance(read_contract(start).scan, FullFieldContract)
+    except ContractError:
+        return False

@@ -6,11 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from scan_contract import ContractError, read_contract
+
 
 class ScanProgress:
-    """Subscribe to a RunEngine: one bar a run, counting every dark, flat and sample frame.
+    """Subscribe to a RunEngine: one bar a run, counting every event: dark, flat and sample frame, or reading.
 
-    Runs that carry no ``xanes`` contract are passed over.
+    Runs that keep no contract of an energy scan are passed over.
 
     Parameters
     ----------
@@ -48,21 +50,18 @@ class ScanProgress:
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document."""
-        if name == "start" and "xanes" in doc:
-            standard = doc.get("standard", {}).get("name")
-            label = f"{doc['xanes']['edge'].replace('_', ' ')} {standard or 'scan'}"
-            self._tasks[doc["uid"]] = self._progress.add_task(label, total=expected_frames(doc["xanes"]))
+        if name == "start":
+            try:
+                contract = read_contract(doc)
+            except ContractError:
+                return
+            standard = doc["standard"].get("name") if contract.is_standard else None
+            label = f"{contract.scan.edge.replace('_', ' ')} {standard or 'scan'}"
+            total = contract.scan.events_expected
+            self._tasks[doc["uid"]] = self._progress.add_task(label, total=total)
         elif name == "descriptor" and doc["run_start"] in self._tasks:
             self._run_of_descriptor[doc["uid"]] = doc["run_start"]
         elif name == "event" and doc["descriptor"] in self._run_of_descriptor:
             self._progress.advance(self._tasks[self._run_of_descriptor[doc["descriptor"]]])
         elif name == "stop" and doc["run_start"] in self._tasks:
             self._progress.stop_task(self._tasks[doc["run_start"]])
-
-
-def expected_frames(xanes: dict[str, Any]) -> int:
-    """Count the frames (dark, flat and sample) that a ``xanes`` contract announces."""
-    energies = len(xanes["energies_ev"])
-    flat_visits = {"none": 0, "before_all": 1}.get(xanes["flat_order"], energies)
-    exposures = len(set(xanes["exposure_s"]))
-    return int(energies * xanes["repeats"] + flat_visits * xanes["n_flats"] + exposures * xanes["n_darks"])

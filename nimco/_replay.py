@@ -12,10 +12,21 @@ from event_model import compose_run
 from edge_fitting import ReferenceSeries
 from nimco._hdf5_file import READING_ERRORS, FrameStack
 from nimco._recordings import Recording
+from nimco.errors import RecordingError
+from scan_contract import (
+    ALL_ENERGIES,
+    CONTRACT_KEY,
+    LABEL_DEVICE,
+    ContractError,
+    FullFieldContract,
+    Shot,
+    label_data_keys,
+    make_contract,
+    shot_values,
+)
 
 _LOG = logging.getLogger("nimco")
-_ALL_ENERGIES = -1
-_CAMERA, _ENERGY, _I0, _POINT = "camera", "energy", "i0", "xanes"
+_CAMERA, _ENERGY, _I0 = "camera", "energy", "i0"
 
 
 def replay_documents(
@@ -48,34 +59,16 @@ def replay_documents(
         The document.
     """
     series = references if references is not None else recording.references
-    n = recording.energies_ev.size
-    xanes = {
-        "schema_version": 1,
-        "edge": recording.edge,
-        "energies_ev": recording.energies_ev.tolist(),
-        "exposure_s": [recording.exposure_s] * n,
-        "repeats": 1,
-        "technique": "txm_transmission",
-        "flat_order": "per_energy" if recording.flats_per_energy else "before_all",
-        "n_flats": 1 if recording.flats_per_energy else len(recording.flats),
-        "n_darks": len(recording.darks),
-        "pixel_size_nm": recording.pixel_size_nm,
-        "references": None if series is None else series.to_dict(),
-        "devices": {
-            "camera": _CAMERA,
-            "energy": _ENERGY,
-            "i0": None if recording.i0 is None else _I0,
-        },
-    }
-    if recording.left_out:
-        xanes["take"] = {"primary": list(recording.taken)}
-        xanes["left_out_ev"] = [float(recording.energies_ev[index]) for index in recording.left_out]
+    try:
+        contract = _contract(recording, series)
+    except ContractError as error:
+        raise RecordingError(f"{recording.path.name} cannot be told as a scan: {error}") from error
     run = compose_run(
         metadata={
             "plan_name": "replay",
             "scan_group": str(uuid.uuid4()),
             "recording": {"file": recording.path.name, "layout": recording.layout},
-            "xanes": xanes,
+            CONTRACT_KEY: contract.to_dict(),
             **(md or {}),
         }
     )
@@ -99,13 +92,42 @@ def replay_documents(
         yield "stop", run.compose_stop()
 
 
+def _contract(recording: Recording, series: ReferenceSeries | None) -> FullFieldContract:
+    """Return what the start document says of the recording.
+
+    Raises
+    ------
+    ContractError
+        The recording holds something that cannot be.
+    """
+    said: dict[str, Any] = {}
+    if recording.left_out:
+        flats = {"flat": list(recording.taken)} if recording.flats_per_energy else {}
+        said["take"] = {"primary": list(recording.taken), **flats}
+        said["left_out_ev"] = [float(recording.energies_ev[index]) for index in recording.left_out]
+    return make_contract(
+        FullFieldContract,
+        edge=recording.edge,
+        energies_ev=recording.energies_ev.tolist(),
+        exposure_s=[recording.exposure_s] * recording.energies_ev.size,
+        flat_order="per_energy" if recording.flats_per_energy else "before_all",
+        n_flats=1 if recording.flats_per_energy else len(recording.flats),
+        n_darks=len(recording.darks),
+        pixel_size_nm=recording.pixel_size_nm,
+        references=None if series is None else series.to_dict(),
+        reference_sources=() if series is None else series.sources,
+        devices={"camera": _CAMERA, "energy": _ENERGY, "i0": None if recording.i0 is None else _I0},
+        **said,
+    )
+
+
 def _frames(recording: Recording) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Stream, energy index, repeat and frame, in the order they are told."""
     for stream, index, repeat, stack, number in _order(recording):
         try:
             frame = stack[number]
         except READING_ERRORS as error:
-            energy = "" if index == _ALL_ENERGIES else f" at {recording.energies_ev[index]:.2f} eV"
+            energy = "" if index == ALL_ENERGIES else f" at {recording.energies_ev[index]:.2f} eV"
             _LOG.warning(
                 "%s: %s frame %d%s cannot be read (%s); it is left out",
                 recording.path.name,
@@ -121,10 +143,10 @@ def _frames(recording: Recording) -> Iterator[tuple[str, int, int, np.ndarray]]:
 def _order(recording: Recording) -> Iterator[tuple[str, int, int, FrameStack, int]]:
     """Stream, energy index and repeat of each frame, the stack it is in and its number there."""
     for repeat in range(len(recording.darks)):
-        yield "dark", _ALL_ENERGIES, repeat, recording.darks, repeat
+        yield "dark", ALL_ENERGIES, repeat, recording.darks, repeat
     if not recording.flats_per_energy:
         for repeat in range(len(recording.flats)):
-            yield "flat", _ALL_ENERGIES, repeat, recording.flats, repeat
+            yield "flat", ALL_ENERGIES, repeat, recording.flats, repeat
     for index in recording.taken:
         if recording.flats_per_energy:
             yield "flat", index, 0, recording.flats, index
@@ -136,14 +158,11 @@ def _event_data(
 ) -> dict[str, Any]:
     # A frame for all energies is filed under the first; its index says that it belongs to none.
     energy_ev = float(recording.energies_ev[max(index, 0)])
+    exposure_s = recording.flat_exposure_s if stream == "flat" else recording.exposure_s
     data: dict[str, Any] = {
         f"{_CAMERA}_image": frame,
         _ENERGY: energy_ev,
-        f"{_POINT}_energy_index": index,
-        f"{_POINT}_energy_setpoint_ev": energy_ev,
-        f"{_POINT}_exposure_s": recording.flat_exposure_s if stream == "flat" else recording.exposure_s,
-        f"{_POINT}_repeat": repeat,
-        f"{_POINT}_attempt": 0,
+        **shot_values(Shot(stream, index, energy_ev, exposure_s, repeat), 0),
     }
     if recording.i0 is not None:
         data[_I0] = float(recording.i0[max(index, 0)])
@@ -153,15 +172,8 @@ def _event_data(
 def _descriptor(stream: str, frame: np.ndarray, has_i0: bool) -> dict[str, Any]:
     """Arguments of the descriptor of a stream, from its first frame."""
     number = {"dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-    integer = {"dtype": "integer", "shape": [], "dtype_numpy": "<i8"}
     source = "recording"
-    point = {
-        f"{_POINT}_energy_index": {**integer, "source": source},
-        f"{_POINT}_energy_setpoint_ev": {**number, "source": source, "units": "eV"},
-        f"{_POINT}_exposure_s": {**number, "source": source, "units": "s"},
-        f"{_POINT}_repeat": {**integer, "source": source},
-        f"{_POINT}_attempt": {**integer, "source": source},
-    }
+    label = label_data_keys(source=source)
     keys: dict[str, dict[str, Any]] = {
         f"{_CAMERA}_image": {
             "dtype": "array",
@@ -171,13 +183,13 @@ def _descriptor(stream: str, frame: np.ndarray, has_i0: bool) -> dict[str, Any]:
             "units": "counts",
         },
         _ENERGY: {**number, "source": source, "units": "eV"},
-        **point,
+        **label,
     }
-    object_keys = {_CAMERA: [f"{_CAMERA}_image"], _ENERGY: [_ENERGY], _POINT: list(point)}
+    object_keys = {_CAMERA: [f"{_CAMERA}_image"], _ENERGY: [_ENERGY], LABEL_DEVICE: list(label)}
     hints: dict[str, Any] = {
         _CAMERA: {"fields": []},
         _ENERGY: {"fields": [_ENERGY]},
-        _POINT: {"fields": []},
+        LABEL_DEVICE: {"fields": []},
     }
     if has_i0:
         keys[_I0] = {**number, "source": source, "units": "arbitrary"}

@@ -10,6 +10,7 @@ import numpy as np
 from event_model import unpack_event_page
 
 from nimco.errors import NimcoError
+from scan_contract import CONTRACT_KEY, LABEL_DEVICE, ContractError, FullFieldContract, read_contract
 
 _LOG = logging.getLogger("nimco")
 _KEV_BELOW = 100.0
@@ -97,8 +98,8 @@ def _near(energies: np.ndarray, low: float, high: float) -> list[int]:
 class SelectedDocuments:
     """Passes on the documents of energy scans without what is left out.
 
-    The start document says what is left out: fewer energies in ``xanes.take``, the energies in
-    ``xanes.left_out_ev``, and no darks.
+    The contract in the start document says what is left out: fewer energies in ``take``, the energies in
+    ``left_out_ev``, and no darks.
 
     Parameters
     ----------
@@ -136,25 +137,34 @@ class SelectedDocuments:
             self._streams = {uid: held for uid, held in self._streams.items() if held[0] != run}
 
     def _start(self, doc: dict[str, Any]) -> dict[str, Any]:
-        xanes = doc.get("xanes")
-        if not isinstance(xanes, dict) or "energies_ev" not in xanes:
-            return doc
-        changed = dict(xanes)
-        if self._no_dark:
-            changed["n_darks"] = 0
         try:
-            left_out = self._leave_out.indices(xanes["energies_ev"])
+            scan = read_contract(doc).scan
+        except ContractError as error:
+            _LOG.debug("nothing is left out of a run: %s", error)
+            return doc
+        changes: dict[str, Any] = {}
+        if self._no_dark and isinstance(scan, FullFieldContract):
+            changes["n_darks"] = 0
+        try:
+            left_out = self._leave_out.indices(scan.energies_ev)
         except NimcoError as error:
             _LOG.warning("run %s is analysed whole: %s", doc["uid"][:8], error)
             left_out = []
         self._left_out[doc["uid"]] = set(left_out)
         if left_out:
-            taken = (xanes.get("take") or {}).get("primary")
-            taken = range(len(xanes["energies_ev"])) if taken is None else taken
-            kept = [index for index in taken if index not in left_out]
-            changed["take"] = {**(xanes.get("take") or {}), "primary": kept}
-            changed["left_out_ev"] = [float(xanes["energies_ev"][index]) for index in left_out]
-        return {**doc, "xanes": changed}
+            every = range(len(scan.energies_ev))
+            taken = {
+                "primary": scan.taken_indices,
+                "flat": every if scan.take.flat is None else scan.take.flat,
+            }
+            changes["take"] = {
+                stream: [index for index in indices if index not in left_out]
+                for stream, indices in taken.items()
+            }
+            changes["left_out_ev"] = [scan.energies_ev[index] for index in left_out]
+        if not changes:
+            return doc
+        return {**doc, CONTRACT_KEY: type(scan).model_validate({**scan.to_dict(), **changes}).to_dict()}
 
     def _is_left_out(self, event: dict[str, Any]) -> bool:
         run, stream = self._streams.get(event["descriptor"], ("", ""))
@@ -162,7 +172,7 @@ class SelectedDocuments:
             return False
         if stream == "dark":
             return self._no_dark
-        return event["data"].get("xanes_energy_index") in self._left_out[run]
+        return event["data"].get(f"{LABEL_DEVICE}_energy_index") in self._left_out[run]
 
 
 def parse_roots(texts: Sequence[str]) -> dict[str, Path]:

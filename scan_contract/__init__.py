@@ -14,6 +14,7 @@ from ._contracts import (
     PointContract,
     RunContract,
     is_energy_scan,
+    make_contract,
     read_contract,
 )
 from ._labels import (
@@ -28,7 +29,14 @@ from ._labels import (
     shot_values,
 )
 from ._optional_packages import optional_import, require_packages
-from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
+from ._provenance import (
+    PROVENANCE_KEYS,
+    FieldOfView,
+    Proposal,
+    ReferenceSource,
+    Sample,
+    read_provenance,
+)
 from ._saturation import saturation_of
 from ._validator import validate_run_documents
 from .errors import ContractError, MissingPackageError
@@ -38,6 +46,7 @@ __all__ = [
     "CONTRACTS",
     "CONTRACT_KEY",
     "LABEL_DEVICE",
+    "PROVENANCE_KEYS",
     "SCHEMA_VERSION",
     "STREAMS",
     "Contract",
@@ -55,10 +64,11 @@ __all__ = [
     "Shot",
     "is_energy_scan",
     "label_data_keys",
+    "make_contract",
     "optional_import",
     "read_contract",
     "read_label",
-    "read_sample",
+    "read_provenance",
     "read_shot",
     "require_packages",
     "saturation_of",

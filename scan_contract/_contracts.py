@@ -3,12 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from ._one_sentence import first_problem
-from ._provenance import FieldOfView, Proposal, ReferenceSource, Sample, read_sample
+from ._provenance import (
+    PROVENANCE_KEYS,
+    FieldOfView,
+    Proposal,
+    ReferenceSource,
+    Sample,
+    read_provenance,
+)
 from .errors import ContractError
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "PointContract",
     "RunContract",
     "is_energy_scan",
+    "make_contract",
     "read_contract",
 ]
 
@@ -98,6 +107,8 @@ class Contract(BaseModel):
         Uid of the interrupted run that this one goes on with.
     take : Taken
         What that one lacked.
+    max_frames : int, optional
+        Most readings of a scan that decides on the way how many it takes.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -152,8 +163,26 @@ class Contract(BaseModel):
         return self.readings_expected
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contract as plain data for a start document, without what was not said."""
-        return self.model_dump(mode="json", exclude_none=False, exclude_defaults=False)
+        """Return the contract as plain data for a start document; of the optional parts, those that were said.
+
+        Raises
+        ------
+        ContractError
+            A further entry is no plain data.
+        """
+        try:
+            said = self.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            raise ContractError(f"the contract holds what a document cannot: {error}") from None
+        for name in (*PROVENANCE_KEYS, "take"):
+            said[name] = _without_none(said[name] or {})
+        said["reference_sources"] = [_without_none(source) for source in said["reference_sources"]]
+        optional = (*PROVENANCE_KEYS, "take", "reference_sources", "axes", "resumes", "max_frames")
+        return {key: value for key, value in said.items() if value or key not in optional}
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 class FullFieldContract(Contract):
@@ -166,7 +195,7 @@ class FullFieldContract(Contract):
     flat_every : int
         Energies between two series of flats with ``every_n``.
     n_flats : int
-        Flats per energy, or in all with ``before_all``.
+        Flats per energy, or in all with ``before_all``, where a run that goes on with another one takes them anew.
     n_darks : int
         Darks per distinct exposure.
     saturation_counts : float, optional
@@ -193,8 +222,10 @@ class FullFieldContract(Contract):
             return 0
         if self.flat_order == "before_all":
             return self.n_flats
-        indices = range(len(self.energies_ev)) if self.take.flat is None else self.take.flat
-        return len(indices) * self.n_flats
+        places = len(self.energies_ev) if self.take.flat is None else len(self.take.flat)
+        if self.max_frames is not None:
+            places = min(places, self.max_frames)
+        return places * self.n_flats
 
     @property
     def events_expected(self) -> int:
@@ -252,6 +283,30 @@ def is_energy_scan(start: Any) -> bool:
     return isinstance(block, Mapping) and "schema_version" in block
 
 
+ContractT = TypeVar("ContractT", bound=Contract)
+
+
+def make_contract(model: type[ContractT], **entries: Any) -> ContractT:
+    """Make a contract to write.
+
+    Parameters
+    ----------
+    model : type of Contract
+        The technique's.
+    **entries
+        Its parts.
+
+    Raises
+    ------
+    ContractError
+        In one sentence, where a part cannot be what its name says.
+    """
+    try:
+        return model(**entries)
+    except ValidationError as error:
+        raise ContractError(first_problem(error)) from None
+
+
 def read_contract(
     start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] = CONTRACTS
 ) -> RunContract:
@@ -307,9 +362,8 @@ def _current(start: Mapping[str, Any], uid: str) -> dict[str, Any]:
             block["technique"] = (
                 _OLD_TECHNIQUES.get(technique, technique) if isinstance(technique, str) else technique
             )
-        for name in ("sample", "proposal"):
+        for name in PROVENANCE_KEYS:
             block.pop(name, None)
-        block["sample"] = _old_sample(start)
     elif version != SCHEMA_VERSION:
         raise ContractError(
             f"run {uid[:8]} follows version {version!r} of the contract and this software reads 1 and "
@@ -318,12 +372,18 @@ def _current(start: Mapping[str, Any], uid: str) -> dict[str, Any]:
     devices = block.get("devices")
     if isinstance(devices, Mapping):
         block["devices"] = {str(role): None if name is None else str(name) for role, name in devices.items()}
+    for name in PROVENANCE_KEYS:
+        if block.get(name) is None:
+            block[name] = _said_beside(name, start)
     return block
 
 
-def _old_sample(start: Mapping[str, Any]) -> Sample | None:
-    """Version 1 had the sample beside the contract, as the user wrote it: what cannot be read is not in the way."""
+def _said_beside(name: str, start: Mapping[str, Any]) -> BaseModel | None:
+    """Read what stands beside the contract, as a user or the RunEngine's own metadata wrote it.
+
+    What cannot be read is not in the way.
+    """
     try:
-        return read_sample(start.get("sample"))
+        return read_provenance(start, (name,))[name]
     except ContractError:
-        return Sample(name=str(start.get("sample")))
+        return read_provenance({name: str(start[name])}, (name,))[name]

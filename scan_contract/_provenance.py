@@ -1,6 +1,7 @@
 """Who and what: the sample, the field of view, the proposal, and where the references came from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -8,7 +9,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from ._one_sentence import first_problem
 from .errors import ContractError
 
-__all__ = ["FieldOfView", "Proposal", "ReferenceSource", "Sample", "read_sample"]
+__all__ = [
+    "PROVENANCE_KEYS",
+    "FieldOfView",
+    "Proposal",
+    "ReferenceSource",
+    "Sample",
+    "read_provenance",
+]
+
+PROVENANCE_KEYS = ("sample", "field_of_view", "proposal")
+"""Parts of the contract that say who and what."""
 
 
 class Described(BaseModel):
@@ -111,24 +122,48 @@ class ReferenceSource(Described):
     shift_ev: float | None = None
 
 
-def read_sample(value: Any) -> Sample | None:
-    """Read a sample from a document: a mapping, or just its name.
+_MODELS: Mapping[str, tuple[type[Described], str]] = MappingProxyType(
+    {"sample": (Sample, "name"), "field_of_view": (FieldOfView, "name"), "proposal": (Proposal, "number")}
+)
+
+
+def read_provenance(
+    metadata: Mapping[str, Any], names: Iterable[str] = PROVENANCE_KEYS
+) -> dict[str, Described | None]:
+    """Read who and what from metadata, as a user gives them to a plan.
+
+    Parameters
+    ----------
+    metadata : mapping
+        May hold ``sample``, ``field_of_view`` and ``proposal``: each a mapping, or just its name or number.
+    names : iterable of str
+        Which of them to read.
 
     Returns
     -------
-    Sample or None
-        None where nothing is said.
+    dict
+        By name; None where nothing is said.
 
     Raises
     ------
     ContractError
-        For a mapping with a value that cannot be what its key says.
+        For a value that cannot be what its key says.
     """
-    if value is None or isinstance(value, Sample):
+    return {name: _described(name, metadata.get(name)) for name in names}
+
+
+def _described(name: str, value: Any) -> Described | None:
+    model, short = _MODELS[name]
+    if value is None or isinstance(value, model):
         return value
-    if not isinstance(value, Mapping):
-        return Sample(name=str(value))
+    what = name.replace("_", " ")
+    if isinstance(value, str | int | float):
+        value = {short: value}
+    elif not isinstance(value, Mapping):
+        raise ContractError(
+            f"the {what} is {value!r}; say a mapping such as {{{short!r}: ...}}, or just its {short}"
+        )
     try:
-        return Sample.model_validate({str(key): entry for key, entry in value.items()})
+        return model.model_validate({str(key): entry for key, entry in value.items()})
     except ValidationError as error:
-        raise ContractError(f"the sample cannot be described so: {first_problem(error)}") from None
+        raise ContractError(f"the {what} cannot be described so: {first_problem(error)}") from None

@@ -53,6 +53,9 @@ class _Run:
                 if not isinstance(doc.get(key), str):
                     raise ContractError(f"the start document has no {key}, or not as text")
             self._scan = read_contract(doc).scan
+            for role in ("camera", "energy") if isinstance(self._scan, FullFieldContract) else ("energy",):
+                if self._scan.devices.get(role) is None:
+                    raise ContractError(f"the start document does not say which device is the {role}")
         elif self._scan is None:
             raise ContractError(f"the first document is a {name}, not a start document")
         elif name == "descriptor":

@@ -216,8 +216,10 @@ def test_a_point_scan_says_which_channel_is_which(beamline, recorder):
     ).plan_result
     start = recorder.of("start")[0]
     assert start["uid"] == uid
-    assert start["xas"]["channels"] == {"i0": "i0", "it": "it"}
-    assert start["xas"]["energies_ev"] == list(grid.energies_ev)
+    validate_run_documents(recorder.documents)
+    assert start["xanes"]["technique"] == "xas"
+    assert start["xanes"]["channels"] == {"i0": "i0", "it": "it"}
+    assert start["xanes"]["energies_ev"] == list(grid.energies_ev)
     data = [doc["data"] for doc in recorder.of("event")]
     assert [(d["xanes_energy_index"], d["xanes_repeat"]) for d in data] == [
         (i, r) for i in range(3) for r in (0, 1)

@@ -13,11 +13,14 @@ from beamline_plans import (
     FrameError,
     NotSafeError,
     PlanError,
+    RunLedger,
     multi_edge_xanes,
+    resume_scan,
     validate_run_documents,
     xanes_scan,
 )
 from edge_fitting import ReferenceSeries
+from scan_contract import read_contract
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid((8300.0, 8340.0, 8345.0, 8400.0), (0.1, 0.2, 0.2, 0.1))
@@ -153,7 +156,7 @@ def test_a_scan_keeps_the_contract_and_leaves_the_instrument_as_it_was(beamline,
     assert (start["plan_name"], start["sample"], start["proposal"]) == ("xanes_scan", "NMC622", 7)
     uuid.UUID(start["scan_group"])
     xanes = start["xanes"]
-    assert (xanes["schema_version"], xanes["edge"], xanes["technique"]) == (1, "Ni_K", "txm_transmission")
+    assert (xanes["schema_version"], xanes["edge"], xanes["technique"]) == (2, "Ni_K", "full_field")
     assert EnergyGrid.from_dict({k: xanes[k] for k in ("energies_ev", "exposure_s")}) == GRID
     assert xanes["devices"] == {"camera": "camera", "energy": "energy", "i0": "i0"}
     assert [e["xanes_energy_index"] for e in recorder.events("primary")] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -412,6 +415,50 @@ def test_multi_edge_checks_every_edge_before_the_first(beamline, recorder, kwarg
     assert recorder.documents == []
 
 
+def test_flats_may_come_before_all_frames_and_a_run_that_goes_on_takes_its_own(beamline, recorder):
+    ledger = RunLedger()
+    recorder.RE.subscribe(ledger)
+    recorder(
+        scan(beamline, flat_order="before_all", n_flats=3, md={"sample": {"name": "cell 4", "cycle": 2}})
+    )
+    validate_run_documents(recorder.documents)
+    assert [d["xanes_energy_index"] for d in recorder.events("flat")] == [-1, -1, -1]
+    start = recorder.of("start")[0]
+    assert len(recorder.of("event")) == read_contract(start).scan.events_expected
+    assert ledger.taken(start["uid"]).missing() == {"primary": [], "flat": []}
+    # The last frame of the sample has not been saved.
+    ledger = RunLedger()
+    ledger.add_documents(d for d in recorder.documents if d[1] is not recorder.of("event")[-1])
+    recorder.documents.clear()
+    devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
+    recorder(resume_scan(*devices, uid=start["uid"], archive=ledger, i0=beamline.i0))
+    validate_run_documents(recorder.documents)
+    scanned = read_contract(recorder.of("start")[0]).scan
+    assert (scanned.resumes, scanned.taken_indices, scanned.sample.cycle) == (start["uid"], (3,), 2)
+    assert len(recorder.of("event")) == scanned.events_expected
+    assert len(recorder.events("flat")) == 3
+
+
+def test_who_and_what_are_in_the_contract_and_checked_before_anything_moves(beamline, recorder):
+    md = {
+        "sample": {"name": "cell 4", "composition": "NMC622"},
+        "proposal": 317000,
+        "field_of_view": {"row_um": 3},
+    }
+    recorder(scan(beamline, md=md))
+    said = recorder.of("start")[0]["xanes"]
+    assert said["sample"] == {"name": "cell 4", "composition": "NMC622"}
+    assert (said["proposal"], said["field_of_view"]) == ({"number": "317000"}, {"row_um": 3.0})
+    recorder.documents.clear()
+    for wrong, match in (
+        ({"sample": {"cycle": "first"}}, "sample.*cycle is 'first'"),
+        ({"proposal": ["a"]}, "proposal is \\['a'\\]"),
+    ):
+        with pytest.raises(PlanError, match=match):
+            recorder(scan(beamline, md=wrong))
+    assert recorder.documents == []
+
+
 def tampered(documents, name, change):
     """Copy of the documents in which `change` was applied to each document of one kind."""
     out = []
@@ -427,11 +474,11 @@ def tampered(documents, name, change):
     ("name", "change", "said"),
     [
         ("start", lambda d: d.pop("scan_group"), "scan_group"),
-        ("start", lambda d: d.pop("xanes"), "xanes"),
+        ("start", lambda d: d.pop("xanes"), "says nothing of an energy scan"),
         ("start", lambda d: d["xanes"].pop("edge"), "edge"),
-        ("start", lambda d: d["xanes"].update(schema_version=2), "schema version 2"),
+        ("start", lambda d: d["xanes"].update(schema_version=3), "version 3"),
         ("start", lambda d: d["xanes"].update(energies_ev=[8333.0]), "1 energies and 4 exposures"),
-        ("start", lambda d: d["xanes"].update(devices={"camera": "camera"}), "energy"),
+        ("start", lambda d: d["xanes"].update(devices={"camera": "camera"}), "which device is the energy"),
         ("descriptor", lambda d: d["data_keys"].pop("xanes_attempt"), "xanes_attempt"),
         ("descriptor", lambda d: d.update(object_keys={}), "camera"),
         ("event", lambda d: d["data"].update(xanes_energy_index=4), "index 4"),

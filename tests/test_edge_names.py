@@ -75,7 +75,7 @@ def test_documents_of_every_plan_name_the_edge_by_its_key() -> None:
     )
     run_engine(edge_jump_map(*full_field, edges=["co-k"], n_darks=1))
     run_engine(xas_scan(beamline.energy, edge="Ni", grid=small, i0=beamline.i0))
-    assert [(s.get("xanes") or s["xas"])["edge"] for s in starts] == ["Ni_K", "Mn_K", "Co_K", "Ni_K"]
+    assert [s["xanes"]["edge"] for s in starts] == ["Ni_K", "Mn_K", "Co_K", "Ni_K"]
     assert starts[0]["xanes"]["energies_ev"] == list(small.energies_ev)
     with pytest.raises(PlanError, match="named twice"):
         run_engine(multi_edge_xanes(*full_field, edges=["Ni", "Ni_K"]))

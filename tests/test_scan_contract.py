@@ -13,7 +13,7 @@ from scan_contract import (
     label_data_keys,
     read_contract,
     read_label,
-    read_sample,
+    read_provenance,
     read_shot,
     shot_values,
     validate_run_documents,
@@ -133,11 +133,24 @@ def test_a_label_of_something_else_is_refused(bad):
         read_label("flat", None)
 
 
-def test_a_sample_may_be_just_a_name():
-    assert read_sample("cell 4").name == "cell 4"
-    assert read_sample(None) is None
-    with pytest.raises(ContractError, match="cycle is 'first'"):
-        read_sample({"name": "cell 4", "cycle": "first"})
+def test_who_and_what_may_be_just_a_name():
+    said = read_provenance({"sample": "cell 4", "proposal": 317000})
+    assert (said["sample"].name, said["proposal"].number, said["field_of_view"]) == ("cell 4", "317000", None)
+    for metadata, match in (
+        ({"sample": {"name": "cell 4", "cycle": "first"}}, "sample.*cycle is 'first'"),
+        ({"field_of_view": [1, 2]}, "field of view is \\[1, 2\\]"),
+    ):
+        with pytest.raises(ContractError, match=match):
+            read_provenance(metadata)
+
+
+def test_what_stands_beside_the_contract_belongs_to_it():
+    said = FullFieldContract(**TWO, devices=DEVICES, sample={"name": "cell 4"}).to_dict()
+    start = {**start_of(**said), "sample": "another", "proposal": {"number": 3}, "field_of_view": ["here"]}
+    scan = read_contract(start).scan
+    assert (scan.sample.name, scan.proposal.number, scan.field_of_view.name) == ("cell 4", "3", "['here']")
+    assert "sample" in said
+    assert not {"field_of_view", "proposal", "take", "resumes", "max_frames"} & said.keys()
 
 
 def test_the_validator_knows_flats_before_all(scan_documents):

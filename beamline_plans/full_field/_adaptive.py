@@ -18,12 +18,14 @@ from beamline_plans.running import (
     FrameTaker,
     Instrument,
     ScanRequest,
+    check_provenance,
     grid_from,
     now_s,
     one_run,
     safe_state_wrapper,
 )
 from edge_fitting import EdgeFittingError, EdgeMaps, EnergyChooser, ReferenceSeries, choose_energies
+from scan_contract import ALL_ENERGIES
 
 __all__ = ["AdaptiveResult", "LiveMaps", "MapUpdate", "adaptive_xanes"]
 
@@ -210,13 +212,14 @@ def adaptive_xanes(
             "calibration_error_ev": calibration_error_ev,
         },
     }
+    request.contract(instrument, **check_provenance(md), **extra)
     outcome: list[AdaptiveResult] = []
 
     def take(taker: FrameTaker, uid: str) -> MsgGenerator[None]:
         scan = _AdaptiveScan(request, chooser, budget, live, first_frames, timeout_s)
         outcome.append((yield from scan.run(taker, uid)))
 
-    yield from safe_state_wrapper(instrument, one_run(instrument, request, run_md, xanes=extra, take=take))
+    yield from safe_state_wrapper(instrument, one_run(instrument, request, run_md, entries=extra, take=take))
     return outcome[0]
 
 
@@ -324,7 +327,7 @@ class _AdaptiveScan:
     def run(self, taker: FrameTaker, uid: str) -> MsgGenerator[AdaptiveResult]:
         grid, request = self._request.grid, self._request
         for exposure_s in dict.fromkeys(grid.exposure_s):
-            yield from taker.take("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
+            yield from taker.take("dark", ALL_ENERGIES, grid.energies_ev[0], exposure_s, request.n_darks)
         began = yield from now_s(self._clock)
         taken: Counter[int] = Counter()
         exposure_spent = 0.0

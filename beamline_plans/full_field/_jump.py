@@ -86,6 +86,7 @@ def edge_jump_map(
         repeats=repeats,
         pixel_size_nm=pixel_size_nm,
         i0_min=i0_min,
+        md=md,
     )
     run_md = {"plan_name": "edge_jump_map", "scan_group": str(uuid.uuid4()), **(md or {})}
 

@@ -1,5 +1,6 @@
 """Going on with a measurement that was aborted."""
 
+import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +12,29 @@ from bluesky.utils import MsgGenerator
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid
 from beamline_plans.running import (
-    STREAMS,
     FrameTaker,
     Instrument,
     ScanRequest,
+    check_provenance,
     one_run,
     safe_state_wrapper,
     take_frames,
+)
+from scan_contract import (
+    CONTRACT_KEY,
+    PROVENANCE_KEYS,
+    STREAMS,
+    ContractError,
+    FullFieldContract,
+    is_energy_scan,
+    read_contract,
+    read_label,
 )
 
 __all__ = ["RunArchive", "RunLedger", "TakenFrames", "resume_scan"]
 
 _RUNS_KEPT = 100
+_LOG = logging.getLogger("beamline_plans")
 
 
 @dataclass
@@ -37,25 +49,43 @@ class TakenFrames:
         Per stream, the (energy index, repeat) of the frames that were saved.
     uids : list of str
         The run, and those that resumed it, in order.
+
+    Raises
+    ------
+    ContractError
+        The start document keeps no contract of a scan with a camera.
     """
 
     start: Mapping[str, Any]
     frames: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     uids: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        scan = read_contract(self.start).scan
+        if not isinstance(scan, FullFieldContract):
+            raise ContractError(f"run {self.start.get('uid')} was not taken with a camera")
+        self.scan: FullFieldContract = scan
+
     def missing(self) -> dict[str, list[int]]:
-        """Return per stream, flat and primary, the energy indices that lack a frame, in acquisition order."""
-        xanes = self.start["xanes"]
-        wanted = xanes.get("take") or {}
-        n_energies = len(xanes["energies_ev"])
-        missing = {}
-        for stream, count in (("primary", xanes["repeats"]), ("flat", xanes["n_flats"])):
-            missing[stream] = [
+        """Return per stream, flat and primary, the energy indices that lack a frame, in acquisition order.
+
+        Flats that serve all energies are not among them: like darks, the run that goes on takes its own.
+        """
+        scan = self.scan
+        every = range(len(scan.energies_ev))
+        flats = () if scan.flat_order in ("before_all", "none") else scan.take.flat
+        wanted = (
+            ("primary", scan.taken_indices, scan.repeats),
+            ("flat", every if flats is None else flats, scan.n_flats),
+        )
+        return {
+            stream: [
                 index
-                for index in wanted.get(stream, range(n_energies))
+                for index in indices
                 if any((index, repeat) not in self.frames[stream] for repeat in range(count))
             ]
-        return missing
+            for stream, indices, count in wanted
+        }
 
 
 class RunArchive(Protocol):
@@ -119,12 +149,15 @@ class RunLedger:
         return self._runs[found[0]]
 
     def _open(self, doc: Mapping[str, Any]) -> None:
-        xanes = doc.get("xanes")
-        if not isinstance(xanes, Mapping):
+        if not is_energy_scan(doc):
             return
-        resumed = self._runs.get(str(xanes.get("resumes")))
+        try:
+            account = TakenFrames(doc)
+        except ContractError as error:
+            _LOG.debug("a run cannot be resumed: %s", error)
+            return
         # A run that resumes another adds to the same account, which both uids then lead to.
-        account = TakenFrames(doc) if resumed is None else resumed
+        account = self._runs.get(str(account.scan.resumes), account)
         account.uids.append(doc["uid"])
         self._runs[doc["uid"]] = account
         while len(self._runs) > _RUNS_KEPT:
@@ -135,8 +168,13 @@ class RunLedger:
         if run not in self._runs or stream not in STREAMS:
             return
         for data in rows:
-            frame = (int(data["xanes_energy_index"]), int(data["xanes_repeat"]))
-            self._runs[run].frames[stream].add(frame)
+            try:
+                label = read_label(stream, data)
+            except ContractError as error:
+                # What cannot be told is taken again.
+                _LOG.warning("run %s: %s", run[:8], error)
+                continue
+            self._runs[run].frames[stream].add((label.energy_index, label.repeat))
 
 
 def resume_scan(
@@ -153,8 +191,8 @@ def resume_scan(
 ) -> MsgGenerator[Optional[str]]:
     """Take the energies that an aborted run lacks.
 
-    The new run has the grid of the old one, the same energy indices and the same `scan_group`; `resumes` in its `xanes`
-    block names the old run (the last of them, where it has been resumed before) and `take` the indices that were
+    The new run has the grid of the old one, the same energy indices and the same `scan_group`; `resumes` in its
+    contract names the old run (the last of them, where it has been resumed before) and `take` the indices that were
     missing, so that the frames of both fit together. An energy that lacks one of its repeats is taken again with all
     of them.
 
@@ -182,35 +220,41 @@ def resume_scan(
     """
     instrument = Instrument(camera, energy, shutter, stage, i0, filters)  # type: ignore[arg-type]
     taken: TakenFrames = archive.taken(uid)
-    start, xanes = taken.start, taken.start["xanes"]
-    if "adaptive" in xanes:
+    start, scan = taken.start, taken.scan
+    if (scan.model_extra or {}).get("adaptive") is not None:
         raise PlanError(
             f"Run {uid} chose its energies itself; start adaptive_xanes again instead of resuming it."
         )
-    if instrument.names != dict(xanes["devices"]):
-        raise PlanError(
-            f"Run {uid} was taken with the devices {dict(xanes['devices'])}; resume it with the same."
-        )
-    if xanes.get("filter_position") is not None and filters is None:
+    if instrument.names != scan.devices:
+        raise PlanError(f"Run {uid} was taken with the devices {scan.devices}; resume it with the same.")
+    if scan.filter_position is not None and filters is None:
         raise PlanError(f"Run {uid} was taken with filters; pass the device that moves them.")
     missing = taken.missing()
     if not any(missing.values()):
         return None
     request = ScanRequest(
-        xanes["edge"],
-        EnergyGrid(xanes["energies_ev"], xanes["exposure_s"]),
-        flat_order=xanes["flat_order"],
-        flat_every=xanes.get("flat_every", 10),
-        n_flats=xanes["n_flats"],
-        n_darks=xanes["n_darks"],
-        repeats=xanes["repeats"],
-        references=xanes["references"],
-        pixel_size_nm=xanes["pixel_size_nm"],
-        filter_position=xanes.get("filter_position"),
-        i0_min=xanes.get("i0_min"),
+        scan.edge,
+        EnergyGrid(scan.energies_ev, scan.exposure_s),
+        flat_order=scan.flat_order,
+        flat_every=scan.flat_every,
+        n_flats=scan.n_flats,
+        n_darks=scan.n_darks,
+        repeats=scan.repeats,
+        references=scan.references,
+        pixel_size_nm=scan.pixel_size_nm,
+        filter_position=scan.filter_position,
+        i0_min=scan.i0_min,
     )
+    entries = {
+        **{name: getattr(scan, name) for name in PROVENANCE_KEYS},
+        **{name: said for name, said in check_provenance(md).items() if said is not None},
+        "reference_sources": scan.reference_sources,
+        "resumes": (taken.uids or [start["uid"]])[-1],
+        "take": missing,
+    }
+    request.contract(instrument, **entries)
     instrument.check(request.grid.energies_ev)
-    made_by_the_run_engine = {"uid", "time", "scan_id", "versions", "plan_type", "xanes", "num_points"}
+    made_by_the_run_engine = {"uid", "time", "scan_id", "versions", "plan_type", CONTRACT_KEY, "num_points"}
     kept = {key: value for key, value in start.items() if key not in made_by_the_run_engine}
     run_md = {
         **kept,
@@ -222,6 +266,5 @@ def resume_scan(
     def take(taker: FrameTaker, _uid: str) -> MsgGenerator[None]:
         yield from take_frames(taker, request, missing)
 
-    extra = {"resumes": (taken.uids or [start["uid"]])[-1], "take": missing}
-    run = one_run(instrument, request, run_md, xanes=extra, take=take)
+    run = one_run(instrument, request, run_md, entries=entries, take=take)
     return (yield from safe_state_wrapper(instrument, run))

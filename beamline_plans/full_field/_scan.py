@@ -21,7 +21,7 @@ def xanes_scan(
     grid: Any = None,
     order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
-    flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
+    flat_order: Literal["per_energy", "every_n", "after_all", "before_all", "none"] = "per_energy",
     flat_every: int = 10,
     n_flats: int = 1,
     n_darks: int = 5,
@@ -59,11 +59,12 @@ def xanes_scan(
         Incident intensity, read with each frame.
     flat_order : str
         "per_energy": flats beside each energy's frames. "every_n": the frames of `flat_every` energies, then
-        the flats of the same energies. "after_all": flats when all frames are taken. "none": images only.
+        the flats of the same energies. "after_all": flats when all frames are taken. "before_all": `n_flats` flats in
+        all, at the first energy, before the frames. "none": images only.
     flat_every : int
         Energies between two series of flats with "every_n".
     n_flats : int
-        Flats per energy.
+        Flats per energy, or in all with "before_all".
     n_darks : int
         Darks per distinct exposure.
     repeats : int
@@ -75,7 +76,8 @@ def xanes_scan(
     i0_min : float
         A frame during which I0 was lower is marked and taken again, a few times at most.
     md : dict
-        Metadata of the run.
+        Metadata of the run. `sample`, `field_of_view` and `proposal`, each a dictionary or just a name, say who and
+        what: see `scan_contract.Sample`, `FieldOfView` and `Proposal`.
 
     Returns
     -------
@@ -101,6 +103,7 @@ def xanes_scan(
         repeats=repeats,
         pixel_size_nm=pixel_size_nm,
         i0_min=i0_min,
+        md=md,
     )
     run_md = {"plan_name": "xanes_scan", "scan_group": str(uuid.uuid4()), **(md or {})}
     return (yield from safe_state_wrapper(instrument, one_run(instrument, request, run_md)))
@@ -116,7 +119,7 @@ def multi_edge_xanes(
     grids: Optional[dict] = None,
     order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
-    flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
+    flat_order: Literal["per_energy", "every_n", "after_all", "before_all", "none"] = "per_energy",
     flat_every: int = 10,
     n_flats: int = 1,
     n_darks: int = 5,
@@ -177,6 +180,7 @@ def multi_edge_xanes(
         repeats=repeats,
         pixel_size_nm=pixel_size_nm,
         i0_min=i0_min,
+        md=md,
     )
     run_md = {
         "plan_name": "multi_edge_xanes",

@@ -39,7 +39,7 @@ def xanes_series(
     grids: Optional[dict] = None,
     order: Optional[Literal["ascending", "descending", "interleaved", "informative"]] = None,
     i0: Optional[Readable] = None,
-    flat_order: Literal["per_energy", "every_n", "after_all", "none"] = "per_energy",
+    flat_order: Literal["per_energy", "every_n", "after_all", "before_all", "none"] = "per_energy",
     flat_every: int = 10,
     n_flats: int = 1,
     n_darks: int = 5,
@@ -101,6 +101,7 @@ def xanes_series(
         repeats=repeats,
         pixel_size_nm=pixel_size_nm,
         i0_min=i0_min,
+        md=md,
     )
     if n_cycles < 1:
         raise PlanError(f"n_cycles must be at least 1, not {n_cycles}.")

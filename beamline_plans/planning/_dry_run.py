@@ -15,6 +15,7 @@ from beamline_plans.errors import PlanError
 from beamline_plans.grids import DEFAULT_EXPOSURE_S, EnergyGrid
 from beamline_plans.running import Clock, FrameLabel, TimeModel, check_value
 from edge_fitting import ReferenceSeries, expected_sigma, optical_depth_sigma
+from scan_contract import FullFieldContract, is_energy_scan, read_contract
 
 __all__ = ["DryRun", "dry_run"]
 
@@ -184,22 +185,19 @@ class _Simulation:
         self.found.n_runs += 1
         self._axes.update(msg.kwargs.get("motors", ()))
         self._detectors.update(msg.kwargs.get("detectors", ()))
-        xanes = msg.kwargs.get("xanes")
-        if isinstance(xanes, Mapping) and "adaptive" not in xanes:
-            self._compare_orders(xanes)
-            if xanes.get("references") is not None:
-                self._predict_sigma(xanes)
+        if is_energy_scan(msg.kwargs):
+            scan = read_contract(msg.kwargs).scan
+            if isinstance(scan, FullFieldContract) and (scan.model_extra or {}).get("adaptive") is None:
+                self._compare_orders(scan)
+                if scan.references is not None:
+                    self._predict_sigma(scan, scan.references)
         return f"dry run {self.found.n_runs}"
 
-    def _compare_orders(self, xanes: Mapping[str, Any]) -> None:
+    def _compare_orders(self, scan: FullFieldContract) -> None:
         """Count the way between the energies as the frames and flats of a run visit them."""
-        energies = list(xanes["energies_ev"])
-        taken = xanes.get("take", {}).get("primary")
-        if taken is not None:
-            energies = [energies[index] for index in taken]
-        flats = xanes["flat_order"]
-        block = {"per_energy": 1, "every_n": xanes.get("flat_every", 1)}.get(flats, max(len(energies), 1))
-        rounds = 2 if flats in ("every_n", "after_all") else 1
+        energies = [scan.energies_ev[index] for index in scan.taken_indices]
+        block = {"per_energy": 1, "every_n": scan.flat_every}.get(scan.flat_order, max(len(energies), 1))
+        rounds = 2 if scan.flat_order in ("every_n", "after_all") else 1
         for name, order in (("energy_s", energies), ("energy_ascending_s", sorted(energies))):
             visits = [
                 energy
@@ -210,13 +208,13 @@ class _Simulation:
             spent_s = len(visits) * self._times.energy_s + way_ev * self._times.energy_s_per_ev
             setattr(self.found, name, getattr(self.found, name) + spent_s)
 
-    def _predict_sigma(self, xanes: Mapping[str, Any]) -> None:
-        grid = EnergyGrid(xanes["energies_ev"], xanes["exposure_s"])
-        counts = self._counts_per_s * float(np.mean(grid.exposure_s)) * xanes["repeats"]
-        n_flats = max(xanes["n_flats"], 1) / xanes["repeats"]
+    def _predict_sigma(self, scan: FullFieldContract, references: Mapping[str, Any]) -> None:
+        grid = EnergyGrid(scan.energies_ev, scan.exposure_s)
+        counts = self._counts_per_s * float(np.mean(grid.exposure_s)) * scan.repeats
+        n_flats = max(scan.n_flats, 1) / scan.repeats
         sigma = float(optical_depth_sigma(counts, n_flats=n_flats))
-        series = ReferenceSeries.from_dict(xanes["references"])
-        self.found.expected_sigma[xanes["edge"]] = expected_sigma(grid, series, self._jump, sigma)
+        series = ReferenceSeries.from_dict(references)
+        self.found.expected_sigma[scan.edge] = expected_sigma(grid, series, self._jump, sigma)
 
     def _set(self, msg: Msg) -> None:
         device, value = msg.obj, msg.args[0]

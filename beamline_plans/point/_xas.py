@@ -12,9 +12,8 @@ from bluesky.utils import MsgGenerator
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid, edge_named
 from beamline_plans.running import (
-    SCHEMA_VERSION,
     FrameLabel,
-    Shot,
+    check_provenance,
     check_roles,
     check_value,
     first_value,
@@ -22,6 +21,7 @@ from beamline_plans.running import (
     restore_wrapper,
     trigger,
 )
+from scan_contract import CONTRACT_KEY, ContractError, PointContract, Shot, make_contract
 
 __all__ = ["point_scan", "xas_scan"]
 
@@ -44,8 +44,8 @@ def xas_scan(
 ) -> MsgGenerator[str]:
     """Take a spectrum across one edge with point detectors.
 
-    Every event says which energy of the grid it is, as the frames of `xanes_scan` do; `xas` in the start
-    document holds the grid and says which device is which channel. However the scan ends, the shutter is
+    Every event says which energy of the grid it is, as the frames of `xanes_scan` do; the contract in the
+    start document holds the grid and says which device is which channel. However the scan ends, the shutter is
     closed and the energy restored.
 
     Parameters
@@ -64,7 +64,7 @@ def xas_scan(
     repeats : int
         Readings per energy.
     md : dict
-        Metadata of the run.
+        Metadata of the run, who and what among them as for `xanes_scan`.
 
     Returns
     -------
@@ -117,20 +117,25 @@ def point_scan(
     detectors = list(channels.values())
     timed = [device.exposure_s for device in detectors if hasattr(device, "exposure_s")]
     label = FrameLabel()
+    try:
+        contract = make_contract(
+            PointContract,
+            edge=edge,
+            **grid.to_dict(),
+            repeats=repeats,
+            channels={role: device.name for role, device in channels.items()},
+            devices={"energy": energy.name, **{role: device.name for role, device in channels.items()}},
+            **check_provenance(md),
+        )
+    except ContractError as error:
+        raise PlanError(f"The scan cannot be described: {error}.") from error
     start = {
         "detectors": [device.name for device in detectors],
         "motors": [energy.name],
-        "num_points": len(grid) * repeats,
+        "num_points": contract.readings_expected,
         "hints": {"dimensions": [([*energy.hints.get("fields", [])[:1]], "primary")]},
         **md,
-        "xas": {
-            "schema_version": SCHEMA_VERSION,
-            "edge": edge,
-            **grid.to_dict(),
-            "repeats": repeats,
-            "channels": {role: device.name for role, device in channels.items()},
-            "devices": {"energy": energy.name},
-        },
+        CONTRACT_KEY: contract.to_dict(),
     }
 
     def one_reading(shot: Shot) -> MsgGenerator[None]:

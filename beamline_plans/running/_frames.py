@@ -21,9 +21,10 @@ from bluesky.utils import (
 )
 
 from beamline_plans.errors import FrameError, NotSafeError, PlanError
+from scan_contract import Shot
 
 from ._instrument import Instrument
-from ._label import FrameLabel, Shot
+from ._label import FrameLabel
 from ._pauses import PauseWatch
 
 __all__ = ["FrameTaker", "first_value", "restore_wrapper", "safe_state_wrapper", "trigger"]

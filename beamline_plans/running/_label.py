@@ -3,35 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Optional
 
-__all__ = ["FrameLabel", "Shot"]
+from scan_contract import LABEL_DEVICE, Shot, label_data_keys, shot_values
 
-
-@dataclass(frozen=True)
-class Shot:
-    """One frame that a plan is about to take.
-
-    Parameters
-    ----------
-    stream : {"dark", "flat", "primary"}
-        Event stream the frame belongs to.
-    energy_index : int
-        Position in the grid, or -1 for a frame that serves all energies.
-    energy_setpoint_ev : float
-        Energy asked for in eV.
-    exposure_s : float
-        Exposure asked for in seconds.
-    repeat : int
-        Counts the frames of one stream at one grid position from 0.
-    """
-
-    stream: str
-    energy_index: int
-    energy_setpoint_ev: float
-    exposure_s: float
-    repeat: int
+__all__ = ["FrameLabel"]
 
 
 class _Done:
@@ -48,13 +24,13 @@ class _Done:
 
 
 class FrameLabel:
-    """Readable named "xanes" that a plan sets before each frame and reads into its event.
+    """Readable, named `scan_contract.LABEL_DEVICE`, that a plan sets before each frame and reads into its event.
 
     The attempt is counted here and not in the plan, because a RunEngine that rewinds to a checkpoint replays
     messages behind the plan's back: setting the same shot again is what a second attempt is.
     """
 
-    name = "xanes"
+    name = LABEL_DEVICE
     parent = None
 
     def __init__(self) -> None:
@@ -74,23 +50,10 @@ class FrameLabel:
         shot = self._shot
         if shot is None:
             raise RuntimeError("The frame label was read before it was set.")
-        values = {
-            "xanes_energy_index": shot.energy_index,
-            "xanes_energy_setpoint_ev": shot.energy_setpoint_ev,
-            "xanes_exposure_s": shot.exposure_s,
-            "xanes_repeat": shot.repeat,
-            "xanes_attempt": self._begun[shot] - 1,
-        }
+        values = shot_values(shot, self._begun[shot] - 1)
         return {key: {"value": value, "timestamp": self._timestamp} for key, value in values.items()}
 
     def describe(self) -> dict[str, Any]:
         """Return the data keys of `read`."""
-        integer = {"source": "plan:xanes", "dtype": "integer", "shape": [], "dtype_numpy": "<i8"}
-        number = {"source": "plan:xanes", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-        return {
-            "xanes_energy_index": dict(integer),
-            "xanes_energy_setpoint_ev": {**number, "units": "eV"},
-            "xanes_exposure_s": {**number, "units": "s"},
-            "xanes_repeat": dict(integer),
-            "xanes_attempt": dict(integer),
-        }
+        axes = () if self._shot is None else tuple(name for name, _ in self._shot.axes)
+        return label_data_keys(axes)

@@ -3,21 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Optional
+from typing import Any, Optional, get_args
 
 import numpy as np
 
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid, Order, edge_named
 from edge_fitting import EdgeFittingError, ReferenceSeries, edge_names, keyed_by_edge
+from scan_contract import ContractError, FlatOrder, FullFieldContract, make_contract, read_provenance
 
-from ._documents import SCHEMA_VERSION
 from ._instrument import Instrument
 
-__all__ = ["FlatOrder", "ScanRequest", "grid_from", "requests_for_edges"]
+__all__ = ["ScanRequest", "check_provenance", "grid_from", "requests_for_edges"]
 
-FlatOrder = Literal["per_energy", "every_n", "after_all", "none"]
-_FLAT_ORDERS = ("per_energy", "every_n", "after_all", "none")
+_FLAT_ORDERS: tuple[str, ...] = get_args(FlatOrder)
 
 
 def grid_from(
@@ -137,25 +136,73 @@ class ScanRequest:
         """Number of events of the primary stream when nothing is taken twice."""
         return len(self.grid) * self.repeats
 
-    def metadata(self, instrument: Instrument) -> dict[str, Any]:
-        """Return the `xanes` block of the start document."""
-        return {
-            "schema_version": SCHEMA_VERSION,
+    def contract(self, instrument: Instrument, **entries: Any) -> FullFieldContract:
+        """Return what the start document says of the scan.
+
+        Parameters
+        ----------
+        instrument : Instrument
+            The devices.
+        **entries
+            Further entries.
+
+        Raises
+        ------
+        PlanError
+            Where one of them cannot be what its name says.
+        """
+        references = None if self.references is None else dict(self.references)
+        said: dict[str, Any] = {
             "edge": self.edge,
             **self.grid.to_dict(),
             "repeats": self.repeats,
-            "technique": "txm_transmission",
             "flat_order": self.flat_order,
             "flat_every": self.flat_every,
             "n_flats": 0 if self.flat_order == "none" else self.n_flats,
             "n_darks": self.n_darks,
             "pixel_size_nm": self.pixel_size_nm,
-            "references": None if self.references is None else dict(self.references),
+            "references": references,
+            "reference_sources": (references or {}).get("sources") or (),
             "i0_min": self.i0_min,
             "saturation_counts": instrument.saturation_counts,
-            "filter_position": self.filter_position,
+            "filter_position": _plain(self.filter_position),
             "devices": instrument.names,
+            **entries,
         }
+        try:
+            return make_contract(FullFieldContract, **said)
+        except ContractError as error:
+            raise PlanError(f"The scan cannot be described: {error}.") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_provenance(md: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    """Read who and what from the metadata given to a plan.
+
+    Parameters
+    ----------
+    md : mapping, optional
+        May hold ``sample``, ``field_of_view`` and ``proposal``.
+
+    Returns
+    -------
+    dict
+        Entries of a contract.
+
+    Raises
+    ------
+    PlanError
+        For a value that cannot be what its key says.
+    """
+    try:
+        return read_provenance(md or {})
+    except ContractError as error:
+        text = str(error)
+        raise PlanError(f"{text[:1].upper()}{text[1:]}.") from error
 
 
 def requests_for_edges(
@@ -166,6 +213,7 @@ def requests_for_edges(
     references: Optional[Mapping[str, Any]] = None,
     filter_per_edge: Optional[Mapping[str, Any]] = None,
     order: Optional[Order] = None,
+    md: Optional[Mapping[str, Any]] = None,
     **common: Any,
 ) -> list[ScanRequest]:
     """Make and check one request per edge, before anything moves for the first.
@@ -180,6 +228,8 @@ def requests_for_edges(
         What differs between edges, by edge.
     order : str, optional
         Order of the energies of every grid, see `EnergyGrid.ordered`.
+    md : mapping, optional
+        Metadata of every run, of which who and what is checked.
     **common
         What does not, see `ScanRequest`.
 
@@ -210,5 +260,8 @@ def requests_for_edges(
         )
         for edge in names
     ]
+    provenance = check_provenance(md)
+    for request in requests:
+        request.contract(instrument, **provenance)
     instrument.check((e for request in requests for e in request.grid.energies_ev), positions.values())
     return requests

@@ -7,9 +7,11 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
+from scan_contract import ALL_ENERGIES, CONTRACT_KEY
+
 from ._frames import FrameTaker
 from ._instrument import Instrument
-from ._request import ScanRequest
+from ._request import ScanRequest, check_provenance
 
 __all__ = ["one_run", "take_frames"]
 
@@ -19,7 +21,7 @@ def one_run(
     request: ScanRequest,
     md: Mapping[str, Any],
     *,
-    xanes: Optional[Mapping[str, Any]] = None,
+    entries: Optional[Mapping[str, Any]] = None,
     take: Optional[Callable[[FrameTaker, str], MsgGenerator[None]]] = None,
 ) -> MsgGenerator[str]:
     """Stage the detectors and take one edge as one run, leaving the instrument as it was last.
@@ -31,9 +33,9 @@ def one_run(
     request : ScanRequest
         What to measure.
     md : mapping
-        Metadata of the start document.
-    xanes : mapping, optional
-        More entries of its `xanes` block.
+        Metadata of the start document; who and what in it goes into the contract as well.
+    entries : mapping, optional
+        Further entries of the contract.
     take : callable, optional
         Plan that takes the frames, given a `FrameTaker` and the uid of the run; by default all frames of the
         request in order.
@@ -49,7 +51,7 @@ def one_run(
         "num_points": request.n_events,
         "hints": {"dimensions": [([_energy_key(instrument)], "primary")]},
         **md,
-        "xanes": {**request.metadata(instrument), **(xanes or {})},
+        CONTRACT_KEY: request.contract(instrument, **{**check_provenance(md), **(entries or {})}).to_dict(),
     }
 
     def inside() -> MsgGenerator[str]:
@@ -86,16 +88,19 @@ def take_frames(
     request : ScanRequest
         What to measure.
     wanted : mapping, optional
-        The energy indices to take per stream, "flat" and "primary"; by default all.
+        The energy indices to take per stream, "flat" and "primary"; by default all. Darks, and flats that serve all
+        energies, are taken in any case.
     """
     grid = request.grid
     for exposure_s in dict.fromkeys(grid.exposure_s):
-        yield from taker.take("dark", -1, grid.energies_ev[0], exposure_s, request.n_darks)
+        yield from taker.take("dark", ALL_ENERGIES, grid.energies_ev[0], exposure_s, request.n_darks)
+    if request.flat_order == "before_all":
+        yield from taker.take("flat", ALL_ENERGIES, grid.energies_ev[0], grid.exposure_s[0], request.n_flats)
     block = {"per_energy": 1, "every_n": request.flat_every}.get(request.flat_order, len(grid))
     visits = list(enumerate(grid))
     for first in range(0, len(visits), block):
         streams = [("primary", request.repeats), ("flat", request.n_flats)]
-        if request.flat_order == "none":
+        if request.flat_order in ("none", "before_all"):
             streams.pop()
         elif request.flat_order == "per_energy" and first % 2 == 0:
             # Alternating which comes first halves the number of times the sample travels.

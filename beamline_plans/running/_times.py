@@ -7,8 +7,7 @@ from typing import Any, Optional
 import numpy as np
 
 from beamline_plans.errors import PlanError
-
-from ._documents import STREAMS
+from scan_contract import ALL_ENERGIES, LABEL_DEVICE, STREAMS, ContractError, Shot, read_label, read_shot
 
 __all__ = ["TimeModel", "learn_times"]
 
@@ -142,16 +141,28 @@ def _steps(documents: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterable[_Step
             streams[doc["uid"]] = doc.get("name", "primary")
         elif name == "event":
             stream = streams.get(doc["descriptor"], "")
-            if stream not in STREAMS or doc["data"]["xanes_attempt"]:
+            shot = _first_attempt(stream, doc["data"])
+            if shot is None:
                 last = None
                 continue
-            data = doc["data"]
-            now = (float(doc["time"]), stream, float(data["xanes_energy_setpoint_ev"]))
+            now = (float(doc["time"]), stream, shot.energy_setpoint_ev)
             if last is not None:
                 yield _Step(
-                    seconds=now[0] - last[0] - float(data["xanes_exposure_s"]),
+                    seconds=now[0] - last[0] - shot.exposure_s,
                     energy_ev=abs(now[2] - last[2]),
                     stage=(stream == "flat") is not (last[1] == "flat"),
                     shutter=(stream == "dark") is not (last[1] == "dark"),
                 )
             last = now
+
+
+def _first_attempt(stream: str, data: Mapping[str, Any]) -> Optional[Shot]:
+    """Return what an event was taken for, unless it had been taken before or does not say."""
+    if stream not in STREAMS:
+        return None
+    # Which energy of the grid it was does not matter for a duration.
+    data = {f"{LABEL_DEVICE}_energy_index": ALL_ENERGIES, **data}
+    try:
+        return None if read_label(stream, data).attempt else read_shot(stream, data)
+    except ContractError:
+        return None

@@ -15,7 +15,18 @@ from event_model import unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError
 from edge_fitting import ReferenceSeries, edge_name
-from scan_contract import ALL_ENERGIES, LABEL_DEVICE, Shot, is_energy_scan, label_data_keys, shot_values
+from scan_contract import (
+    ALL_ENERGIES,
+    CONTRACT_KEY,
+    LABEL_DEVICE,
+    ContractError,
+    FullFieldContract,
+    Shot,
+    is_energy_scan,
+    label_data_keys,
+    make_contract,
+    shot_values,
+)
 
 from ._routing import RunRouting
 
@@ -286,7 +297,7 @@ class _Scan:
         """Give the start document its contract, then tell the corrections that are there already."""
         counts = Counter(energies)
         self._energies = list(counts)
-        start = {**self._start, LABEL_DEVICE: self._contract(max(counts.values()))}
+        start = {**self._start, CONTRACT_KEY: self._contract(max(counts.values()))}
         return [("start", start), *self._files(), *self._earlier_runs()]
 
     def _release(self) -> list[Document]:
@@ -311,21 +322,27 @@ class _Scan:
         layout = self._layout
         exposure = layout.exposure_s if isinstance(layout.exposure_s, int | float) else 1.0
         has_darks = layout.darks is not None or layout.n_darks > 0
-        return {
-            "schema_version": 1,
-            "technique": "txm_transmission",
-            "edge": layout.edge,
-            "energies_ev": self._energies,
-            "exposure_s": [float(exposure)] * len(self._energies),
-            "repeats": repeats,
-            "flat_order": "before_all" if layout.flats is not None or "flat" in self._has else "after_all",
-            "n_flats": layout.n_flats,
-            "n_darks": layout.n_darks if has_darks else 0,
-            "pixel_size_nm": layout.pixel_size_nm,
-            "references": None if layout.references is None else layout.references.to_dict(),
-            "devices": {"camera": layout.camera, "energy": layout.energy, "i0": layout.i0},
-            "adapted_from": str(self._start.get("plan_name", "unknown plan")),
-        }
+        references = None if layout.references is None else layout.references.to_dict()
+        try:
+            return make_contract(
+                FullFieldContract,
+                edge=layout.edge,
+                energies_ev=self._energies,
+                exposure_s=[float(exposure)] * len(self._energies),
+                repeats=repeats,
+                flat_order="before_all" if layout.flats is not None or "flat" in self._has else "after_all",
+                n_flats=layout.n_flats,
+                n_darks=layout.n_darks if has_darks else 0,
+                pixel_size_nm=layout.pixel_size_nm,
+                references=references,
+                reference_sources=(references or {}).get("sources") or (),
+                devices={"camera": layout.camera, "energy": layout.energy, "i0": layout.i0},
+                adapted_from=str(self._start.get("plan_name", "unknown plan")),
+            ).to_dict()
+        except ContractError as error:
+            raise DocumentError(
+                f"run {self._start['uid'][:8]} cannot be understood as an energy scan: {error}"
+            ) from error
 
     def _files(self) -> Iterator[Document]:
         for stream, source in (("dark", self._layout.darks), ("flat", self._layout.flats)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -44,6 +44,8 @@ class ReferenceSeries:
         State of charge of each, all different; any finite scale.
     coordinate : {"soc", "shift_ev"}
         What ``soc`` measures: a state of charge, or an energy shift in eV (see :meth:`shift_family`).
+    sources : sequence of mapping, shape (n_ref,), optional
+        Where each spectrum came from, as plain data (`scan_contract.ReferenceSource`); nothing is computed from it.
 
     Attributes
     ----------
@@ -55,6 +57,8 @@ class ReferenceSeries:
         Increasing states of charge.
     edge_ev : float
         Steepest point of the mean spectrum, where the step is taken.
+    sources : tuple of dict
+        Where each spectrum came from, in order of ``soc``; empty where nothing is known.
 
     Raises
     ------
@@ -64,13 +68,22 @@ class ReferenceSeries:
     """
 
     def __init__(
-        self, energy_ev: ArrayLike, mu: ArrayLike, soc: ArrayLike, *, coordinate: Coordinate = "soc"
+        self,
+        energy_ev: ArrayLike,
+        mu: ArrayLike,
+        soc: ArrayLike,
+        *,
+        coordinate: Coordinate = "soc",
+        sources: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         energies = check_energies(energy_ev, what="reference energy_ev")
         spectra, states = _check_spectra(energies, mu, soc)
         if coordinate not in ("soc", "shift_ev"):
             raise EdgeFittingError(f"coordinate must be 'soc' or 'shift_ev', not {coordinate!r}.")
         order = np.argsort(states)
+        self.sources: tuple[dict[str, Any], ...] = tuple(
+            _check_sources(sources, states.size)[place] for place in (order if sources else ())
+        )
         energies, spectra = _merge_repeats(energies, spectra[order])
         if energies.size < 5:
             raise EdgeFittingError(f"references need at least 5 different energies, not {energies.size}.")
@@ -194,11 +207,13 @@ class ReferenceSeries:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and strings, for start documents and metadata; see :meth:`from_dict`."""
+        known = {"sources": [dict(source) for source in self.sources]} if self.sources else {}
         return {
             "energy_ev": self.energy_ev.tolist(),
             "mu": self.mu.tolist(),
             "soc": self.soc.tolist(),
             "coordinate": self.coordinate,
+            **known,
         }
 
     @classmethod
@@ -215,7 +230,13 @@ class ReferenceSeries:
             raise EdgeFittingError(
                 f"a reference series needs energy_ev, mu and soc: {missing[0]} is missing."
             )
-        return cls(data["energy_ev"], data["mu"], data["soc"], coordinate=data.get("coordinate", "soc"))
+        return cls(
+            data["energy_ev"],
+            data["mu"],
+            data["soc"],
+            coordinate=data.get("coordinate", "soc"),
+            sources=data.get("sources") or (),
+        )
 
     @classmethod
     def shift_family(
@@ -293,6 +314,14 @@ def _check_spectra(energies: Array, mu: ArrayLike, soc: ArrayLike) -> tuple[Arra
     if bad.any():
         raise EdgeFittingError(f"reference {int(np.argmax(bad))} has values that are not finite.")
     return spectra, states
+
+
+def _check_sources(sources: Sequence[Mapping[str, Any]], n_references: int) -> list[dict[str, Any]]:
+    if not isinstance(sources, (list, tuple)) or not all(isinstance(source, Mapping) for source in sources):
+        raise EdgeFittingError("reference sources must be mappings, one for each reference.")
+    if len(sources) != n_references:
+        raise EdgeFittingError(f"there are {n_references} references but {len(sources)} sources.")
+    return [dict(source) for source in sources]
 
 
 def _merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
