@@ -200,7 +200,7 @@ def blocked(size: int, n: int) -> None:
             writer.wait()
             publisher.wait()
             assert [*live.errors, *writer.errors, *publisher.errors] == []
-            print(f"  maps of {live.latest().frames_done} frames, every document in Tiled")
+            print(f"  maps of {live.latest().attrs['n_frames']} frames, every document in Tiled")
     plain = rows["TiledWriter, batch_size=1"]
     p50, p99 = plain[0] / rows[ours_name][0], plain[1] / rows[ours_name][1]
     print(f"  ratio plain TiledWriter / nimco: p50 {p50:.0f}, p99 {p99:.0f}")
@@ -282,7 +282,7 @@ def latency(sizes: list[int], n: int) -> None:
                             FOLLOWER,
                             server.uri,
                             server.api_key,
-                            live.latest().raw_uid,
+                            live.latest().attrs["raw_uid"],
                         ]
                         viewer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                         assert viewer.stdout is not None
@@ -346,7 +346,7 @@ def memory(size: int, n: int) -> None:
                 live.wait()
                 print(f"  {count + 1:6d} events  {resident_mb():7.0f} MB")
         live.wait()
-        print(f"  {live.latest().frames_done} frames in the map")
+        print(f"  {live.latest().attrs['n_frames']} frames in the map")
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def scan_maps(beamline: SimBeamline, grid: EnergyGrid, fits: dict[str, LiveSOC])
     maps = {}
     for name, live in fits.items():
         live.wait(60)
-        maps[name] = live.latest(uid).maps
+        maps[name] = live.latest(uid)
         live.close()
     return maps
 
@@ -101,7 +101,8 @@ def bench_frames(seeds: int, size: int) -> None:
             },
         )
         for name, maps in many.items():
-            note(name, maps.soc if name.startswith("series") else np.polyval(scale, maps.edge_energy_ev))
+            soc = maps.soc.values if name.startswith("series") else None
+            note(name, np.polyval(scale, maps.edge_energy_ev.values) if soc is None else soc)
         for n_frames in (8, 6):
             # Jump and noise only scale the foretold sigma, they do not change the choice.
             chosen = choose_energies(series, n_frames, 0.5, 0.03, candidates_ev=full.energies_ev)
@@ -114,7 +115,7 @@ def bench_frames(seeds: int, size: int) -> None:
                 },
             )
             for name, maps in few.items():
-                note(name, maps.soc)
+                note(name, maps.soc.values)
     reference = np.mean([r for r, _ in found["series, 62 frames"]])
     half_jump = np.mean([r for r, _ in found["half-jump, 62 frames"]])
     rows = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import xarray as xr
 from rich.console import Console
 from tiled.client import from_uri
 
@@ -21,7 +22,6 @@ from callbacks import (
     LiveSOC,
     LiveSOCPlot,
     SOCPublisher,
-    SOCUpdate,
     documents_of,
     open_stream,
 )
@@ -185,7 +185,7 @@ class _Analysis:
 
     def __init__(self, console: Console, client: Any, options: _Options) -> None:
         compile_kernels(options.method)
-        self.finished: list[SOCUpdate] = []
+        self.finished: list[xr.Dataset] = []
         self._console = console
         self._publisher = (
             None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
@@ -215,13 +215,13 @@ class _Analysis:
                 closing.callback(deliver_and_close, self._publisher)
             closing.callback(self.live.close)
 
-    def _print_update(self, update: SOCUpdate) -> None:
-        if update.final:
+    def _print_update(self, update: xr.Dataset) -> None:
+        if update.attrs["final"]:
             self.finished.append(update)
             self._console.print(summary_table([update], {}))
-            for warning in update.warnings:
+            for warning in update.attrs["warnings"]:
                 self._console.print(f"  {warning}", soft_wrap=True)
-            self._console.print(f"run    {update.raw_uid}", highlight=False)
+            self._console.print(f"run    {update.attrs['raw_uid']}", highlight=False)
 
 
 def _stored_run(client: Any, uid: str) -> Any:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import xarray as xr
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from rich.console import Console
 
 from beamline_plans import EnergyGrid, multi_edge_xanes
-from callbacks import SOCUpdate
 from edge_fitting import edge_names
 from nimco._compiling import compiling
 from nimco._progress import ScanProgress
@@ -103,16 +103,19 @@ def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> 
     return False
 
 
-def _errors(beamline: SimBeamline, updates: list[SOCUpdate]) -> dict[str, list[tuple[str, TruthError]]]:
+def _errors(beamline: SimBeamline, updates: list[xr.Dataset]) -> dict[str, list[tuple[str, TruthError]]]:
     errors = {}
     for update in updates:
-        truth = beamline.truth(update.edge)
+        truth = beamline.truth(update.attrs["edge"])
         inside = truth.mask & (truth.jump > _TRUTH_JUMP)
-        errors[update.raw_uid] = [
-            (f"SOC error (RMS), jump > {_TRUTH_JUMP:g}", truth_error(update.maps.soc, truth.soc, inside)),
+        errors[update.attrs["raw_uid"]] = [
+            (
+                f"SOC error (RMS), jump > {_TRUTH_JUMP:g}",
+                truth_error(update["soc"].values, truth.soc, inside),
+            ),
             (
                 f"edge energy error (eV), jump > {_TRUTH_JUMP:g}",
-                truth_error(update.maps.edge_energy_ev, truth.edge_energy_ev, inside),
+                truth_error(update["edge_energy_ev"].values, truth.edge_energy_ev, inside),
             ),
         ]
     return errors

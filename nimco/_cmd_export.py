@@ -6,7 +6,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from callbacks import ReadingError, export_nexus, export_tiff, open_soc, open_soc_table
+from callbacks import export_csv, export_nexus, export_tiff, open_soc
 from nimco._cmd_analyse import connect
 from nimco._server import TiledServer
 from nimco._server_process import CATALOG_FILE
@@ -39,16 +39,11 @@ def export(
             client = connect(tiled, api_key_file)
         maps = open_soc(client, run, edge)
         if layout != "tiff":
-            tables = {}
-            for name in ("frames", "particles"):
-                try:
-                    tables[name] = open_soc_table(client, run, name, edge)
-                except ReadingError:
-                    continue  # maps of a run under way have no particles yet
             name = f"{maps.attrs['raw_uid'][:8]}_{maps.attrs['edge']}.h5"
-            written.append(export_nexus(maps, to / name, tables=tables))
+            written.append(export_nexus(maps, to / name))
         if layout != "nexus":
             written += export_tiff(maps, to)
+            written += export_csv(maps, to)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)
 

@@ -78,8 +78,10 @@ def replay(
                 half_jump.wait()
                 updates = session.updates()
                 errors = {
-                    update.raw_uid: _errors(
-                        recording, update.maps.soc, half_jump.latest(update.raw_uid).maps.soc
+                    update.attrs["raw_uid"]: _errors(
+                        recording,
+                        update["soc"].values,
+                        half_jump.latest(update.attrs["raw_uid"])["soc"].values,
                     )
                     for update in updates
                 }

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from rich.table import Table
 
-from callbacks import SOCUpdate
-from edge_fitting import EdgeMaps, FitStatus
+from edge_fitting import FitStatus
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def truth_error(soc: np.ndarray, true_soc: np.ndarray, inside: np.ndarray) -> Tr
     )
 
 
-def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, TruthError]]]) -> Table:
+def summary_table(results: list[xr.Dataset], errors: dict[str, list[tuple[str, TruthError]]]) -> Table:
     """Build the closing table, one column an edge.
 
     Parameters
     ----------
-    updates : list of SOCUpdate
-        The last update of each run.
+    results : list of xarray.Dataset
+        The last result of each run.
     errors : dict
         For each raw run uid, the comparisons to show: (what is compared, result).
 
@@ -78,13 +78,14 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
         title_justify="left",
     )
     table.add_column("")
-    for update in updates:
-        table.add_column(update.edge.replace("_", " "), justify="right")
-    columns = [_figures(update.maps) for update in updates]
-    table.add_row("sample frames", *(f"{u.frames_done} of {u.frames_expected}" for u in updates))
+    for result in results:
+        table.add_column(result.attrs["edge"].replace("_", " "), justify="right")
+    columns = [_figures(result) for result in results]
+    frames = (f"{result.attrs['n_frames']} of {result.attrs['frames_expected']}" for result in results)
+    table.add_row("sample frames", *frames)
     for label in columns[0] if columns else ():
         table.add_row(label, *(column[label] for column in columns))
-    counts = [update.maps.counts() for update in updates]
+    counts = [result.attrs["pixels"] for result in results]
     for status in FitStatus:  # fitted, then flagged
         if any(count.get(status.name) for count in counts):
             label = (
@@ -94,27 +95,27 @@ def summary_table(updates: list[SOCUpdate], errors: dict[str, list[tuple[str, Tr
     labels = [label for label, _ in max(errors.values(), key=len, default=[])]
     for position, label in enumerate(labels):
         cells = []
-        for update in updates:
-            shown = errors.get(update.raw_uid, [])
+        for result in results:
+            shown = errors.get(result.attrs["raw_uid"], [])
             cells.append(str(shown[position][1]) if position < len(shown) else "")
         table.add_row(label, *cells)
     return table
 
 
-def _figures(maps: EdgeMaps) -> dict[str, str]:
-    if maps.edge_jump_sigma is not None:
+def _figures(result: xr.Dataset) -> dict[str, str]:
+    if "edge_jump_sigma" in result:
         return {
-            "edge jump, median": _median(maps.edge_jump, 3),
-            "  central 68 %": _central(maps.edge_jump, 3),
-            "edge jump sigma, median": _median(maps.edge_jump_sigma, 3),
+            "edge jump, median": _median(result["edge_jump"].values, 3),
+            "  central 68 %": _central(result["edge_jump"].values, 3),
+            "edge jump sigma, median": _median(result["edge_jump_sigma"].values, 3),
         }
     return {
-        "edge energy, median (eV)": _median(maps.edge_energy_ev, 2),
-        "  central 68 % (eV)": _central(maps.edge_energy_ev, 2),
-        "SOC, median": _median(maps.soc, 3),
-        "  central 68 %": _central(maps.soc, 3),
-        "SOC sigma, median": _median(maps.soc_sigma, 3),
-        "edge energy sigma (eV)": _median(maps.edge_energy_sigma_ev, 3),
+        "edge energy, median (eV)": _median(result["edge_energy_ev"].values, 2),
+        "  central 68 % (eV)": _central(result["edge_energy_ev"].values, 2),
+        "SOC, median": _median(result["soc"].values, 3),
+        "  central 68 %": _central(result["soc"].values, 3),
+        "SOC sigma, median": _median(result["soc_sigma"].values, 3),
+        "edge energy sigma (eV)": _median(result["edge_energy_sigma_ev"].values, 3),
     }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import xarray as xr
+
 from callbacks import (
     CallbackError,
     DocumentWorker,
@@ -15,7 +17,6 @@ from callbacks import (
     LiveSOCPlot,
     RawRunWriter,
     SOCPublisher,
-    SOCUpdate,
     waiting_in,
 )
 from edge_fitting import ReferenceSeries
@@ -171,9 +172,10 @@ class Session:
             f"  runs    {self._n_runs} received, {len(self._uids)} of them energy scans",
         ]
         for update in self.updates():
+            about = update.attrs
             lines.append(
-                f"  map     {update.raw_uid[:8]} {update.edge.replace('_', ' ')}: {update.frames_done} of "
-                f"{update.frames_expected} frames, {update.exit_status or 'under way'}"
+                f"  map     {about['raw_uid'][:8]} {about['edge'].replace('_', ' ')}: {about['n_frames']} of "
+                f"{about['frames_expected']} frames, {about['exit_status'] or 'under way'}"
             )
         lines.append(
             f"  waiting {self.live.backlog} documents for the analysis, {self.raw_writer.backlog} documents and "
@@ -186,8 +188,8 @@ class Session:
             lines.append(f"  errors  {len(errors)}, the last: {errors[-1]}")
         return "\n".join(lines)
 
-    def updates(self) -> list[SOCUpdate]:
-        """Return the last update of every energy scan so far that has one, in the order of the scans."""
+    def updates(self) -> list[xr.Dataset]:
+        """Return the last result of every energy scan so far that has one, in the order of the scans."""
         found = []
         for uid in self._uids:
             # A scan stopped before its first pair of flat and sample frame has no map.

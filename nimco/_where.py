@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import xarray as xr
 from rich.console import Console
 
-from callbacks import SOCUpdate, waiting_in
+from callbacks import waiting_in
 from nimco._server import TiledServer
 from nimco._session import Session
 
@@ -26,7 +27,7 @@ def what_is_kept(data_dir: Path, sessions: Sequence[Session]) -> str:
 
 
 def print_where(
-    console: Console, server: TiledServer, updates: list[SOCUpdate], picture: Path | None
+    console: Console, server: TiledServer, updates: list[xr.Dataset], picture: Path | None
 ) -> None:
     """Say where raw frames, maps and the picture are, and how to open them in Python.
 
@@ -36,20 +37,22 @@ def print_where(
         Where to print.
     server : TiledServer
         The running server.
-    updates : list of SOCUpdate
-        The last update of each run.
+    updates : list of xarray.Dataset
+        The last result of each run.
     picture : Path or None
         PNG of the live map.
     """
     console.print(f"\nTiled  {server.uri}   (data directory {server.data_dir.resolve()})")
     console.print(f"open   {server.browser_url}   (in a browser; it holds the key)", soft_wrap=True)
     for update in updates:
-        console.print(f"run    {update.raw_uid}   {update.edge.replace('_', ' ')}", highlight=False)
+        console.print(
+            f"run    {update.attrs['raw_uid']}   {update.attrs['edge'].replace('_', ' ')}", highlight=False
+        )
     if picture is not None and picture.exists():
         console.print(f"map    {picture.resolve()}")
     if not updates:
         return
-    uid = updates[0].raw_uid
+    uid = updates[0].attrs["raw_uid"]
     code = (
         "from nimco import TiledServer, open_soc",
         f"client = TiledServer({str(server.data_dir.resolve())!r}).start().client()",

@@ -1,8 +1,8 @@
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
 from bluesky import Msg, RunEngine
 from bluesky.preprocessors import plan_mutator
 from bluesky.simulators import RunEngineSimulator
@@ -69,8 +69,9 @@ class FixedLive:
         sigma = self.sigmas.pop(0) if len(self.sigmas) > 1 else self.sigmas[0]
         soc = np.full((4, 4), 0.5, np.float32)
         soc[0, 0] = np.nan
-        maps = SimpleNamespace(soc=soc, soc_sigma=np.full((4, 4), sigma, np.float32))
-        return SimpleNamespace(maps=maps, frames_done=10_000 - self.behind)
+        maps = {"soc": soc, "soc_sigma": np.full((4, 4), sigma, np.float32)}
+        variables = {name: (("row", "column"), values) for name, values in maps.items()}
+        return xr.Dataset(variables, attrs={"n_frames": 10_000 - self.behind})
 
 
 def test_a_live_soc_can_be_followed():
@@ -90,15 +91,15 @@ def test_the_scan_stops_when_the_map_is_good_enough(beamline, references, record
         final = live.latest(result.uid)
     validate_run_documents(recorder.documents)
     assert result.reason == "target"
-    assert result.n_frames == len(recorder.events("primary")) == final.frames_done < 40
+    assert result.n_frames == len(recorder.events("primary")) == final.attrs["n_frames"] < 40
     assert result.frames_saved == 62 - result.n_frames
-    sigma = final.maps.soc_sigma[np.isfinite(final.maps.soc)]
+    sigma = final["soc_sigma"].values[np.isfinite(final["soc"].values)]
     assert np.median(sigma) == pytest.approx(result.median_sigma, rel=1e-3)
     assert result.median_sigma <= 0.05
     # The precision it promises is the precision it has: compare with what is really in the beam.
     truth = beamline.truth("Ni_K")
-    where = truth.mask & np.isfinite(final.maps.soc) & (truth.jump > 0.3)
-    error = (final.maps.soc - truth.soc)[where]
+    where = truth.mask & np.isfinite(final["soc"].values) & (truth.jump > 0.3)
+    error = (final["soc"].values - truth.soc)[where]
     assert np.sqrt(np.mean(error**2)) < 2 * 0.05
     decisions = recorder.events("adaptive")
     assert decisions[-1]["adaptive_decision"] == "target"

@@ -46,9 +46,9 @@ def history_of(references, seed, order):
     found = {}
 
     def note(update):
-        ok = clear & np.isfinite(update.maps.soc)
-        error = (update.maps.soc - truth.soc)[ok]
-        found[update.frames_done] = (
+        ok = clear & np.isfinite(update["soc"].values)
+        error = (update["soc"].values - truth.soc)[ok]
+        found[update.attrs["n_frames"]] = (
             ok.sum() / clear.sum(),
             float(np.sqrt(np.mean(error**2))) if error.size else np.inf,
         )
@@ -196,11 +196,13 @@ def test_an_interrupted_scan_is_resumed_in_the_same_order(references, flats, sto
         live.wait(60)
         update = live.latest()
     validate_run_documents(documents[n_before:])
-    assert update.complete
-    assert update.frames_done == len(GRID)
+    assert update.attrs["complete"]
+    assert update.attrs["n_frames"] == len(GRID)
     order = GRID.ordered("informative", references).energies_ev
-    for frame in update.frames:
-        assert frame.energy_ev == pytest.approx(order[frame.energy_index], abs=0.5)
+    for index, energy_ev in zip(
+        update["frame_energy_index"].values, update["frame_energy_ev"].values, strict=True
+    ):
+        assert energy_ev == pytest.approx(order[index], abs=0.5)
 
 
 def test_a_grid_of_nothing_but_the_edge_is_ordered_too():

@@ -110,5 +110,5 @@ def test_an_analysis_that_is_behind_loses_no_frame(scan_documents, monkeypatch):
                 live(name, doc)
             live.wait(240)
             assert live.errors == []
-            maps.append(live.latest().maps)
-    assert np.array_equal(maps[0].soc, maps[1].soc, equal_nan=True)
+            maps.append(live.latest()["soc"].values)
+    assert np.array_equal(maps[0], maps[1], equal_nan=True)

@@ -23,7 +23,7 @@ def test_runs_and_maps_are_read_back_with_databroker(tiled_server, scan_document
         live.wait(240)
         writer.wait(240)
         publisher.wait(240)
-        soc = live.latest(uid).maps.soc
+        soc = live.latest(uid)["soc"].values
     np.save(tmp_path / "soc.npy", soc)
     frames = [doc["data"]["camera_image"] for name, doc in documents if name == "event"][3::2]
     np.save(tmp_path / "frames.npy", np.array(frames))

@@ -14,6 +14,7 @@ from callbacks import (
     SOCPublisher,
     export_nexus,
     export_tiff,
+    has_value,
     open_soc,
     open_soc_table,
 )
@@ -54,15 +55,15 @@ def exported(tiled_server, scan_documents):
 
 def test_tables_of_frames_and_particles_stand_beside_the_maps(exported):
     server, update, (first, second) = exported
-    frames = open_soc_table(server.client(), update.raw_uid, "frames")
-    assert len(frames) == update.frames_done
-    assert frames["energy_ev"].tolist() == [frame.energy_ev for frame in update.frames]
+    frames = open_soc_table(server.client(), update.attrs["raw_uid"], "frames")
+    assert len(frames) == update.attrs["n_frames"]
+    assert frames["energy_ev"].tolist() == update["frame_energy_ev"].values.tolist()
     assert {"energy_index", "repeat", "attempt", "exposure_s", "i0", "mean_od", "bad_pixels"} <= set(
         frames.columns
     )
 
-    particles = open_soc_table(server.client(), update.raw_uid, "particles")
-    labels = label_particles(update.maps.has_value, min_pixels=16)
+    particles = open_soc_table(server.client(), update.attrs["raw_uid"], "particles")
+    labels = label_particles(has_value(update), min_pixels=16)
     assert len(particles) == labels.max()
     for truth, soc in ((first, 0.3), (second, 0.7)):
         line = particles.iloc[int(np.bincount(labels[truth & (labels > 0)]).argmax()) - 1]
@@ -73,13 +74,13 @@ def test_tables_of_frames_and_particles_stand_beside_the_maps(exported):
         assert line["column_um"] == pytest.approx(cols.mean() * 0.04, abs=0.03)
         assert line["diameter_um"] == pytest.approx(0.04 * np.sqrt(4 * truth.sum() / np.pi), rel=0.06)
     with pytest.raises(ReadingError, match="ask for 'frames' or 'particles'"):
-        open_soc_table(server.client(), update.raw_uid, "pixels")
+        open_soc_table(server.client(), update.attrs["raw_uid"], "pixels")
 
 
 def test_nexus_holds_everything_and_names_its_default_plot(exported, tmp_path):
     server, update, _ = exported
-    maps = open_soc(server.client(), update.raw_uid)
-    frames = open_soc_table(server.client(), update.raw_uid, "frames")
+    maps = open_soc(server.client(), update.attrs["raw_uid"])
+    frames = open_soc_table(server.client(), update.attrs["raw_uid"], "frames")
     path = export_nexus(maps, tmp_path / "deep" / "maps.h5", tables={"frames": frames})
     assert [file.name for file in path.parent.iterdir()] == ["maps.h5"]
     with h5py.File(path) as file:
@@ -90,16 +91,16 @@ def test_nexus_holds_everything_and_names_its_default_plot(exported, tmp_path):
         assert group.name == "/entry/soc"
         assert group.attrs["NX_class"] == "NXdata"
         signal = group[group.attrs["signal"]]
-        assert np.array_equal(signal[()], update.maps.soc, equal_nan=True)
-        assert np.array_equal(group["soc_errors"][()], update.maps.soc_sigma, equal_nan=True)
+        assert np.array_equal(signal[()], update["soc"].values, equal_nan=True)
+        assert np.array_equal(group["soc_errors"][()], update["soc_sigma"].values, equal_nan=True)
         for axis, dim in enumerate(group.attrs["axes"]):
             assert group[dim].shape == (signal.shape[axis],)
             assert group[dim].attrs["units"] == "um"
             assert group[dim][1] == pytest.approx(0.04)
         energy = file["entry/edge_energy_ev/edge_energy_ev"]
         assert energy.attrs["units"] == "eV"
-        assert file["entry/entry_identifier"][()].decode() == update.raw_uid
-        assert file["entry/process/edge_energy_definition"][()].decode() == update.maps.definition
+        assert file["entry/entry_identifier"][()].decode() == update.attrs["raw_uid"]
+        assert file["entry/process/edge_energy_definition"][()].decode() == update.attrs["definition"]
         metadata = json.loads(file["entry/process/metadata/data"][()])
         assert metadata["references"]["soc"] == maps.attrs["references"]["soc"]
         assert np.allclose(file["entry/references/soc"][()], maps.attrs["references"]["soc"])
@@ -109,24 +110,24 @@ def test_nexus_holds_everything_and_names_its_default_plot(exported, tmp_path):
 
 def test_tiff_values_and_pixel_size_come_back(exported, tmp_path):
     server, update, _ = exported
-    paths = export_tiff(open_soc(server.client(), update.raw_uid), tmp_path)
+    paths = export_tiff(open_soc(server.client(), update.attrs["raw_uid"]), tmp_path)
     assert {path.name for path in paths} == {path.name for path in tmp_path.iterdir()}
     (soc,) = [path for path in paths if path.stem.endswith("_Ni_K_soc")]
     with tifffile.TiffFile(soc) as file:
-        assert np.array_equal(file.asarray(), update.maps.soc, equal_nan=True)
+        assert np.array_equal(file.asarray(), update["soc"].values, equal_nan=True)
         assert file.imagej_metadata["unit"] == "um"
         pixels, per_um = file.pages[0].tags["XResolution"].value
         assert pixels / per_um == pytest.approx(25.0, rel=1e-4)
-        assert json.loads(file.imagej_metadata["Info"])["run"] == update.raw_uid
+        assert json.loads(file.imagej_metadata["Info"])["run"] == update.attrs["raw_uid"]
     (status,) = [path for path in paths if path.stem.endswith("_status")]
-    assert np.array_equal(tifffile.imread(status), update.maps.status)
+    assert np.array_equal(tifffile.imread(status), update["status"].values)
 
 
 def test_the_command_writes_both_and_a_folder_that_cannot_be_written_is_said(exported, tmp_path, monkeypatch):
     server, update, _ = exported
     monkeypatch.setenv("TILED_API_KEY", server.api_key)
     export(
-        update.raw_uid[:8],
+        update.attrs["raw_uid"][:8],
         to=tmp_path / "out",
         layout="both",
         edge=None,
@@ -134,8 +135,8 @@ def test_the_command_writes_both_and_a_folder_that_cannot_be_written_is_said(exp
         api_key_file=None,
     )
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert f"{update.raw_uid[:8]}_Ni_K.h5" in names
-    assert f"{update.raw_uid[:8]}_Ni_K_soc.tif" in names
+    assert f"{update.attrs['raw_uid'][:8]}_Ni_K.h5" in names
+    assert f"{update.attrs['raw_uid'][:8]}_Ni_K_soc.tif" in names
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=r"cannot write .*choose another folder"):
-        export_tiff(open_soc(server.client(), update.raw_uid), tmp_path / "file")
+        export_tiff(open_soc(server.client(), update.attrs["raw_uid"]), tmp_path / "file")

@@ -37,7 +37,7 @@ def map_of(documents):
         for name, doc in documents:
             live(name, doc)
         live.wait(240)
-        return live.latest(documents[0][1]["uid"]).maps.soc
+        return live.latest(documents[0][1]["uid"])["soc"].values
 
 
 def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0):
@@ -117,8 +117,8 @@ def test_what_is_dropped_on_the_way_is_filled_from_tiled(tiled_server, scan_docu
     update, told, errors = followed(kept, tiled_server.client()["raw"], uid=documents[0][1]["uid"])
     assert numbers(told) == numbers(documents)
     assert [name for name, _ in told].count("stop") == 1
-    assert update.complete
-    assert np.array_equal(update.maps.soc, map_of(documents), equal_nan=True)
+    assert update.attrs["complete"]
+    assert np.array_equal(update["soc"].values, map_of(documents), equal_nan=True)
     assert errors == []
 
 
@@ -137,7 +137,7 @@ def test_a_run_under_way_is_taken_up_at_the_start_of_the_process(tiled_server, s
     # Started again in the middle; two events fell between what was stored then and what it still received.
     update, told, errors = followed(documents[42:], tiled_server.client()["raw"], uid=documents[0][1]["uid"])
     assert errors == []
-    assert update.complete
+    assert update.attrs["complete"]
     assert numbers(told) == numbers(documents)
 
 
@@ -149,7 +149,7 @@ def test_a_store_that_lags_behind_is_waited_for(tiled_server, scan_documents):
     late.start()
     update, told, _ = followed([*documents[:20], *documents[25:]], tiled_server.client()["raw"])
     late.join()
-    assert update.complete
+    assert update.attrs["complete"]
     assert numbers(told) == numbers(documents)
 
 
@@ -164,8 +164,8 @@ def test_without_tiled_what_is_lost_is_said_once_and_the_rest_is_right(scan_docu
     said = [record.getMessage() for record in caplog.records if "lost on the way" in record.getMessage()]
     assert len(said) == len(set(said))
     assert "no Tiled server was given to ask" in said[0]
-    assert not update.complete
-    assert np.sqrt(np.nanmean((update.maps.soc - scan.soc) ** 2)) < 0.01
+    assert not update.attrs["complete"]
+    assert np.sqrt(np.nanmean((update["soc"].values - scan.soc) ** 2)) < 0.01
 
 
 def test_what_is_not_in_tiled_either_is_said_and_the_run_still_ends(tiled_server, scan_documents):
@@ -175,7 +175,7 @@ def test_what_is_not_in_tiled_either_is_said_and_the_run_still_ends(tiled_server
     update, told, errors = followed(kept, tiled_server.client()["raw"], patience_s=0.5)
     assert told[-1][0] == "stop"
     assert any("could not be had from Tiled" in str(error) for error in errors)
-    assert update.frames_done == update.frames_expected - 3
+    assert update.attrs["n_frames"] == update.attrs["frames_expected"] - 3
 
 
 def test_tiled_that_cannot_be_reached_does_not_end_the_analysis(tmp_path, scan_documents):
@@ -186,5 +186,5 @@ def test_tiled_that_cannot_be_reached_does_not_end_the_analysis(tmp_path, scan_d
         raw = server.client()["raw"]
     kept = [item for index, item in enumerate(documents) if index != 30]
     update, _, errors = followed(kept, raw, patience_s=0.5)
-    assert update.frames_done >= update.frames_expected - 1
+    assert update.attrs["n_frames"] >= update.attrs["frames_expected"] - 1
     assert any("could not be had from Tiled" in str(error) for error in errors)

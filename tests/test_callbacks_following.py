@@ -34,7 +34,7 @@ def test_another_client_sees_the_map_grow_and_the_final_one(tiled_server, scan_d
             publisher.wait(240)
         follower.join(240)
         assert not follower.is_alive()
-        final = live.latest(uid).maps.soc
+        final = live.latest(uid)["soc"].values
     assert np.array_equal(seen[-1].values, final, equal_nan=True)
     assert len(seen) > 2
     pushed = [followed.sequence for followed in seen if followed.sequence]
@@ -50,7 +50,7 @@ def test_following_a_run_that_is_over_gives_its_final_map(tiled_server, scan_doc
             live(name, doc)
         live.wait(240)
         publisher.wait(240)
-        final = live.latest(uid).maps.soc
+        final = live.latest(uid)["soc"].values
     *_, last = follow_soc(tiled_server.client(), uid)
     assert np.array_equal(last.values, final, equal_nan=True)
 

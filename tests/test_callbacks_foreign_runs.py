@@ -20,6 +20,7 @@ from callbacks import (
     FrameFile,
     LiveSOC,
     RawRunWriter,
+    has_value,
     open_soc,
     planned_energies,
 )
@@ -148,11 +149,11 @@ def live_map(layouts, plans):
 
 def assert_true(update, errors, scan, n_energies=36):
     assert errors == []
-    assert update.final
-    assert update.frames_done == update.frames_expected == n_energies
-    assert update.maps.has_value.all()
-    assert float(np.sqrt(np.mean((update.maps.soc - scan.soc) ** 2))) < 0.01
-    assert update.warnings == ()
+    assert update.attrs["final"]
+    assert update.attrs["n_frames"] == update.attrs["frames_expected"] == n_energies
+    assert has_value(update).all()
+    assert float(np.sqrt(np.mean((update["soc"].values - scan.soc) ** 2))) < 0.01
+    assert update.attrs["warnings"] == ()
 
 
 def in_one_run(line, order=("dark", "primary", "flat"), md=None):
@@ -186,8 +187,8 @@ def test_all_frames_then_the_flats_in_one_run(scan, unit, images):
     line = Beamline(scan, unit, images)
     update, errors, _ = live_map([layout(scan, exposure_s="andor_cam_acquire_time")], [in_one_run(line)])
     assert_true(update, errors, scan)
-    assert update.edge == "Ni_K"
-    assert np.allclose(update.mean_energy_ev, scan.energies_ev)
+    assert update.attrs["edge"] == "Ni_K"
+    assert np.allclose(update["energy_ev"].values, scan.energies_ev)
 
 
 def test_streams_of_other_names_and_energies_in_any_order(scan):
@@ -236,7 +237,7 @@ def test_a_plain_list_scan_with_flats_and_darks_as_runs_of_their_own(scan):
     ]
     update, errors, documents = live_map([known], plans)
     assert_true(update, errors, scan)
-    assert update.raw_uid == [doc["uid"] for name, doc in documents if name == "start"][-1]
+    assert update.attrs["raw_uid"] == [doc["uid"] for name, doc in documents if name == "start"][-1]
 
 
 def test_a_plain_list_scan_with_flats_and_darks_in_files(scan, tmp_path):

@@ -373,9 +373,11 @@ def test_live_map_and_spectrum_are_those_of_the_same_frames_inside_the_events(be
             assert worker.errors == []
         uid = documents[0][1]["uid"]
         update, expected = live.latest(uid), live_inline.latest(uid)
-        assert update.complete
-        assert np.isfinite(update.maps.edge_energy_ev).any()
-        assert np.array_equal(update.maps.edge_energy_ev, expected.maps.edge_energy_ev, equal_nan=True)
+        assert update.attrs["complete"]
+        assert np.isfinite(update["edge_energy_ev"].values).any()
+        assert np.array_equal(
+            update["edge_energy_ev"].values, expected["edge_energy_ev"].values, equal_nan=True
+        )
         energy_ev, depth, _ = spectrum.spectrum(uid)
         assert energy_ev.size == len(ENERGIES)
         assert np.isfinite(depth).all()
@@ -550,8 +552,8 @@ def test_one_frame_that_never_comes_costs_that_frame_only(beamline, tmp_path):
             frames += reader.add(name, doc)
     assert len(frames) == len(events) - 1
     assert [frame.uid for frame in frames] == [event["uid"] for event in events if event is not events[lost]]
-    assert f" at {ENERGIES[index]:.1f} eV is left out" in " ".join(update.warnings)
-    assert "has room for the frame but no values" in " ".join(update.warnings)
+    assert f" at {ENERGIES[index]:.1f} eV is left out" in " ".join(update.attrs["warnings"])
+    assert "has room for the frame but no values" in " ".join(update.attrs["warnings"])
 
 
 def test_a_file_that_comes_late_is_in_the_map_in_the_end(beamline, tmp_path):
@@ -570,8 +572,8 @@ def test_a_file_that_comes_late_is_in_the_map_in_the_end(beamline, tmp_path):
         live.wait(240)
         assert any(isinstance(error, MissingFrameError) for error in live.errors)
         update = live.latest(documents[0][1]["uid"])
-    assert update.complete
-    assert update.warnings == ()
+    assert update.attrs["complete"]
+    assert update.attrs["warnings"] == ()
 
 
 def test_a_file_locked_by_its_writer_is_waited_for(scan_documents, tmp_path):

@@ -2,7 +2,6 @@ import logging
 import os
 import signal
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,11 +43,11 @@ def test_the_map_can_be_read_while_the_scan_runs_and_is_marked_partial(tiled_ser
     publisher = SOCPublisher(tiled_server.maps)
     publisher(update)
     publisher.wait(240)
-    maps = open_soc(tiled_server.client(), update.raw_uid)
+    maps = open_soc(tiled_server.client(), update.attrs["raw_uid"])
     assert maps.attrs["final"] is False
     assert maps.attrs["partial"] is True
-    assert maps.attrs["n_frames"] == update.frames_done
-    assert np.array_equal(maps.soc.values, update.maps.soc, equal_nan=True)
+    assert maps.attrs["n_frames"] == update.attrs["n_frames"]
+    assert np.array_equal(maps.soc.values, update["soc"].values, equal_nan=True)
     publisher.close()
 
 
@@ -62,19 +61,18 @@ def test_a_restarted_analysis_takes_up_the_maps_it_left(tiled_server, scan_docum
             assert publisher.errors == []
     maps = open_soc(tiled_server.client(), updates[-1].raw_uid)
     assert maps.attrs["final"] is True
-    assert np.array_equal(maps.soc.values, updates[-1].maps.soc, equal_nan=True)
+    assert np.array_equal(maps.soc.values, updates[-1]["soc"].values, equal_nan=True)
 
 
 def test_a_map_that_cannot_be_written_costs_only_itself(tiled_server, scan_documents, tmp_path, caplog):
     first, second = (updates_of(scan_documents().run())[-1] for _ in range(2))
-    nonsense = replace(first, xanes={**first.xanes, "pixel_size_nm": object()})
+    nonsense = first.assign_attrs(pixel_size_nm=object())
     with SOCPublisher(tiled_server.maps, spool_dir=tmp_path) as publisher:
-        publisher(replace(first, edge="no such edge"))
+        publisher(first.assign_attrs(edge="a/name/with/slashes"))
         publisher.wait(240)
         publisher(nonsense)
         publisher(second)
         publisher.wait(240)
-        assert type(publisher.errors[0]).__name__ == "KeyError"
         assert len(publisher.errors) >= 2
     assert open_soc(tiled_server.client(), second.raw_uid).attrs["final"] is True
 
@@ -102,7 +100,7 @@ def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
                 uid = documents[0][1]["uid"]
                 maps = open_soc(client, uid)
                 assert maps.attrs["final"] is True
-                assert np.array_equal(maps.soc.values, live.latest(uid).maps.soc, equal_nan=True)
+                assert np.array_equal(maps.soc.values, live.latest(uid)["soc"].values, equal_nan=True)
                 assert client["raw"][uid].metadata["nimco"]["maps"] == f"maps/{uid}/Ni_K"
         publisher.close()
         writer.close()
@@ -123,6 +121,6 @@ def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient, c
     with TiledServer(tmp_path / "data") as server:
         with SOCPublisher(server.maps, spool_dir=tmp_path / "spool") as again:
             again.wait(240)
-        found = open_soc(server.client(), update.raw_uid)
-        assert np.array_equal(found.soc.values, update.maps.soc, equal_nan=True)
+        found = open_soc(server.client(), update.attrs["raw_uid"])
+        assert np.array_equal(found.soc.values, update["soc"].values, equal_nan=True)
     assert not list((tmp_path / "spool").iterdir())

@@ -24,7 +24,7 @@ def test_a_result_has_units_meaning_and_dimensions_and_cannot_be_written_into():
     assert result["current_a"].attrs == {"units": "A", "long_name": "photocurrent", "role": "value"}
     assert result["image"].dtype == np.float32
     assert "current_sigma_a" not in result
-    assert result.attrs == {"raw_uid": "u"}
+    assert result.attrs == {"raw_uid": "u", "spec": "Toy", "schema_version": 1, "signal": "current_a"}
     with pytest.raises(ValueError, match="read-only"):
         result["current_a"].values[0] = 5
     values[0] = 7  # the maker's own array is its own

@@ -56,7 +56,7 @@ def test_a_stored_run_gives_the_frames_of_the_live_one(tiled_server, scan_docume
         live.wait(240)
         again.wait(240)
         assert again.errors == []
-        assert np.array_equal(live.latest().maps.soc, again.latest().maps.soc, equal_nan=True)
+        assert np.array_equal(live.latest()["soc"].values, again.latest()["soc"].values, equal_nan=True)
 
 
 def test_stored_and_live_documents_of_one_run_may_overlap(tiled_server, scan_documents):

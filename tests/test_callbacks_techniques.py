@@ -2,17 +2,22 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from callbacks import (
     Channel,
     EachReading,
     FlatFieldCorrector,
     LiveSOC,
+    LiveSOCPlot,
     LiveSpectrum,
     Reduced,
     Retraction,
     RunReadings,
+    SOCPublisher,
     Technique,
+    export_nexus,
+    open_soc,
     read_run,
 )
 from callbacks.reduce import optical_depth
@@ -62,7 +67,7 @@ DIODE = Technique(
 )
 
 
-def test_a_photodiode_against_energy_is_a_technique_in_one_module():
+def test_a_photodiode_against_energy_is_a_technique_in_one_module(tiled_server, tmp_path):
     from bluesky import RunEngine
 
     from beamline_plans import EnergyGrid, xas_scan
@@ -85,6 +90,12 @@ def test_a_photodiode_against_energy_is_a_technique_in_one_module():
     assert result["current"].attrs["units"] == "A"
     assert (result.attrs["final"], result.attrs["frames_done"]) == (True, len(grid))
     assert told[-1].attrs["final"]
+    with SOCPublisher(tiled_server.maps) as publisher:
+        publisher(result)
+        publisher.wait(WAIT_S)
+    xr.testing.assert_identical(open_soc(tiled_server.client(), result.attrs["raw_uid"]), result)
+    assert LiveSOCPlot(tmp_path / "diode.png", show=False).render(result).axes[0].lines
+    assert export_nexus(result, tmp_path / "diode.h5").is_file()
 
 
 def play(consumer, documents):
@@ -147,9 +158,9 @@ def test_a_flat_that_comes_last_is_waited_for(scan_documents):
         play(live, scan.run([step for step in steps if step is not late] + [late]))
         live.wait(WAIT_S)
         update = live.latest()
-    assert update.complete
-    assert not update.warnings
-    assert np.nanmax(np.abs(update.maps.soc - scan.soc)) < 0.01
+    assert update.attrs["complete"]
+    assert not update.attrs["warnings"]
+    assert np.nanmax(np.abs(update["soc"].values - scan.soc)) < 0.01
 
 
 def test_a_limit_that_shows_late_corrects_the_frames_before(scan_documents):

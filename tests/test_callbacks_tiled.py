@@ -32,16 +32,16 @@ def test_the_published_map_is_the_map_and_the_truth(tiled_server, scan_documents
 
     maps = open_soc(client, uid)
     assert maps.soc.dims == ("row", "column")
-    assert np.array_equal(maps.soc.values, update.maps.soc, equal_nan=True)
-    assert np.array_equal(maps.status.values, update.maps.status)
+    assert np.array_equal(maps.soc.values, update["soc"].values, equal_nan=True)
+    assert np.array_equal(maps.status.values, update["status"].values)
     assert np.sqrt(np.nanmean((maps.soc.values - scan.soc) ** 2)) < 0.01
     assert float(maps.column[1] - maps.column[0]) == pytest.approx(0.04)  # 40 nm in um
 
     about = maps.attrs
     assert about["raw_uid"] == uid
     assert about["edge"] == "Ni_K"
-    assert about["definition"] == update.maps.definition
-    assert about["units"]["edge_energy_ev"] == "eV"
+    assert about["definition"] == update.attrs["definition"]
+    assert maps["edge_energy_ev"].attrs["units"] == "eV"
     assert about["references"]["soc"] == scan.references.to_dict()["soc"]
     assert about["status_legend"]["0"] == "OK"
     assert about["n_frames"] == scan.energies_ev.size
@@ -88,4 +88,4 @@ def test_maps_that_are_not_there(tiled_server, scan_documents):
     with pytest.raises(ReadingError, match="no maps of run nothing"):
         open_soc(client, "nothing")
     with pytest.raises(ReadingError, match="no maps of Co_K, only of Ni_K"):
-        open_soc(client, update.raw_uid, "Co_K")
+        open_soc(client, update.attrs["raw_uid"], "Co_K")

@@ -90,8 +90,8 @@ def test_analysis_takes_references_and_runs_under_any_spelling(scan_documents) -
             live(name, doc)
         live.wait(240)
         update = live.latest()
-    assert update.edge == "Ni_K"
-    assert np.nanmedian(np.abs(update.maps.soc - scan.soc)) < 0.05
+    assert update.attrs["edge"] == "Ni_K"
+    assert np.nanmedian(np.abs(update["soc"].values - scan.soc)) < 0.05
     with pytest.raises(EdgeFittingError, match="no edge 'nickel'"):
         LiveSOC({"nickel": scan.references})
 

@@ -205,7 +205,7 @@ def test_a_scan_is_stored_pushed_and_read_back(facility, api_key, scan_documents
         publisher.wait(240)
         follower.join(240)
         assert writer.errors == publisher.errors == live.errors == []
-        final = live.latest(uid).maps.soc
+        final = live.latest(uid)["soc"].values
     client = server.client()
     assert np.array_equal(open_soc(client, uid).soc.values, final, equal_nan=True)
     assert np.array_equal(seen[-1].values, final, equal_nan=True)

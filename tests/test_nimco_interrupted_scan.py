@@ -98,17 +98,17 @@ def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypat
         (first,) = RE.abort()
         session.wait(240)
         cut_short = session.live.latest(first)
-        assert 0 < cut_short.frames_done < len(grid)
+        assert 0 < cut_short.attrs["n_frames"] < len(grid)
         (second,) = RE(resume_scan(*devices, uid=first, archive=ledger, i0=beamline.i0))
         session.wait(240)
         update = session.live.latest(second)
         assert session.live.errors == []
         assert update.raw_uids == (first, second)
-        assert update.complete
-        assert update.frames_done == update.frames_expected == len(grid)
+        assert update.attrs["complete"]
+        assert update.attrs["n_frames"] == update.attrs["frames_expected"] == len(grid)
         truth = beamline.twin.truth("Ni_K")
         thick = truth.jump > 0.2
-        found = update.maps.edge_energy_ev[thick]
+        found = update["edge_energy_ev"].values[thick]
         assert np.isfinite(found).mean() > 0.95
         assert np.corrcoef(found[np.isfinite(found)], truth.soc[thick][np.isfinite(found)])[0, 1] > 0.5
 

@@ -138,7 +138,7 @@ def test_a_live_map_of_frames_whose_folder_is_mounted_elsewhere(
             live(name, doc)
         live.wait(60)
         assert live.errors == []
-        assert np.nanmedian(np.abs(live.latest().maps.soc - scan.soc)) < 0.05
+        assert np.nanmedian(np.abs(live.latest()["soc"].values - scan.soc)) < 0.05
 
 
 def test_a_bad_frame_and_the_darks_of_a_run_are_left_out(scan_documents) -> None:
@@ -158,10 +158,10 @@ def test_a_bad_frame_and_the_darks_of_a_run_are_left_out(scan_documents) -> None
                 selected(name, doc)
             live.wait(60)
             update = live.latest()
-        assert (update.frames_done, update.frames_expected) == (15, 15)
-        assert any(f"{scan.energies_ev[bad]:.2f} eV" in warning for warning in update.warnings)
-        maps[no_dark] = update.maps.soc
-        assert np.nanmedian(np.abs(update.maps.soc - scan.soc)) < 0.05
+        assert (update.attrs["n_frames"], update.attrs["frames_expected"]) == (15, 15)
+        assert any(f"{scan.energies_ev[bad]:.2f} eV" in warning for warning in update.attrs["warnings"])
+        maps[no_dark] = update["soc"].values
+        assert np.nanmedian(np.abs(update["soc"].values - scan.soc)) < 0.05
     np.testing.assert_allclose(maps[True], maps[False], atol=1e-3)
 
 

@@ -4,6 +4,7 @@ import math
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
@@ -24,7 +25,7 @@ from beamline_plans.running import (
     one_run,
     safe_state_wrapper,
 )
-from edge_fitting import EdgeFittingError, EdgeMaps, EnergyChooser, ReferenceSeries, choose_energies
+from edge_fitting import EdgeFittingError, EnergyChooser, ReferenceSeries, choose_energies
 from scan_contract import ALL_ENERGIES
 
 __all__ = ["AdaptiveResult", "LiveMaps", "MapUpdate", "adaptive_xanes"]
@@ -35,16 +36,15 @@ _POLL_S = 0.05
 
 
 class MapUpdate(Protocol):
-    """Maps of the frames of a run that have been fitted so far."""
+    """Maps of the frames of a run that have been fitted so far; an ``xarray.Dataset`` is one."""
 
     @property
-    def maps(self) -> EdgeMaps:
-        """The maps."""
+    def attrs(self) -> Mapping[Any, Any]:
+        """What is known about them, ``n_frames`` among it: the number of sample frames in them."""
         ...
 
-    @property
-    def frames_done(self) -> int:
-        """Number of sample frames in them."""
+    def __getitem__(self, name: str) -> Any:
+        """Return an array with ``values``: ``soc`` and ``soc_sigma``."""
         ...
 
 
@@ -385,11 +385,11 @@ class _AdaptiveScan:
         began = yield from now_s(self._clock)
         while True:
             update = _latest(self._live, uid)
-            if update is not None and update.frames_done >= n_frames:
-                return median_sigma(update.maps)
+            if update is not None and update.attrs["n_frames"] >= n_frames:
+                return median_sigma(update)
             waited = (yield from now_s(self._clock)) - began
             if waited >= self._timeout_s:
-                return last if update is None else median_sigma(update.maps)
+                return last if update is None else median_sigma(update)
             yield from bps.sleep(_POLL_S)
 
     def _record_decision(self, n_frames: int, sigma: Optional[float], what: str) -> MsgGenerator[None]:
@@ -412,9 +412,10 @@ def _latest(live: LiveMaps, uid: str) -> Optional[MapUpdate]:
         return None
 
 
-def median_sigma(maps: EdgeMaps) -> Optional[float]:
+def median_sigma(maps: MapUpdate) -> Optional[float]:
     """Return the median sigma of the state of charge over the pixels that have one."""
-    sigma = maps.soc_sigma[np.isfinite(maps.soc) & np.isfinite(maps.soc_sigma)]
+    soc, sigma = maps["soc"].values, maps["soc_sigma"].values
+    sigma = sigma[np.isfinite(soc) & np.isfinite(sigma)]
     if sigma.size == 0:
         return None
     # Called on the thread of the RunEngine: a sample of the pixels gives the median as well.

@@ -1,6 +1,6 @@
 """Raw runs and results into Tiled and files, and back."""
 
-from ._exports import export_nexus, export_tiff
+from ._exports import export_csv, export_nexus, export_tiff
 from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
@@ -11,6 +11,7 @@ __all__ = [
     "FollowedMap",
     "RawRunWriter",
     "SOCPublisher",
+    "export_csv",
     "export_nexus",
     "export_tiff",
     "follow_soc",

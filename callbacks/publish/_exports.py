@@ -1,4 +1,4 @@
-"""Maps as files: HDF5 in the NeXus layout, and TIFF."""
+"""Results as files: HDF5 in the NeXus layout, TIFF and CSV."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,35 +9,35 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from callbacks.errors import ExportError
+from callbacks.results import related, software_versions, variables_of
 from scan_contract import optional_import
 
-from ._schema import software_versions
-
-_SIGMA_OF = {"soc": "soc_sigma", "edge_energy_ev": "edge_energy_sigma_ev"}
+from ._containers import container_name
 
 
 def export_nexus(
     maps: xr.Dataset, path: Path | str, *, tables: Mapping[str, pd.DataFrame] | None = None
 ) -> Path:
-    """Write the maps of a run to an HDF5 file in the NeXus layout, replacing an older one as a whole.
+    """Write a result to an HDF5 file in the NeXus layout, replacing an older one as a whole.
 
-    Each map is an ``NXdata`` group with axes in um (pixels where the pixel size is not known); standard
-    deviations are the ``_errors`` of their map. The default plot is the state of charge, or the edge energy
-    where there is none. ``process`` holds what was fitted and how: edge, definition of the edge energy,
-    references, parameters, versions, and all metadata as JSON.
+    Each array is an ``NXdata`` group with its axes (in um where the pixel size is known, else in pixels); standard
+    deviations are the ``_errors`` of their value, and what is kept as a table an ``NXcollection``. The default plot is
+    the signal of the result: the state of charge, or the edge energy where there is none. ``process`` holds what was
+    fitted and how: edge, definition of the edge energy, references, parameters, versions, and all metadata as JSON.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        From `open_soc`.
+        From `open_soc`, or as a subscriber gets it.
     path : Path
         File to write.
     tables : mapping of str to DataFrame, optional
-        Tables to go along, for example those of `open_soc_table`.
+        Further tables to go along.
 
     Returns
     -------
@@ -53,15 +53,15 @@ def export_nexus(
 
 
 def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
-    """Write each map to a TIFF of its own, named by run, edge and map.
+    """Write each array of two or more dimensions to a TIFF of its own, named by run, edge and array.
 
     Values are float32 (the status uint8) with NaN where there is no value; ImageJ reads the pixel size in
-    um from them, and run, unit and definition from their info.
+    um from them, and run, unit and definition from their info. More than two dimensions become a stack.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        From `open_soc`.
+        From `open_soc`, or as a subscriber gets it.
     folder : Path
         Where to write; created where missing.
 
@@ -76,11 +76,46 @@ def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
         They cannot be written.
     """
     folder = Path(folder)
-    stem = f"{maps.attrs['raw_uid'][:8]}_{maps.attrs['edge']}"
     return [
-        _replacing(folder / f"{stem}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
+        _replacing(folder / f"{_stem(maps)}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
         for name in map(str, maps.data_vars)
+        if maps[name].ndim >= 2
     ]
+
+
+def export_csv(maps: xr.Dataset, folder: Path | str) -> list[Path]:
+    """Write what has one dimension to a CSV for each table or dimension, named by run, edge and table.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        From `open_soc`, or as a subscriber gets it.
+    folder : Path
+        Where to write; created where missing.
+
+    Returns
+    -------
+    list of Path
+        The files: of full-field maps ``frames``, ``particles``, ``mean_spectrum`` and ``history``.
+
+    Raises
+    ------
+    ExportError
+        They cannot be written.
+    """
+    columns: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for about in variables_of(maps):
+        if len(about.dims) == 1 and about.storage != "array":
+            columns.setdefault(about.group, {})[about.column] = maps[about.name].values
+    folder = Path(folder)
+    return [
+        _replacing(folder / f"{_stem(maps)}_{name}.csv", partial(pd.DataFrame(held).to_csv, index=False))
+        for name, held in columns.items()
+    ]
+
+
+def _stem(maps: xr.Dataset) -> str:
+    return f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}"
 
 
 def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
@@ -103,6 +138,8 @@ def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
 def _write_nexus(path: Path, maps: xr.Dataset, tables: Mapping[str, pd.DataFrame]) -> None:
     about = maps.attrs
     now = datetime.now(UTC).isoformat()
+    name = container_name(maps)
+    shown = [str(name) for name in maps.data_vars if _is_shown(maps, str(name))]
     with h5py.File(path, "w") as file:
         file.attrs.update(
             {
@@ -114,50 +151,61 @@ def _write_nexus(path: Path, maps: xr.Dataset, tables: Mapping[str, pd.DataFrame
             }
         )
         entry = _group(file, "entry", "NXentry")
-        entry.attrs["default"] = "soc" if _has_values(maps, "soc") else "edge_energy_ev"
-        _text(entry, "title", f"{about['edge'].replace('_', ' ')} edge, run {about['raw_uid'][:8]}")
+        entry.attrs["default"] = _default(maps, shown)
+        title = f"{name.replace('_', ' ')} edge" if "edge" in about else name.replace("_", " ")
+        _text(entry, "title", f"{title}, run {about['raw_uid'][:8]}")
         _text(entry, "entry_identifier", about["raw_uid"])
-        _text(entry, "experiment_identifier", about.get("scan_group", ""))
-        _text(entry, "end_time", datetime.fromtimestamp(float(about["time"]), UTC).isoformat())
-        for name in map(str, maps.data_vars):
-            if name not in _SIGMA_OF.values():
-                _write_map(entry, maps, name)
-        _write_spectrum(entry, about)
+        _text(entry, "experiment_identifier", about.get("scan_group") or "")
+        if about.get("time"):
+            _text(entry, "end_time", datetime.fromtimestamp(float(about["time"]), UTC).isoformat())
+        for variable in shown:
+            _write_data(entry, maps, variable)
+        if "mean_optical_depth" in maps and maps["mean_optical_depth"].size:
+            _write_spectrum(entry, maps)
         _write_references(entry, about)
         _write_process(entry, about, now)
-        for name, table in tables.items():
-            _write_table(entry, name, table)
+        _write_tables(entry, maps, tables)
 
 
-def _write_map(entry: h5py.Group, maps: xr.Dataset, name: str) -> None:
-    group = _group(entry, name, "NXdata", signal=name, axes=list(map(str, maps[name].dims)))
-    data = group.create_dataset(name, data=maps[name].values, compression="gzip", shuffle=True)
-    data.attrs.update(
-        {"units": _unit(maps[name].attrs.get("units", "")), "long_name": maps[name].attrs["long_name"]}
-    )
-    sigma = _SIGMA_OF.get(name)
-    if sigma is not None and sigma in maps:
-        errors = group.create_dataset(
-            f"{name}_errors", data=maps[sigma].values, compression="gzip", shuffle=True
-        )
-        errors.attrs["units"] = data.attrs["units"]
+def _is_shown(maps: xr.Dataset, name: str) -> bool:
+    """Return whether a variable is data to be plotted: an array, or a value along one dimension."""
+    attrs, dims = maps[name].attrs, maps[name].dims
+    if attrs.get("role") == "sigma" and maps[attrs["of"]].dims == dims:
+        return False
+    return len(dims) > 1 or (len(dims) == 1 and attrs.get("role") == "value")
+
+
+def _default(maps: xr.Dataset, shown: list[str]) -> str:
+    """Return what a viewer shows first: the signal, or what has values where that has none."""
+    signal = str(maps.attrs.get("signal"))
+    values = [name for name in shown if maps[name].attrs.get("role") == "value"]
+    wanted = [signal, *values] if signal in shown else values
+    return next((name for name in wanted if _has_values(maps, name)), wanted[0] if wanted else "process")
+
+
+def _write_data(entry: h5py.Group, maps: xr.Dataset, name: str) -> None:
+    variable = maps[name]
+    dims = list(map(str, variable.dims))
+    group = _group(entry, name, "NXdata", signal=name, axes=dims)
+    data = _dataset(group, name, variable.values, variable.attrs)
+    for sigma in related(maps, name, "sigma"):
+        _dataset(group, f"{name}_errors", maps[sigma].values, {"units": variable.attrs.get("units", "")})
         group.attrs["uncertainties"] = f"{name}_errors"
-    for axis, dim in enumerate(map(str, maps[name].dims)):
-        known = dim in maps.coords
-        position = maps[dim].values if known else np.arange(maps.sizes[dim], dtype=float)
-        group.create_dataset(dim, data=position).attrs["units"] = "um" if known else "pixel"
+    for axis, dim in enumerate(dims):
+        along = [held for held in maps.coords.values() if held.dims == (dim,)]
+        if along:
+            _dataset(group, dim, along[0].values, along[0].attrs)
+        else:
+            unit = "pixel" if dim in ("row", "column") else ""
+            _dataset(group, dim, np.arange(variable.sizes[dim], dtype=float), {"units": unit})
         group.attrs[f"{dim}_indices"] = axis
+    data.attrs["long_name"] = variable.attrs.get("long_name", name)
 
 
-def _write_spectrum(entry: h5py.Group, about: Mapping[str, Any]) -> None:
-    spectrum = about.get("mean_spectrum")
-    if not spectrum or not len(spectrum["energy_ev"]):
-        return
+def _write_spectrum(entry: h5py.Group, maps: xr.Dataset) -> None:
     group = _group(entry, "mean_spectrum", "NXdata", signal="optical_depth", axes=["energy"])
-    group.create_dataset("optical_depth", data=np.asarray(spectrum["optical_depth"], float)).attrs[
-        "units"
-    ] = "1"
-    group.create_dataset("energy", data=np.asarray(spectrum["energy_ev"], float)).attrs["units"] = "eV"
+    _dataset(group, "optical_depth", maps["mean_optical_depth"].values, maps["mean_optical_depth"].attrs)
+    _dataset(group, "energy", maps["energy_ev"].values, maps["energy_ev"].attrs)
 
 
 def _write_references(entry: h5py.Group, about: Mapping[str, Any]) -> None:
@@ -165,9 +213,9 @@ def _write_references(entry: h5py.Group, about: Mapping[str, Any]) -> None:
     if not references:
         return
     group = _group(entry, "references", "NXdata", signal="mu", axes=["soc", "energy"])
-    group.create_dataset("mu", data=np.asarray(references["mu"], float)).attrs["units"] = "1"
-    group.create_dataset("soc", data=np.asarray(references["soc"], float)).attrs["units"] = "1"
-    group.create_dataset("energy", data=np.asarray(references["energy_ev"], float)).attrs["units"] = "eV"
+    _dataset(group, "mu", np.asarray(references["mu"], float), {})
+    _dataset(group, "soc", np.asarray(references["soc"], float), {})
+    _dataset(group, "energy", np.asarray(references["energy_ev"], float), {"units": "eV"})
 
 
 def _write_process(entry: h5py.Group, about: Mapping[str, Any], now: str) -> None:
@@ -187,11 +235,36 @@ def _write_process(entry: h5py.Group, about: Mapping[str, Any], now: str) -> Non
     _text(metadata, "data", _json(about))
 
 
-def _write_table(entry: h5py.Group, name: str, table: pd.DataFrame) -> None:
-    group = _group(entry, name, "NXcollection")
-    for column in table.columns:
-        values = table[column].to_numpy()
-        group.create_dataset(str(column), data=values.astype("S") if values.dtype == object else values)
+def _write_tables(entry: h5py.Group, maps: xr.Dataset, further: Mapping[str, pd.DataFrame]) -> None:
+    for about in variables_of(maps):
+        if len(about.dims) == 1 and about.storage != "array" and about.group not in further:
+            group = entry.get(about.group)
+            if group is None:
+                group = _group(entry, about.group, "NXcollection")
+            if about.column not in group and group.attrs["NX_class"] == "NXcollection":
+                _dataset(group, about.column, maps[about.name].values, about.attrs)
+    for name, table in further.items():
+        group = _group(entry, name, "NXcollection")
+        units = {
+            about.column: about.attrs.get("units", "") for about in variables_of(maps) if about.group == name
+        }
+        for column in table.columns:
+            _dataset(group, str(column), table[column].to_numpy(), {"units": units.get(str(column), "")})
+
+
+def _dataset(
+    group: h5py.Group, name: str, values: npt.NDArray[Any], attrs: Mapping[str, Any]
+) -> h5py.Dataset:
+    """Write an array with its unit; whole numbers have none unless they say one."""
+    values = np.asarray(values)
+    if values.dtype.kind in "OU":
+        return group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
+    packed = {"compression": "gzip", "shuffle": True} if values.ndim > 1 and values.size else {}
+    data = group.create_dataset(name, data=values, **packed)
+    data.attrs["units"] = _unit(str(attrs.get("units", "")))
+    if "long_name" in attrs:
+        data.attrs["long_name"] = attrs["long_name"]
+    return data
 
 
 def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
@@ -202,15 +275,19 @@ def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
     pixel_um = float(about["pixel_size_nm"]) / 1000 if about.get("pixel_size_nm") else None
     info = {
         "run": about["raw_uid"],
-        "edge": about["edge"],
+        "edge": container_name(maps),
         "map": name,
         "unit": maps[name].attrs.get("units", ""),
-        "meaning": maps[name].attrs["long_name"],
-        "edge_energy_definition": about["definition"],
+        "meaning": maps[name].attrs.get("long_name", ""),
+        "edge_energy_definition": about.get("definition"),
         "partial": bool(about.get("partial")),
         "status_legend": about.get("status_legend"),
     }
-    metadata: dict[str, Any] = {"axes": "YX", "Info": _json(info)}
+    while values.ndim > 3:
+        values = values.reshape(-1, *values.shape[2:])
+    values = values.astype(np.uint8) if values.dtype.kind == "b" else values
+    values = values.astype(np.float32) if values.dtype.str[1:] not in ("u1", "u2", "f4") else values
+    metadata: dict[str, Any] = {"axes": "ZYX"[-values.ndim :], "Info": _json(info)}
     finite = values[np.isfinite(values)]
     if finite.size:
         metadata |= {"min": float(np.percentile(finite, 1)), "max": float(np.percentile(finite, 99))}

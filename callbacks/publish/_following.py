@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from callbacks.errors import ReadingError
 
+from ._containers import CONTENTS
 from ._reading import maps_of_run
-from ._schema import ARRAYS
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -42,7 +42,7 @@ class FollowedMap:
 
 
 def follow_soc(
-    client: Any, uid: str, edge: str | None = None, *, array: str = "soc", timeout_s: float = 60.0
+    client: Any, uid: str, edge: str | None = None, *, array: str | None = None, timeout_s: float = 60.0
 ) -> Iterator[FollowedMap]:
     """Yield the map of a run as it is now, then each newer state, until the final one.
 
@@ -56,8 +56,9 @@ def follow_soc(
         Uid of the raw run, or its beginning. It may not have begun yet.
     edge : str, optional
         Which edge; may be left out where the run has maps of only one.
-    array : str
-        Which map: ``soc``, ``soc_sigma``, ``edge_energy_ev``, ...
+    array : str, optional
+        Which map: ``soc``, ``soc_sigma``, ``edge_energy_ev``, ... By default the signal of the result: the state of
+        charge, or the edge energy where there are no references.
     timeout_s : float
         How long to wait for the first map of the run.
 
@@ -71,9 +72,7 @@ def follow_soc(
     ReadingError
         There is no such map within the time allowed.
     """
-    if array not in ARRAYS:
-        raise ReadingError(f"there is no map {array!r}; there are {', '.join(ARRAYS)}")
-    node = _wait_for_map(client, uid, edge, array, timeout_s)
+    node, array = _wait_for_map(client, uid, edge, array, timeout_s)
     inbox = _Inbox()
     subscription = node[array].subscribe()
     # Held strongly here: the subscription itself keeps only weak references.
@@ -137,16 +136,32 @@ class _Inbox:
             return followed
 
 
-def _wait_for_map(client: Any, uid: str, edge: str | None, array: str, timeout_s: float) -> Any:
+def _wait_for_map(
+    client: Any, uid: str, edge: str | None, array: str | None, timeout_s: float
+) -> tuple[Any, str]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             node = maps_of_run(client, uid, edge)
-            if array in node:
-                return node
-            problem = f"run {uid} has no map {array!r} yet"
+            wanted = array or str(node.metadata.get("signal", "soc"))
+            if wanted in node:
+                return node, wanted
+            _refuse_unknown(node.metadata, wanted)
+            problem = f"run {uid} has no map {wanted!r} yet"
+        except _UnknownMapError:
+            raise
         except ReadingError as error:
             problem = str(error)
         if time.monotonic() > deadline:
             raise ReadingError(problem)
         time.sleep(_POLL_S)
+
+
+def _refuse_unknown(metadata: Any, wanted: str) -> None:
+    known = [about["name"] for about in metadata.get(CONTENTS, {}).get("variables", ())]
+    if known and wanted not in known:
+        raise _UnknownMapError(f"there is no map {wanted!r}; there are {', '.join(known)}")
+
+
+class _UnknownMapError(ReadingError):
+    """A map that the result of this run never has."""

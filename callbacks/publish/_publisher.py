@@ -4,18 +4,18 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import xarray as xr
 
 from callbacks.documents import Closing, RestartedThread, is_outage
 from callbacks.errors import DamagedSpoolError, DeliveryError, SpoolError
-from callbacks.techniques import SOCUpdate
 
-from ._map_document import MapDocument, keep_on_disk, map_document, read_from_disk
-from ._map_writer import MapWriter
+from ._containers import container_name, container_path
+from ._kept_results import keep_on_disk, read_from_disk
+from ._result_writer import ResultWriter
 from ._run_log import DAMAGED, file_stem, set_aside, told_of
 from ._uploads import send_in_pieces
 
@@ -34,11 +34,11 @@ _KEPT_ERRORS = 100
 
 
 class SOCPublisher(Closing):
-    """Writes each `SOCUpdate` to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
+    """Writes each result to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
     Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
-    that skips what a newer update has overtaken. While the scan runs, the map of the state of charge and
-    its sigma go out with every update and the others now and then; the final update writes them all. While
+    that skips what a newer result has overtaken. While the scan runs, the signal (such as the map of the state of
+    charge) and its sigma go out with every result and the others now and then; the final one writes them all. While
     Tiled does not answer, final maps are kept on disk, and delivered once it does, by this publisher or the
     next on the same spool folder.
 
@@ -62,23 +62,23 @@ class SOCPublisher(Closing):
         self.errors: list[BaseException] = []
         self._said: set[str] = set()
         self._changed = threading.Condition()
-        # What is to be written, newest of each run, made into a document only when its turn comes.
-        self._offers: dict[str, Callable[[], MapDocument]] = {}
+        # What is to be written, newest of each path.
+        self._offers: dict[str, xr.Dataset] = {}
         self._links: dict[str, tuple[str, float]] = {}
-        self._in_hand: tuple[str, Callable[[], MapDocument]] | None = None
+        self._in_hand: tuple[str, xr.Dataset] | None = None
         self._busy = False
         self._conflicts: Counter[str] = Counter()
         self._n_moved = 0
         self._closing = False
-        self._open: dict[str, MapWriter] = {}
+        self._open: dict[str, ResultWriter] = {}
         self._spooled: dict[str, Path] = {}
         self._adopt_spooled()
         self._worker = RestartedThread(self._run, "SOC publisher", self._note)
 
-    def __call__(self, update: SOCUpdate) -> None:
-        """Take note of an update."""
+    def __call__(self, result: xr.Dataset) -> None:
+        """Take note of a result."""
         with self._changed:
-            self._offers[update.raw_uid] = lambda: map_document(update)
+            self._offers[container_path(result)] = result
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -130,11 +130,8 @@ class SOCPublisher(Closing):
             # What is on its way may never arrive.
             in_hand = {} if self._in_hand is None else dict([self._in_hand])
             left = list((in_hand | self._offers).values())
-        for make in left:
-            try:
-                self._keep(make())
-            except BaseException as error:
-                self._note(error)
+        for result in left:
+            self._keep(result)
         if left:
             where = "lost" if self._spool_dir is None else f"kept in {self._spool_dir}"
             self._say(DeliveryError(f"{len(left)} map(s) could not be written to Tiled and are {where}"))
@@ -171,46 +168,42 @@ class SOCPublisher(Closing):
                 self._changed.wait_for(lambda: self._closing, pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _publish(self, uid: str, make: Callable[[], MapDocument]) -> bool:
-        """Write one document; False when Tiled does not answer, and the document is on offer again."""
+    def _publish(self, path: str, result: xr.Dataset) -> bool:
+        """Write one result; False when Tiled does not answer, and the result is on offer again."""
+        final = bool(result.attrs.get("final"))
         try:
-            document = make()
+            if path not in self._open:
+                self._open[path] = ResultWriter(self._maps, result, self._move)
+            self._open[path].write(result)
         except BaseException as error:
-            self._note(error)
-            return True
-        try:
-            if uid not in self._open:
-                self._open[uid] = MapWriter(self._maps, document, self._move)
-            self._open[uid].write(document)
-        except BaseException as error:
-            self._open.pop(uid, None)
-            if document.final:
-                self._keep(document)
-            if not self._may_try_again(uid, error):
+            self._open.pop(path, None)
+            if final:
+                self._keep(result)
+            if not self._may_try_again(path, error):
                 self._note(error)
                 return True
             self._say(DeliveryError(_reason(error)))
             with self._changed:
-                self._offers.setdefault(uid, _given(document))
+                self._offers.setdefault(path, result)
             return False
-        self._conflicts.pop(uid, None)
-        if document.final:
-            del self._open[uid]
-            if spooled := self._spooled.pop(uid, None):
+        self._conflicts.pop(path, None)
+        if final:
+            del self._open[path]
+            if spooled := self._spooled.pop(path, None):
                 spooled.unlink(missing_ok=True)
             if self._raw is not None:
                 with self._changed:
-                    self._links[uid] = (document.path, time.monotonic() + _LINK_PATIENCE_S)
+                    self._links[result.attrs["raw_uid"]] = (path, time.monotonic() + _LINK_PATIENCE_S)
         return True
 
-    def _may_try_again(self, uid: str, error: BaseException) -> bool:
+    def _may_try_again(self, path: str, error: BaseException) -> bool:
         """Return whether a map that was not taken is offered again."""
         if is_outage(error):
             return True
         # A node that is there already (409): a request was repeated whose answer had been lost.
-        if _status(error) != httpx.codes.CONFLICT or self._conflicts[uid] >= _MOST_CONFLICTS:
+        if _status(error) != httpx.codes.CONFLICT or self._conflicts[path] >= _MOST_CONFLICTS:
             return False
-        self._conflicts[uid] += 1
+        self._conflicts[path] += 1
         return True
 
     def _link_back(self) -> bool:
@@ -235,19 +228,21 @@ class SOCPublisher(Closing):
                     self._links.pop(uid, None)
         return True
 
-    def _keep(self, document: MapDocument) -> None:
-        """Keep a document on disk until it is delivered."""
-        if self._spool_dir is None or document.raw_uid in self._spooled:
+    def _keep(self, result: xr.Dataset) -> None:
+        """Keep a result on disk until it is delivered."""
+        where = container_path(result)
+        if self._spool_dir is None or where in self._spooled:
             return
-        path = self._spool_dir / f"{file_stem(document.raw_uid)}{SUFFIX}"
+        uid, name = str(result.attrs["raw_uid"]), container_name(result)
+        path = self._spool_dir / f"{file_stem(f'{uid}-{name}')}{SUFFIX}"
         try:
-            keep_on_disk(document, path)
+            keep_on_disk(result, path)
         except SpoolError as error:
             self._say(error)
         except Exception as error:
-            self._note(error)  # a document that cannot even be made
+            self._note(error)  # a result that holds what cannot be kept
         else:
-            self._spooled[document.raw_uid] = path
+            self._spooled[where] = path
 
     def _adopt_spooled(self) -> None:
         """Take over maps that an earlier publisher could not deliver."""
@@ -255,16 +250,16 @@ class SOCPublisher(Closing):
             return
         for path in sorted(self._spool_dir.glob(f"*{SUFFIX}")):
             try:
-                document = read_from_disk(path)
+                result = read_from_disk(path)
             except DamagedSpoolError as error:
                 self._say(DamagedSpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
                 continue
             except SpoolError as error:
                 self._say(error)
                 continue
-            if document is not None:
-                self._spooled[document.raw_uid] = path
-                self._offers[document.raw_uid] = _given(document)
+            if result is not None:
+                self._spooled[container_path(result)] = path
+                self._offers[container_path(result)] = result
 
     def _say(self, error: Exception) -> None:
         """Keep an error and say it once."""
@@ -278,11 +273,6 @@ class SOCPublisher(Closing):
         self.errors.append(error)
         del self.errors[:-_KEPT_ERRORS]
         logger.error("SOC publisher: %s: %s", type(error).__name__, error, exc_info=error)
-
-
-def _given(document: MapDocument) -> Callable[[], MapDocument]:
-    """Offer a document that is there already."""
-    return lambda: document
 
 
 def _status(error: BaseException) -> int | None:

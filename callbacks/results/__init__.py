@@ -1,5 +1,20 @@
 """What a result of a technique holds: schemas that figures, Tiled, exports and readers take everything from."""
 
+from ._kept_variables import KeptVariable, dataset_of, first_of, related, variables_from, variables_of
+from ._plain_metadata import plain_metadata
 from ._result_schema import Field, ResultSchema, Role
+from ._software import software_versions
 
-__all__ = ["Field", "ResultSchema", "Role"]
+__all__ = [
+    "Field",
+    "KeptVariable",
+    "ResultSchema",
+    "Role",
+    "dataset_of",
+    "first_of",
+    "plain_metadata",
+    "related",
+    "software_versions",
+    "variables_from",
+    "variables_of",
+]

@@ -7,9 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from callbacks.documents import read_only
 from callbacks.errors import CallbackError
 
+from ._plain_metadata import plain_metadata
+
 Role = Literal["value", "sigma", "systematic", "status", "quality", "coordinate"]
+Storage = Literal["array", "table", "metadata"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Field:
         coordinate.
     of : str, optional
         The value that it belongs to.
+    storage : {"array", "table", "metadata"}, optional
+        How it is kept: as an array of its own, as a column of a table, or, being small and growing with every frame,
+        in the metadata. By default a column where there is one dimension, else an array.
+    path : str, optional
+        Where it is kept: ``group/column`` of a table or of the metadata. By default the dimension and the name.
     """
 
     name: str
@@ -42,6 +51,8 @@ class Field:
     meaning: str
     role: Role = "value"
     of: str | None = None
+    storage: Storage | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class ResultSchema:
     spec : str
         Name of the spec of its containers in Tiled.
     version : str
-        Version of that spec.
+        Version of that spec: a whole number.
     fields : tuple of Field
         What a result may hold; one that a run has no values for is left out.
 
@@ -100,7 +111,9 @@ class ResultSchema:
         """Return the field of a role that belongs to another one, such as the sigma of a value."""
         return next((field for field in self.fields if field.of == name and field.role == role), None)
 
-    def make(self, values: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
+    def make(
+        self, values: Mapping[str, Any], attrs: Mapping[str, Any], *, signal: str | None = None
+    ) -> xr.Dataset:
         """Make a result.
 
         Parameters
@@ -109,11 +122,14 @@ class ResultSchema:
             Values by the names of the fields; a field may be missing.
         attrs : mapping
             What else a reader needs to know, as plain data.
+        signal : str, optional
+            The value that is shown first and written with every update; by default the first one there is.
 
         Returns
         -------
         xarray.Dataset
-            Its arrays are read-only, so that no subscriber changes what another one gets.
+            Its arrays and attributes are read-only, so that no subscriber changes what another one gets. Besides
+            ``attrs`` it says ``spec``, ``schema_version`` and ``signal``.
 
         Raises
         ------
@@ -123,7 +139,8 @@ class ResultSchema:
         unknown = [name for name in values if name not in self]
         if unknown:
             raise CallbackError(f"the schema {self.spec} has no field {unknown[0]!r}")
-        variables = {}
+        variables: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {}
         for field in self.fields:
             if field.name not in values:
                 continue
@@ -133,14 +150,25 @@ class ResultSchema:
                     f"{field.name} has the shape {array.shape} where dimensions {field.dims} were announced"
                 )
             array.flags.writeable = False
-            variables[field.name] = (field.dims, array, field_attrs(field))
+            kind = coordinates if field.role == "coordinate" else variables
+            kind[field.name] = (field.dims, array, field_attrs(field))
+        shown = [name for name in variables if self[name].role == "value"]
+        about = {
+            **attrs,
+            "spec": self.spec,
+            "schema_version": int(self.version),
+            "signal": signal or (shown[0] if shown else None),
+        }
         try:
-            return xr.Dataset(variables, attrs=dict(attrs))
+            return xr.Dataset(variables, coordinates, attrs=dict(read_only(plain_metadata(about))))
         except ValueError as error:
             raise CallbackError(f"the arrays of a {self.spec} do not fit together: {error}") from error
 
 
 def field_attrs(field: Field) -> dict[str, str]:
-    """Return what a variable says of itself: unit, meaning, role, and the value that it belongs to."""
-    attrs = {"units": field.unit, "long_name": field.meaning, "role": field.role}
-    return attrs if field.of is None else {**attrs, "of": field.of}
+    """Return what a variable says of itself: unit, meaning, role, the value it belongs to, and how it is kept."""
+    attrs: dict[str, str] = {"units": field.unit, "long_name": field.meaning, "role": field.role}
+    for key in ("of", "storage", "path"):
+        if (value := getattr(field, key)) is not None:
+            attrs[key] = value
+    return attrs

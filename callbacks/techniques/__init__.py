@@ -1,6 +1,7 @@
 """What each technique makes of corrected frames."""
 
 from ._full_field import FULL_FIELD
+from ._full_field_result import FULL_FIELD_SCHEMA, has_value, result_of
 from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
@@ -8,6 +9,7 @@ from ._update import FrameSummary, SOCUpdate
 
 __all__ = [
     "FULL_FIELD",
+    "FULL_FIELD_SCHEMA",
     "Estimator",
     "EstimatorOptions",
     "FrameSummary",
@@ -16,4 +18,6 @@ __all__ = [
     "RunState",
     "SOCUpdate",
     "Technique",
+    "has_value",
+    "result_of",
 ]

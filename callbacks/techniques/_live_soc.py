@@ -1,10 +1,13 @@
 """Live state-of-charge maps from the documents of a scan."""
 
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from callbacks.documents import (
     FILE_TIMEOUT_S,
@@ -22,11 +25,12 @@ from edge_fitting import ReferenceSeries, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
 from ._full_field import FULL_FIELD
+from ._full_field_result import result_of
 from ._pipeline import RunPipeline
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
 
-Subscriber = Callable[[SOCUpdate], object]
+Subscriber = Callable[[xr.Dataset], object]
 
 _KEPT_MAP_BYTES = 2**30
 _SUBSCRIBER_TIMEOUT_S = 10.0
@@ -49,7 +53,8 @@ class LiveSOC(DocumentWorker):
         Estimator of `edge_fitting.EdgeFitter`. A run without references gets the edge energy and no state of charge;
         ``series`` then moves the run's own mean spectrum, and keeps the frames.
     subscribers : sequence of callables
-        Called with a `SOCUpdate`.
+        Called with a result: an xarray.Dataset of their own, whose arrays are read-only (see
+        docs/reference/nimco-soc.md).
     update_period_s : float
         Least time between two updates of one run. There is always a final one after the stop document.
     update_frames : int, optional
@@ -97,19 +102,19 @@ class LiveSOC(DocumentWorker):
         self._throttles: dict[str, Throttle] = {}
         self._interrupted: deque[RunPipeline] = deque()
         self._changed: set[str] = set()
-        self._latest: OrderedDict[str, SOCUpdate] = OrderedDict()
-        self._runners: list[LatestWins[SOCUpdate]] = []
+        self._latest: OrderedDict[str, _Result] = OrderedDict()
+        self._runners: list[LatestWins[_Result]] = []
         for subscriber in subscribers:
             self.subscribe(subscriber)
         super().__init__("live SOC analysis")
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Call a function with every `SOCUpdate` from now on, on a thread of its own; a slow one gets fewer."""
+        """Call a function with every result from now on, on a thread of its own; a slow one gets fewer."""
         name = getattr(subscriber, "__name__", type(subscriber).__name__)
-        self._runners.append(LatestWins(subscriber, f"SOC subscriber {name}"))
+        self._runners.append(LatestWins(lambda result: subscriber(result.get()), f"SOC subscriber {name}"))
 
-    def latest(self, uid: str | None = None) -> SOCUpdate:
-        """Return the last update of a run, by default of the run that was updated last.
+    def latest(self, uid: str | None = None) -> xr.Dataset:
+        """Return the last result of a run, by default of the run that was updated last.
 
         Raises
         ------
@@ -118,13 +123,13 @@ class LiveSOC(DocumentWorker):
         """
         held = dict(self._latest)
         if uid is None and held:
-            return next(reversed(held.values()))
+            return next(reversed(held.values())).get()
         if uid is None or uid not in held:
             raise CallbackError(
                 f"no maps of {'any run' if uid is None else f'run {uid[:8]}'} are held here; "
                 "read them back from Tiled with open_soc"
             )
-        return held[uid]
+        return held[uid].get()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until everything received is fitted and every subscriber has had the outcome.
@@ -275,18 +280,31 @@ class LiveSOC(DocumentWorker):
                 )
             return
         self._told_frames[uid] = run.n_frames
-        self._keep(uid, update)
+        result = _Result(update)
+        self._keep(uid, result)
         for runner in self._runners:
-            runner.offer(uid, update)
+            runner.offer(uid, result)
 
-    def _keep(self, uid: str, update: Any) -> None:
-        self._latest[uid] = update
+    def _keep(self, uid: str, result: "_Result") -> None:
+        self._latest[uid] = result
         self._latest.move_to_end(uid)
-        held = sum(_map_bytes(kept) for kept in self._latest.values())
+        held = sum(kept.nbytes for kept in self._latest.values())
         while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
             _, dropped = self._latest.popitem(last=False)
-            held -= _map_bytes(dropped)
+            held -= dropped.nbytes
 
 
-def _map_bytes(update: Any) -> int:
-    return 8 * int(update.maps.soc.nbytes) if isinstance(update, SOCUpdate) else int(update.nbytes)
+class _Result:
+    """A result that is made when it is first wanted, on the thread of who wants it: counting pixels takes time."""
+
+    def __init__(self, update: SOCUpdate | xr.Dataset) -> None:
+        self._lock = threading.Lock()
+        self._made = update
+        self.nbytes = int(update.nbytes if isinstance(update, xr.Dataset) else 8 * update.maps.soc.nbytes)
+
+    def get(self) -> xr.Dataset:
+        """Return the result; what is assigned to it stays with who assigned it."""
+        with self._lock:
+            if isinstance(self._made, SOCUpdate):
+                self._made = result_of(self._made)
+        return self._made.copy(deep=False)

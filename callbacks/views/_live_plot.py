@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks.documents import LatestWins
 from callbacks.errors import CallbackError
-from callbacks.techniques import SOCUpdate
 
 from ._picture import FIGURE_SIZE_IN, Shown, check_range, draw
 
@@ -21,16 +21,18 @@ _WINDOW_PERIOD_MS = 500
 
 
 class LiveSOCPlot:
-    """Draws each `SOCUpdate`: state of charge, its sigma, histogram, mean spectrum with its fit, and progress.
+    """Draws each result: state of charge, its sigma, histogram, mean spectrum with its fit, and progress.
+
+    A result of another technique is drawn by its schema: maps of its signal, or lines where that has one dimension.
 
     Subscribe it to a `LiveSOC`. Nothing is drawn on the RunEngine's thread: the window is drawn by a timer
-    of the display's event loop, the file on a thread of its own, and both skip what a newer update has
+    of the display's event loop, the file on a thread of its own, and both skip what a newer result has
     overtaken.
 
     Parameters
     ----------
     path : Path, optional
-        PNG that is replaced as a whole with each update, so that a viewer never sees half of one. The final
+        PNG that is replaced as a whole with each result, so that a viewer never sees half of one. The final
         picture of each edge of a measurement of several edges is kept beside it, as ``<name>-<edge>.png``.
     show : bool, optional
         Whether to open a window; by default where one can be opened. Create the plot in the main thread
@@ -69,22 +71,22 @@ class LiveSOCPlot:
         self._shown: Shown = shown
         self._soc_range = check_range(soc_range)
         self._window = _Window(shown, self._soc_range) if show else None
-        self._runner: LatestWins[SOCUpdate] = LatestWins(self._take, "SOC plot")
+        self._runner: LatestWins[xr.Dataset] = LatestWins(self._take, "SOC plot")
 
-    def __call__(self, update: SOCUpdate) -> None:
-        """Take note of an update."""
-        self._runner.offer(update.raw_uid, update)
+    def __call__(self, result: xr.Dataset) -> None:
+        """Take note of a result."""
+        self._runner.offer(result.attrs["raw_uid"], result)
 
     @property
     def errors(self) -> list[BaseException]:
         """What went wrong."""
         return self._runner.errors
 
-    def render(self, update: SOCUpdate) -> Figure:
-        """Draw an update on a figure of its own and return it."""
+    def render(self, result: xr.Dataset) -> Figure:
+        """Draw a result on a figure of its own and return it."""
         figure = Figure(figsize=FIGURE_SIZE_IN, dpi=_DPI)
         FigureCanvasAgg(figure)
-        draw(figure, update, self._shown, self._soc_range)
+        draw(figure, result, self._shown, self._soc_range)
         return figure
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -95,15 +97,15 @@ class LiveSOCPlot:
         """Draw what was handed over, then stop; drawing that hangs is left behind. A window stays open."""
         self._runner.close(_CLOSE_TIMEOUT_S)
 
-    def _take(self, update: SOCUpdate) -> None:
+    def _take(self, result: xr.Dataset) -> None:
         if self._window is not None:
-            self._window.latest = update
+            self._window.latest = result
         if self.path is None:
             return
-        figure = self.render(update)
+        figure = self.render(result)
         _write(figure, self.path)
-        if update.final and len(update.start.get("edges", ())) > 1:
-            _write(figure, self.path.with_stem(f"{self.path.stem}-{update.edge}"))
+        if result.attrs.get("final") and len(result.attrs.get("edges", ())) > 1:
+            _write(figure, self.path.with_stem(f"{self.path.stem}-{result.attrs['edge']}"))
 
 
 class _Window:
@@ -114,8 +116,8 @@ class _Window:
 
         self._shown: Shown = shown
         self._soc_range = soc_range
-        self.latest: SOCUpdate | None = None
-        self._drawn: SOCUpdate | None = None
+        self.latest: xr.Dataset | None = None
+        self._drawn: xr.Dataset | None = None
         self._figure = plt.figure("state of charge", figsize=FIGURE_SIZE_IN)
         self._timer: Any = self._figure.canvas.new_timer(interval=_WINDOW_PERIOD_MS)
         self._timer.add_callback(self.refresh)
@@ -123,12 +125,12 @@ class _Window:
         plt.show(block=False)
 
     def refresh(self) -> None:
-        """Draw the latest update if it is not what is shown."""
-        update = self.latest
-        if update is not None and update is not self._drawn:
-            draw(self._figure, update, self._shown, self._soc_range)
+        """Draw the latest result if it is not what is shown."""
+        result = self.latest
+        if result is not None and result is not self._drawn:
+            draw(self._figure, result, self._shown, self._soc_range)
             self._figure.canvas.draw_idle()
-            self._drawn = update
+            self._drawn = result
 
 
 def can_open_window() -> bool:

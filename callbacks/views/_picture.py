@@ -8,6 +8,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -16,8 +17,11 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from callbacks.errors import CallbackError
-from callbacks.techniques import SOCUpdate
-from edge_fitting import EDGES, EdgeMaps, FitStatus, fit_stack, recentre_map
+from callbacks.results import related
+from callbacks.techniques import has_value
+from edge_fitting import EDGES, FitStatus, ReferenceSeries, fit_stack, recentre_map
+
+from ._lines import draw_lines
 
 FIGURE_SIZE_IN = (13.0, 7.6)
 
@@ -27,9 +31,6 @@ _NO_MATERIAL, _NO_EDGE, _FAILED, _NOT_YET = "no material", "no edge", "failed", 
 _NO_VALUE = {_NO_MATERIAL: "#ececec", _NO_EDGE: "#b3a58c", _FAILED: "#e377a2", _NOT_YET: "#ffffff"}
 _NO_VALUE_DIVERGING = {_NO_MATERIAL: "#a9b3a2", _NO_EDGE: "#6f6046", _FAILED: "#111111", _NOT_YET: "#ffffff"}
 _DIVERGING = "coolwarm"
-# Pixels that absorb less than this, or than a quarter of what the fitted ones do, hold no material.
-_LEAST_DEPTH = 0.1
-_LEAST_SHARE = 0.25
 _INK = "#222222"
 _ACCENT = "#0072b2"
 _SECOND = "#d55e00"
@@ -74,18 +75,19 @@ class Quantity:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
-    """Return what the large map shows: the state of charge where it was fitted, else the edge energy."""
-    maps = update.maps
-    if maps.edge_jump_sigma is not None:
-        element = EDGES[update.edge].element
-        return Quantity(maps.edge_jump, maps.edge_jump_sigma, f"{element} edge jump", "", 0.05, "inferno")
-    if shown == "soc" and update.references is not None:
-        return Quantity(maps.soc, maps.soc_sigma, _SOC_LABEL, "", 0.1)
-    energy, sigma = maps.edge_energy_ev, maps.edge_energy_sigma_ev
+def quantity_of(result: xr.Dataset, shown: Shown = "soc") -> Quantity:
+    """Return what the large map shows: the signal, which is the state of charge where it was fitted, or as asked for.
+
+    Of a signal with more than two dimensions it is the middle of the others.
+    """
+    signal = str(result.attrs["signal"])
+    if signal not in ("soc", "edge_energy_ev") or (shown == "soc" and signal == "soc"):
+        return _signal(result, signal)
+    energy = np.asarray(result["edge_energy_ev"].values)
+    sigma = np.asarray(result["edge_energy_sigma_ev"].values)
     if shown == "edge_energy":
         # Blue is reduced and red oxidised, over the range in which the edge is looked for.
-        window = EDGES[update.edge].half_jump_window_ev
+        window = EDGES[result.attrs["edge"]].half_jump_window_ev
         return Quantity(energy, sigma, "edge energy", "eV", 0.5, _DIVERGING, window)
     if shown == "edge_energy_recentred" and np.isfinite(energy).any():
         centred = recentre_map(energy, half_width_ev=_HALF_WIDTH_EV)
@@ -93,6 +95,26 @@ def quantity_of(update: SOCUpdate, shown: Shown = "soc") -> Quantity:
         limits = (-_HALF_WIDTH_EV, _HALF_WIDTH_EV)
         return Quantity(np.asarray(centred.shift_ev, np.float32), sigma, label, "eV", 0.5, _DIVERGING, limits)
     return Quantity(energy, sigma, "edge energy", "eV", 0.5)
+
+
+def _signal(result: xr.Dataset, name: str) -> Quantity:
+    variable = result[name]
+    unit = str(variable.attrs.get("units", ""))
+    values = _plane(variable)
+    sigma = next((_plane(result[of]) for of in related(result, name, "sigma")), np.full_like(values, np.nan))
+    if name == "soc":
+        return Quantity(values, sigma, _SOC_LABEL, "", 0.1)
+    if name == "edge_jump":
+        return Quantity(values, sigma, f"{result.attrs['element']} edge jump", "", 0.05, "inferno")
+    return Quantity(values, sigma, name.replace("_", " "), unit, 0.0)
+
+
+def _plane(variable: xr.DataArray) -> npt.NDArray[np.float32]:
+    """Return the values over the last two dimensions, in the middle of the others."""
+    values = np.asarray(variable.values, np.float32)
+    while values.ndim > 2:
+        values = values[len(values) // 2]
+    return values
 
 
 def check_range(soc_range: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -116,48 +138,58 @@ def check_range(soc_range: tuple[float, float] | None) -> tuple[float, float] | 
 
 def draw(
     figure: Figure,
-    update: SOCUpdate,
+    result: xr.Dataset,
     shown: Shown = "soc",
     soc_range: tuple[float, float] | None = None,
 ) -> None:
-    """Draw an update onto a figure, replacing what it showed."""
+    """Draw a result onto a figure, replacing what it showed: maps of a signal with two dimensions, else lines."""
     figure.clear()
     with mpl.rc_context(_STYLE):
-        quantity = quantity_of(update, shown)
-        if soc_range is not None and quantity.label == _SOC_LABEL:
-            quantity = replace(quantity, limits=soc_range)
-        missing = reasons(update.maps)
         figure.set_layout_engine("constrained", rect=(0.01, 0.07, 0.98, 0.84), wspace=0.03, hspace=0.05)
-        grid = figure.add_gridspec(3, 3, width_ratios=(1.3, 1.3, 1.0), height_ratios=(1, 1, 0.9))
-        pixel_size_nm = update.xanes.get("pixel_size_nm")
-        value_axes = figure.add_subplot(grid[:2, 0])
-        sigma_axes = figure.add_subplot(grid[:2, 1])
-        low, high = value_range(quantity)
-        _map(
-            value_axes,
-            quantity.values,
-            quantity.axis_label,
-            quantity.colours,
-            (low, high),
-            pixel_size_nm,
-            missing,
-        )
-        of = quantity.label.split(" − ")[0]
-        label = f"standard deviation of the {of}" + (f" ({quantity.unit})" if quantity.unit else "")
-        _map(
-            sigma_axes,
-            quantity.sigma,
-            label,
-            "cividis",
-            (0.0, _upper(quantity.sigma)),
-            pixel_size_nm,
-            missing,
-        )
-        _spectrum(figure.add_subplot(grid[2, :2]), update)
-        _histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
-        _history(figure.add_subplot(grid[1, 2]), update)
-        _pixels(figure.add_subplot(grid[2, 2]), update)
-        _words(figure, update)
+        if result[result.attrs["signal"]].ndim < 2:
+            draw_lines(figure, result)
+        else:
+            _draw_maps(figure, result, shown, soc_range)
+        _words(figure, result)
+
+
+def _draw_maps(
+    figure: Figure, result: xr.Dataset, shown: Shown, soc_range: tuple[float, float] | None
+) -> None:
+    quantity = quantity_of(result, shown)
+    if soc_range is not None and quantity.label == _SOC_LABEL:
+        quantity = replace(quantity, limits=soc_range)
+    missing = reasons(result) if "status" in result else {}
+    grid = figure.add_gridspec(3, 3, width_ratios=(1.3, 1.3, 1.0), height_ratios=(1, 1, 0.9))
+    pixel_size_nm = result.attrs.get("pixel_size_nm")
+    low, high = value_range(quantity)
+    _map(
+        figure.add_subplot(grid[:2, 0]),
+        quantity.values,
+        quantity.axis_label,
+        quantity.colours,
+        (low, high),
+        pixel_size_nm,
+        missing,
+    )
+    of = quantity.label.split(" − ")[0]
+    label = f"standard deviation of the {of}" + (f" ({quantity.unit})" if quantity.unit else "")
+    _map(
+        figure.add_subplot(grid[:2, 1]),
+        quantity.sigma,
+        label,
+        "cividis",
+        (0.0, _upper(quantity.sigma)),
+        pixel_size_nm,
+        missing,
+    )
+    _histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
+    if "mean_optical_depth" in result:
+        _spectrum(figure.add_subplot(grid[2, :2]), result)
+    if "history_sigma" in result:
+        _history(figure.add_subplot(grid[1, 2]), result)
+    if "pixels" in result.attrs:
+        _pixels(figure.add_subplot(grid[2, 2]), result)
 
 
 def value_range(quantity: Quantity) -> tuple[float, float]:
@@ -168,6 +200,8 @@ def value_range(quantity: Quantity) -> tuple[float, float]:
     if not finite.size:
         return (0.0, 1.0) if not quantity.unit else (0.0, quantity.spread)
     low, high = (float(value) for value in np.percentile(finite, (1, 99)))
+    if not quantity.spread:
+        return low, high if high > low else low + (abs(low) or 1.0)
     if high - low < quantity.spread:
         middle = (low + high) / 2
         low, high = middle - quantity.spread / 2, middle + quantity.spread / 2
@@ -175,13 +209,12 @@ def value_range(quantity: Quantity) -> tuple[float, float]:
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
 
 
-def reasons(maps: EdgeMaps) -> dict[str, npt.NDArray[np.bool_]]:
+def reasons(result: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
     """Return the pixels without a value by what they lack, shape (rows, cols) each: of the sample, or of the fit."""
-    status, without = maps.status, ~maps.has_value
-    depth = maps.optical_depth[maps.has_value]
-    least = _LEAST_SHARE * float(np.median(depth)) if depth.size else _LEAST_DEPTH
+    status, without = result["status"].values, ~has_value(result)
     edgeless = without & np.isin(status, (FitStatus.NO_EDGE, FitStatus.FLAT, FitStatus.INVERTED))
-    thin = edgeless & (maps.optical_depth < max(least, _LEAST_DEPTH))
+    # Maps written before the result said where material is call such pixels without an edge.
+    thin = edgeless & (result["material"].values == 0) if "material" in result else np.zeros_like(edgeless)
     not_yet = without & (status == FitStatus.TOO_FEW_FRAMES)
     return {
         _NO_MATERIAL: thin,
@@ -223,7 +256,8 @@ def _map(
         interpolation="nearest",
         extent=extent,
     )
-    _background(axes, missing, step, extent, _NO_VALUE_DIVERGING if colours == _DIVERGING else _NO_VALUE)
+    if missing:
+        _background(axes, missing, step, extent, _NO_VALUE_DIVERGING if colours == _DIVERGING else _NO_VALUE)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(label, loc="left")
@@ -285,18 +319,18 @@ def _beyond(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> str
     ]
 
 
-def _spectrum(axes: Axes, update: SOCUpdate) -> None:
-    energy, depth = update.mean_energy_ev, update.mean_od
+def _spectrum(axes: Axes, result: xr.Dataset) -> None:
+    energy, depth = result["energy_ev"].values, result["mean_optical_depth"].values
     axes.set_title("mean spectrum of the fitted pixels", loc="left")
     axes.set_xlabel("photon energy (eV)")
     axes.set_ylabel("optical depth")
     if energy.size == 0:
         return
     axes.plot(energy, depth, "o", ms=3.8, color=_ACCENT, label=f"{energy.size} energies", zorder=3)
-    fitted = mean_fit(update)
+    fitted = mean_fit(result)
     if fitted is not None:
-        axes.plot(*fitted, "-", lw=1.3, color=_SECOND, label=f"fit, {update.maps.method}")
-    edge_ev = update.maps.edge_energy_ev
+        axes.plot(*fitted, "-", lw=1.3, color=_SECOND, label=f"fit, {result.attrs['method']}")
+    edge_ev = result["edge_energy_ev"].values
     if np.isfinite(edge_ev).any():
         median = float(np.nanmedian(edge_ev))
         axes.axvline(median, lw=0.9, ls="--", color=_INK, label=f"median edge energy {median:.2f} eV")
@@ -304,15 +338,16 @@ def _spectrum(axes: Axes, update: SOCUpdate) -> None:
     axes.margins(x=0.01)
 
 
-def mean_fit(update: SOCUpdate) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+def mean_fit(result: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Return the series fit of the mean spectrum on a fine axis; None where there is none."""
-    energy, depth, references = update.mean_energy_ev, update.mean_od, update.references
-    if references is None or energy.size < _MIN_FRAMES_FOR_FIT:
+    energy, depth = result["energy_ev"].values, result["mean_optical_depth"].values
+    if not result.attrs.get("references") or energy.size < _MIN_FRAMES_FOR_FIT:
         return None
+    references = ReferenceSeries.from_dict(result.attrs["references"])
     fit = fit_stack(
         energy,
         depth[:, None, None].astype(np.float32),
-        edge=update.edge,
+        edge=result.attrs["edge"],
         method="series",
         references=references,
     )
@@ -369,21 +404,27 @@ def spread_text(values: npt.NDArray[np.floating[Any]], digits: int) -> str:
     return f"median {middle:.{digits}f}, central 68 % {low:.{digits}f}–{high:.{digits}f}"
 
 
-def _history(axes: Axes, update: SOCUpdate) -> None:
+def _history(axes: Axes, result: xr.Dataset) -> None:
     axes.set_title("median standard deviation", loc="left")
     axes.set_xlabel("frames")
-    of = "σ of the edge energy (eV)" if update.references is None else "σ of the state of charge"
-    axes.set_ylabel("σ of the edge jump" if update.maps.edge_jump_sigma is not None else of)
-    axes.set_xlim(0, max(update.frames_expected, 1))
-    if update.history.size:
-        frames, sigma = update.history.T
+    axes.set_ylabel(_HISTORY_LABELS.get(str(result.attrs["signal"]), "σ"))
+    axes.set_xlim(0, max(result.attrs.get("frames_expected", 0), 1))
+    frames, sigma = result["history_n_frames"].values, result["history_sigma"].values
+    if frames.size:
         axes.plot(frames, sigma, "-", color=_ACCENT, lw=1.4)
         axes.plot(frames[-1:], sigma[-1:], "o", color=_ACCENT, ms=4)
         axes.set_yscale("log")
 
 
-def _pixels(axes: Axes, update: SOCUpdate) -> None:
-    counts: Mapping[str, int] = update.maps.counts()
+_HISTORY_LABELS = {
+    "soc": "σ of the state of charge",
+    "edge_energy_ev": "σ of the edge energy (eV)",
+    "edge_jump": "σ of the edge jump",
+}
+
+
+def _pixels(axes: Axes, result: xr.Dataset) -> None:
+    counts: Mapping[str, int] = result.attrs["pixels"]
     # The fitted ones on top, then the flagged ones in the order of their codes.
     names = [status.name for status in reversed(FitStatus) if counts.get(status.name)]
     total = max(sum(counts.values()), 1)
@@ -395,51 +436,49 @@ def _pixels(axes: Axes, update: SOCUpdate) -> None:
     axes.set_yticks(range(len(names)), [name.lower().replace("_", " ") for name in names])
     axes.set_xlim(0, 100)
     axes.set_xlabel("pixels (%)")
-    axes.set_title("what became of the pixels", loc="left")
+    axes.set_title("pixels by outcome", loc="left")
 
 
-def _words(figure: Figure, update: SOCUpdate) -> None:
-    edge = EDGES[update.edge]
-    name = update.start.get("sample") or update.start.get("plan_name", "")
-    if isinstance(name, Mapping):
-        name = name.get("name", "")
-    if not update.final:
+def _words(figure: Figure, result: xr.Dataset) -> None:
+    about = result.attrs
+    if not about.get("final"):
         state = "running"
-    elif update.complete and update.exit_status == "success":
+    elif about.get("complete", True) and about.get("exit_status", "success") == "success":
         state = "complete"
     else:
-        state = f"partial ({update.exit_status})"
+        state = f"partial ({about.get('exit_status')})"
+    edge = EDGES.get(about.get("edge", ""))
+    what = f"{edge.element} {edge.level} edge" if edge is not None else str(about.get("technique", ""))
     figure.text(
         0.02,
         0.945,
-        f"{edge.element} {edge.level} edge   run {update.raw_uid[:8]}   {name}",
+        f"{what}   run {about['raw_uid'][:8]}   {about.get('sample', '')}",
         fontsize=13,
         weight="bold",
     )
-    when = datetime.fromtimestamp(update.time_s).astimezone()
-    figure.text(0.64, 0.948, f"last frame {when:%Y-%m-%d %H:%M:%S %Z}", fontsize=8, ha="right", color=_INK)
-    _progress(figure, update, state)
-    words = f"edge energy: {update.maps.definition}"
-    if update.warnings:
-        words += "\n" + "; ".join(update.warnings[:2])
-    figure.text(0.02, 0.05, words, fontsize=8, va="top", color=_INK, wrap=True)
+    if about.get("time"):
+        when = datetime.fromtimestamp(about["time"]).astimezone()
+        said = f"last frame {when:%Y-%m-%d %H:%M:%S %Z}"
+        figure.text(0.64, 0.948, said, fontsize=8, ha="right", color=_INK)
+    if "n_frames" in about:
+        _progress(figure, about, state)
+    words = [f"edge energy: {about['definition']}"] if "definition" in about else []
+    if about.get("warnings"):
+        words.append("; ".join(about["warnings"][:2]))
+    figure.text(0.02, 0.05, "\n".join(words), fontsize=8, va="top", color=_INK, wrap=True)
 
 
-def _progress(figure: Figure, update: SOCUpdate, state: str) -> None:
-    done = min(update.frames_done / max(update.frames_expected, 1), 1.0)
+def _progress(figure: Figure, about: Mapping[str, Any], state: str) -> None:
+    n_frames = about["n_frames"]
+    expected = about.get("frames_expected", n_frames)
+    done = min(n_frames / max(expected, 1), 1.0)
     axes: Any = figure.add_axes((0.66, 0.945, 0.325, 0.018))
     axes.set_in_layout(False)
     axes.barh([0], [1.0], color="#e6e6e6", height=1)
     axes.barh([0], [done], color=_ACCENT if state in ("running", "complete") else _SECOND, height=1)
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.axis("off")
-    figure.text(
-        0.985,
-        0.972,
-        f"{update.frames_done} of {update.frames_expected} frames, {state}",
-        ha="right",
-        fontsize=9.5,
-    )
+    figure.text(0.985, 0.972, f"{n_frames} of {expected} frames, {state}", ha="right", fontsize=9.5)
 
 
 _STYLE: Any = {

@@ -1,0 +1,127 @@
+"""The container of a result in Tiled."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from tiled.client.metadata_update import DELETE_KEY
+from tiled.structures.core import Spec
+
+from callbacks.results import first_of, variables_of
+
+from ._containers import arrays_of, container_metadata, container_name, tables_of
+from ._uploads import write_array
+
+_OTHERS_PERIOD_S = 2.0
+
+
+class ResultWriter:
+    """Creates the container of a result, or takes up one that an earlier process left, and writes into it.
+
+    Parameters
+    ----------
+    maps_container : tiled client of a container
+        Where results are written.
+    result : xarray.Dataset
+        The first result; `write` it too.
+    moved : callable
+        Called after each array that the server took: a sign of life of a slow one.
+    """
+
+    def __init__(self, maps_container: Any, result: xr.Dataset, moved: Callable[[], object]) -> None:
+        self._moved = moved
+        uid, name = result.attrs["raw_uid"], container_name(result)
+        if uid not in maps_container:
+            about = {"raw_uid": uid, "scan_group": result.attrs.get("scan_group"), "raw_path": f"raw/{uid}"}
+            maps_container.create_container(uid, metadata=about)
+        of_run = maps_container[uid]
+        specs = [Spec(result.attrs["spec"], version=str(result.attrs["schema_version"]))]
+        self._written = container_metadata(result)
+        if name in of_run:
+            self._node = of_run[name]
+            change = _change(self._node.metadata, self._written)
+            self._node.update_metadata(change, specs=specs, drop_revision=True)
+        else:
+            self._node = of_run.create_container(name, metadata=self._written, specs=specs)
+        self._known = {key: self._node[key] for key in self._node}
+        for key, array in arrays_of(result).items():
+            if key not in self._known:
+                self._create(key, array, result)
+        self._others_written = time.monotonic()
+
+    def write(self, result: xr.Dataset) -> None:
+        """Write a result: what viewers watch first, the rest from time to time and at the end."""
+        final = bool(result.attrs.get("final"))
+        arrays, tables = arrays_of(result), tables_of(result)
+        where = {about.name: about.group for about in variables_of(result) if about.storage == "table"}
+        first = dict.fromkeys(where.get(name, name) for name in first_of(result))
+        now = final or time.monotonic() - self._others_written > _OTHERS_PERIOD_S
+        for key in (*first, *(key for key in (*arrays, *tables) if key not in first and now)):
+            if key in arrays:
+                self._write_array(key, arrays[key], result)
+            elif key in tables:
+                self._write_table(key, tables[key])
+        if now:
+            self._others_written = time.monotonic()
+        metadata = container_metadata(result)
+        if final:
+            self._node.refresh()
+            self._node.update_metadata(_change(self._node.metadata, metadata), drop_revision=True)
+            for key in arrays:
+                self._known[key].close_stream()
+            self._node.close_stream()
+        else:
+            self._node.update_metadata(_change(self._written, metadata), drop_revision=True)
+        self._written = metadata
+
+    def _create(self, key: str, array: npt.NDArray[Any], result: xr.Dataset) -> None:
+        variable = result[key]
+        self._known[key] = self._node.write_array(
+            array, key=key, dims=tuple(map(str, variable.dims)), metadata=dict(variable.attrs)
+        )
+        self._moved()
+
+    def _write_array(self, key: str, array: npt.NDArray[Any], result: xr.Dataset) -> None:
+        there = self._known.get(key)
+        if there is not None and (tuple(there.shape), there.dtype) != (array.shape, array.dtype):
+            # The server keeps the shape of an array; one that has grown is another one.
+            there.delete(external_only=False)
+            there = None
+        if there is None:
+            self._create(key, array, result)
+            return
+        write_array(there, array)
+        self._moved()
+
+    def _write_table(self, key: str, table: pd.DataFrame) -> None:
+        there = self._known.get(key)
+        if there is not None and list(there.columns) != list(table.columns):
+            there.delete(external_only=False)
+            del self._known[key]
+            there = None
+        if there is not None:
+            there.write(table)
+        elif len(table):
+            self._known[key] = self._node.write_table(table, key=key)
+
+
+def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what turns old metadata into new ones, as tiled merges them."""
+    change: dict[str, Any] = {key: DELETE_KEY for key in old if key not in new}
+    for key, value in new.items():
+        if key not in old:
+            change[key] = value
+        elif isinstance(value, Mapping) and isinstance(old[key], Mapping):
+            if inner := _change(old[key], value):
+                change[key] = inner
+        elif not _same(old[key], value):
+            change[key] = value
+    return change
+
+
+def _same(old: Any, new: Any) -> bool:
+    return type(old) is type(new) and bool(np.all(old == new)) if isinstance(new, np.ndarray) else old == new

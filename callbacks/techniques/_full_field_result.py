@@ -1,0 +1,359 @@
+"""What full-field transmission gives: maps of each pixel, tables of frames and particles, mean spectrum, history."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from callbacks.results import Field, ResultSchema, software_versions
+from edge_fitting import EDGES, EdgeMaps, FitStatus, label_particles, particle_statistics
+
+from ._update import SOCUpdate
+
+_MAP = ("row", "column")
+_FRAME, _PARTICLE, _SPECTRUM, _HISTORY = ("frame",), ("particle",), ("energy",), ("history",)
+
+
+def _frame(column: str, dtype: str, unit: str, meaning: str) -> Field:
+    return Field(f"frame_{column}", _FRAME, dtype, unit, meaning, "quality", path=f"frames/{column}")
+
+
+def _particle(column: str, dtype: str, unit: str, meaning: str) -> Field:
+    return Field(f"particle_{column}", _PARTICLE, dtype, unit, meaning, "quality", path=f"particles/{column}")
+
+
+def _of_particles(quantity: str, suffix: str, unit: str, what: str) -> tuple[Field, ...]:
+    return (
+        _particle(f"{quantity}_median{suffix}", "float64", unit, f"median {what}"),
+        _particle(
+            f"{quantity}_spread{suffix}",
+            "float64",
+            unit,
+            f"spread of the {what}: 1.48 times the median absolute deviation",
+        ),
+        _particle(
+            f"{quantity}_noise{suffix}",
+            "float64",
+            unit,
+            f"root mean square of the pixels' sigma of the {what}",
+        ),
+        _particle(
+            f"{quantity}_intrinsic_spread{suffix}",
+            "float64",
+            unit,
+            f"the part of the spread of the {what} that the pixels' sigma does not explain",
+        ),
+    )
+
+
+FULL_FIELD_SCHEMA = ResultSchema(
+    "NimcoSOC",
+    "2",
+    (
+        Field("soc", _MAP, "float32", "", "state of charge on the scale of the references"),
+        Field("soc_sigma", _MAP, "float32", "", "standard deviation of the state of charge", "sigma", "soc"),
+        Field("edge_energy_ev", _MAP, "float32", "eV", "edge energy by the definition in the metadata"),
+        Field(
+            "edge_energy_sigma_ev",
+            _MAP,
+            "float32",
+            "eV",
+            "standard deviation of the edge energy",
+            "sigma",
+            "edge_energy_ev",
+        ),
+        Field(
+            "edge_jump", _MAP, "float32", "optical depth", "height of the edge: thickness times concentration"
+        ),
+        Field(
+            "edge_jump_sigma",
+            _MAP,
+            "float32",
+            "optical depth",
+            "standard deviation of the height of the edge, of a jump map",
+            "sigma",
+            "edge_jump",
+        ),
+        Field(
+            "goodness",
+            _MAP,
+            "float32",
+            "",
+            "squared residual over squared data; smaller is better",
+            "quality",
+        ),
+        Field(
+            "status",
+            _MAP,
+            "uint8",
+            "",
+            "why a pixel has a value or none: status_legend in the metadata",
+            "status",
+        ),
+        Field(
+            "material",
+            _MAP,
+            "uint8",
+            "",
+            "1 where the pixel absorbs at least a quarter of what the fitted ones do, and an optical depth of 0.1",
+            "quality",
+        ),
+        Field("row", ("row",), "float64", "um", "position along the rows", "coordinate", storage="array"),
+        Field(
+            "column",
+            ("column",),
+            "float64",
+            "um",
+            "position along the columns",
+            "coordinate",
+            storage="array",
+        ),
+        Field(
+            "energy_ev",
+            _SPECTRUM,
+            "float64",
+            "eV",
+            "photon energy, mean readback",
+            "coordinate",
+            storage="metadata",
+            path="mean_spectrum/energy_ev",
+        ),
+        Field(
+            "mean_optical_depth",
+            _SPECTRUM,
+            "float64",
+            "optical depth",
+            "mean spectrum of the fitted pixels (of all before there are any)",
+            "quality",
+            storage="metadata",
+            path="mean_spectrum/optical_depth",
+        ),
+        Field(
+            "history_n_frames",
+            _HISTORY,
+            "int64",
+            "",
+            "frames in the maps",
+            "coordinate",
+            storage="metadata",
+            path="history/n_frames",
+        ),
+        Field(
+            "history_sigma",
+            _HISTORY,
+            "float64",
+            "",
+            "median sigma then: of the signal, in its unit",
+            "quality",
+            storage="metadata",
+            path="history/sigma",
+        ),
+        _frame("energy_index", "int64", "", "which of the planned energies"),
+        _frame("repeat", "int64", "", "which of the frames at this energy"),
+        _frame("attempt", "int64", "", "how often the frame had been taken before"),
+        _frame("seq_num", "int64", "", "number of the event"),
+        _frame("energy_ev", "float64", "eV", "readback of the energy"),
+        _frame("exposure_s", "float64", "s", "exposure"),
+        _frame("i0", "float64", "", "incident intensity, in the unit of the monitor"),
+        _frame("mean_od", "float64", "optical depth", "mean over the sampled pixels"),
+        _frame("bad_pixels", "int64", "", "sampled pixels without a finite optical depth"),
+        _frame("time_s", "float64", "s", "when the event was recorded, since the epoch"),
+        _particle("label", "int64", "", "number, in the order of the first pixels"),
+        _particle("n_pixels", "int64", "", "fitted pixels"),
+        *(
+            _particle(f"{what}_{unit}", "float64", {"um": "um", "px": "pixel"}[unit], meaning)
+            for unit in ("um", "px")
+            for what, meaning in (
+                ("row", "centre along the rows"),
+                ("column", "centre along the columns"),
+                ("diameter", "diameter of the circle of the same area"),
+            )
+        ),
+        *_of_particles("edge_energy", "_ev", "eV", "edge energy"),
+        _particle("edge_jump_median", "float64", "optical depth", "median edge jump"),
+        *_of_particles("soc", "", "", "state of charge"),
+    ),
+)
+"""Arrays of a result of full-field transmission; maps have the shape of the frames, NaN where there is no value."""
+
+_MAPS = tuple(field.name for field in FULL_FIELD_SCHEMA.along(*_MAP) if field.name != "material")
+_SMALLEST_PARTICLE_PX = 16
+_MOST_HISTORY = 500
+_SAMPLED_PIXELS = 65_536
+# Pixels that absorb less than this, or than a quarter of what the fitted ones do, hold no material.
+_LEAST_DEPTH = 0.1
+_LEAST_SHARE = 0.25
+
+
+def result_of(update: SOCUpdate) -> xr.Dataset:
+    """Make the result that all subscribers get of the state of an analysis.
+
+    Parameters
+    ----------
+    update : SOCUpdate
+        What the analysis holds. Particles are told apart once the run is over.
+
+    Returns
+    -------
+    xarray.Dataset
+        Follows `FULL_FIELD_SCHEMA`. Its attributes are the metadata of docs/reference/nimco-soc.md.
+    """
+    maps = update.maps
+    values: dict[str, Any] = {name: array for name in _MAPS if (array := getattr(maps, name)) is not None}
+    values["material"] = _material(maps)
+    pixel_size_nm = update.xanes.get("pixel_size_nm")
+    if pixel_size_nm:
+        for dim, size in zip(_MAP, maps.shape, strict=True):
+            values[dim] = np.arange(size) * pixel_size_nm / 1000
+    values["energy_ev"], values["mean_optical_depth"] = update.mean_energy_ev, update.mean_od
+    values["history_n_frames"], values["history_sigma"] = _thinned(update.history).T
+    values |= _frame_table(update)
+    if update.final:
+        values |= _particle_table(maps, pixel_size_nm)
+    if maps.edge_jump_sigma is not None:
+        signal = "edge_jump"
+    else:
+        signal = "edge_energy_ev" if update.references is None else "soc"
+    return FULL_FIELD_SCHEMA.make(values, _metadata(update), signal=signal)
+
+
+def has_value(result: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Return which pixels have a state of charge, an edge energy or, of a jump map, a jump; shape (rows, cols).
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Of full-field transmission.
+    """
+    carries = result["status"].values <= FitStatus.ABOVE_RANGE
+    if "edge_jump_sigma" in result:
+        return np.asarray(carries)
+    found = np.isfinite(result["soc"].values) | np.isfinite(result["edge_energy_ev"].values)
+    return np.asarray(carries & found)
+
+
+def _metadata(update: SOCUpdate) -> dict[str, Any]:
+    """Return everything that a reader of the maps needs to know beside the arrays."""
+    edge, maps = EDGES[update.edge], update.maps
+    edges = update.start.get("edges")
+    return {
+        "technique": "full_field",
+        "raw_uid": update.raw_uid,
+        "raw_path": f"raw/{update.raw_uid}",
+        "raw_uids": update.raw_uids,
+        "scan_group": update.scan_group,
+        "sample": _name_of(update.start),
+        "edges": [str(name) for name in edges] if isinstance(edges, list | tuple) else [update.edge],
+        "edge": update.edge,
+        "element": edge.element,
+        "definition": maps.definition,
+        "method": maps.method,
+        "calibration": {
+            "foil_inflection_ev": edge.foil_inflection_ev,
+            "axis": "energies are the axis' own readbacks, in eV",
+        },
+        "pixel_size_nm": update.xanes.get("pixel_size_nm"),
+        "references": None if update.references is None else update.references.to_dict(),
+        "parameters": {
+            "method": maps.method,
+            "energies_ev": [float(value) for value in update.xanes["energies_ev"]],
+            "exposure_s": [float(value) for value in update.xanes["exposure_s"]],
+            "repeats": update.xanes.get("repeats", 1),
+        },
+        "status_legend": {str(int(code)): code.name for code in FitStatus},
+        "versions": software_versions(),
+        "n_frames": update.frames_done,
+        "frames_expected": update.frames_expected,
+        "final": update.final,
+        "complete": update.complete,
+        "partial": not (update.final and update.complete),
+        "exit_status": update.exit_status,
+        "warnings": update.warnings,
+        "pixels": _pixels(maps.status),
+        "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),
+        "time": update.time_s,
+    }
+
+
+def _name_of(start: Mapping[str, Any]) -> str:
+    """Return what a picture calls the measurement: the sample, or else the plan."""
+    sample = start.get("sample")
+    if isinstance(sample, Mapping):
+        sample = sample.get("name")
+    return str(sample or start.get("plan_name") or "")
+
+
+def _material(maps: EdgeMaps) -> npt.NDArray[np.uint8]:
+    step = max(1, maps.optical_depth.size // _SAMPLED_PIXELS)
+    depth = maps.optical_depth.reshape(-1)[::step][maps.has_value.reshape(-1)[::step]]
+    least = _LEAST_SHARE * float(np.median(depth)) if depth.size else _LEAST_DEPTH
+    return np.asarray(maps.optical_depth >= max(least, _LEAST_DEPTH), np.uint8)
+
+
+def _frame_table(update: SOCUpdate) -> dict[str, Any]:
+    """Return one line per sample frame in the maps, in the order they came."""
+    fields = FULL_FIELD_SCHEMA.along(*_FRAME)
+    return {
+        field.name: [getattr(frame, field.name.removeprefix("frame_")) for frame in update.frames]
+        for field in fields
+    }
+
+
+def _particle_table(maps: EdgeMaps, pixel_size_nm: float | None) -> dict[str, Any]:
+    """Return one line per particle: a connected region of at least 16 fitted pixels.
+
+    Of the edge energy, the edge jump and, with references, the state of charge: median, spread (1.48 times the
+    median absolute deviation), root mean square of the pixels' standard deviations, and the part of the spread
+    that these do not explain.
+    """
+    unit, pixel = ("px", 1.0) if pixel_size_nm is None else ("um", float(pixel_size_nm) / 1000)
+    labels = label_particles(maps.has_value, min_pixels=_SMALLEST_PARTICLE_PX)
+    energy = particle_statistics(
+        maps.edge_energy_ev, labels, sigma=maps.edge_energy_sigma_ev, pixel_size=pixel
+    )
+    jump = particle_statistics(maps.edge_jump, labels)
+    columns: dict[str, Any] = {
+        "label": energy.label,
+        "n_pixels": energy.n_pixels,
+        f"row_{unit}": energy.row * pixel,
+        f"column_{unit}": energy.column * pixel,
+        f"diameter_{unit}": energy.diameter,
+        "edge_energy_median_ev": energy.median,
+        "edge_energy_spread_ev": energy.spread,
+        "edge_energy_noise_ev": energy.noise,
+        "edge_energy_intrinsic_spread_ev": energy.intrinsic_spread,
+        "edge_jump_median": jump.median,
+    }
+    if np.isfinite(maps.soc).any():
+        soc = particle_statistics(maps.soc, labels, sigma=maps.soc_sigma)
+        columns |= {
+            "soc_median": soc.median,
+            "soc_spread": soc.spread,
+            "soc_noise": soc.noise,
+            "soc_intrinsic_spread": soc.intrinsic_spread,
+        }
+    return {f"particle_{name}": values for name, values in columns.items()}
+
+
+def _pixels(status: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """Count the pixels of each status, in steps that let other threads run.
+
+    Those that do not occur are written too: Tiled merges metadata, and the count of before would stay.
+    """
+    return {code.name: int(np.count_nonzero(status == code)) for code in FitStatus}
+
+
+def _thinned(history: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return at most so many rows, the last among them, that the metadata stays small."""
+    step = -(-len(history) // _MOST_HISTORY) or 1
+    return history[::-1][::step][::-1]
+
+
+def _finite_median(values: npt.NDArray[np.float32], *, exact: bool) -> float | None:
+    """Return the median of what is finite; of some of the pixels while the scan runs."""
+    step = 1 if exact else max(1, values.size // _SAMPLED_PIXELS)
+    sampled = values.reshape(-1)[::step]
+    finite = sampled[np.isfinite(sampled)]
+    return float(np.median(finite)) if finite.size else None
