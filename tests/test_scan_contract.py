@@ -1,13 +1,20 @@
 """What a run says about itself: models, labels, older versions and the validator."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from scan_contract import (
     Contract,
     ContractError,
+    FieldOfView,
     FullFieldContract,
     Label,
     PointContract,
+    Proposal,
+    ReferenceSource,
+    Sample,
     Shot,
     is_energy_scan,
     label_data_keys,
@@ -163,3 +170,10 @@ def test_the_validator_knows_flats_before_all(scan_documents):
         validate_run_documents(made.run([*first, *frames]))
     with pytest.raises(ContractError, match="the stream primary lacks 1 of"):
         validate_run_documents(made.run([*first, flat, *frames[1:]]))
+
+
+def test_every_field_of_the_contract_is_described():
+    page = (Path(__file__).parents[1] / "docs/reference/documents.md").read_text(encoding="utf-8")
+    models = (FullFieldContract, PointContract, Sample, FieldOfView, Proposal, ReferenceSource)
+    words = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"^\|[^|]*\|[^\n]*", page, re.MULTILINE))))
+    assert [name for model in models for name in model.model_fields if name not in words] == []
