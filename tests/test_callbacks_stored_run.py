@@ -4,8 +4,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from tiled.client.array import ArrayClient
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RunReadings, documents_of, read_run
 from callbacks.documents._readings import event_identity
@@ -167,3 +169,54 @@ def camera_module():
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+@pytest.fixture
+def damaged_row(monkeypatch):
+    """A row of every array that the server holds and cannot give."""
+    read, row = ArrayClient.__getitem__, 3
+
+    def refuse(array, rows):
+        if rows.start <= row < rows.stop:
+            raise RuntimeError("500: a chunk cannot be decompressed")
+        return read(array, rows)
+
+    monkeypatch.setattr(ArrayClient, "__getitem__", refuse)
+    return row
+
+
+def test_a_frame_that_tiled_cannot_give_costs_that_frame_and_is_named(
+    tiled_server, scan_documents, damaged_row, caplog
+):
+    scan = scan_documents(n_darks=1)
+    run = store(tiled_server, scan.run())
+    told = list(documents_of(run))
+    assert told[-1][0] == "stop"
+    lost = [doc for name, doc in told if name == "event" and "camera_image" not in doc["data"]]
+    assert [event["seq_num"] for event in lost] == [damaged_row + 1] * 2  # of the frames and of the flats
+    with LiveSOC() as live:
+        for name, doc in told:
+            live(name, doc)
+        live.wait(240)
+        update = live.latest()
+    assert update.frames_done == update.frames_expected - 1
+    energy = f"{scan.energies_ev[damaged_row]:.1f}"
+    assert any(energy in said and "left out" in said for said in update.warnings)
+    said = [record.message for record in caplog.records if "cannot be read from Tiled" in record.message]
+    assert len(said) == 2
+
+
+def test_a_server_that_does_not_answer_is_no_matter_of_single_frames(
+    tiled_server, scan_documents, monkeypatch
+):
+    run = store(tiled_server, scan_documents(n_darks=1).run())
+    asked = []
+
+    def away(array, rows):
+        asked.append(rows)
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr(ArrayClient, "__getitem__", away)
+    with pytest.raises(httpx.ConnectError):
+        list(documents_of(run))
+    assert len(asked) <= 3

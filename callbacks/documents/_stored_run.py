@@ -1,9 +1,11 @@
 """A run stored in Tiled, told again as documents: for what was missed, and to analyse it anew."""
 
 import heapq
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 from bluesky_tiled_plugins.exporters import build_descriptor_docs
@@ -16,6 +18,7 @@ Document = tuple[str, dict[str, Any]]
 
 _READ_BYTES = 64 * 2**20
 _TABLE = "internal"
+_LOG = logging.getLogger("nimco.callbacks")
 
 
 def documents_of(
@@ -25,7 +28,8 @@ def documents_of(
 
     Frames are read from Tiled in portions as they are needed, or stay in the detector's file where that is
     what Tiled points to. Each frame goes with the row of the table that was stored with it: number and time
-    of an event are those of the scan, its uid is made up, since Tiled does not keep it.
+    of an event are those of the scan, its uid is made up, since Tiled does not keep it. An event whose frame Tiled
+    holds and cannot give, of a damaged chunk for example, comes without that key; this is logged.
 
     Parameters
     ----------
@@ -105,19 +109,39 @@ class _StoredStream:
         events = [self._event(row) for row in range(self._n_rows)]
         wanted = [row for row, event in enumerate(events) if not skip(event_identity(event))]
         for portion in self._portions(wanted):
-            values = {
-                key: np.asarray(array[portion[0] : portion[-1] + 1]) for key, array in self._arrays.items()
-            }
+            values = {key: self._rows(key, portion) for key in self._arrays}
             for row in portion:
                 event = events[row]
-                for key, array in values.items():
-                    event["data"][key] = array[row - portion[0]]
-                    event["timestamps"].setdefault(key, event["time"])
+                for key, by_row in values.items():
+                    if row in by_row:
+                        event["data"][key] = by_row[row]
+                        event["timestamps"].setdefault(key, event["time"])
                 told = [
                     ("stream_datum", file.datum(row, event["descriptor"], event["seq_num"]))
                     for file in self._files.values()
                 ]
                 yield event["time"], [*told, ("event", event)]
+
+    def _rows(self, key: str, portion: list[int]) -> dict[int, Any]:
+        """Read neighbouring rows at once, or one by one where that fails; those that cannot be read are missing."""
+        try:
+            block = np.asarray(self._arrays[key][portion[0] : portion[-1] + 1])
+            return {row: block[row - portion[0]] for row in portion}
+        except httpx.TransportError:
+            raise  # nobody answers: no matter of single rows
+        except Exception as error:
+            if len(portion) > 1:
+                return {row: value for one in portion for row, value in self._rows(key, [one]).items()}
+            _LOG.warning(
+                "row %d of %r in stream %r of run %s cannot be read from Tiled (%s: %s)",
+                portion[0],
+                key,
+                self._name,
+                self._run_uid[:8],
+                type(error).__name__,
+                error,
+            )
+            return {}
 
     def _event(self, row: int) -> dict[str, Any]:
         values = self._table.iloc[row]
