@@ -133,7 +133,10 @@ class FullFieldEstimator:
     def _made_for(self, shape: tuple[int, int]) -> tuple[EdgeFitter, SampledSpectra]:
         if self._fitter is None or self._spectra is None:
             scan = self._contract.scan
-            self._fitter = EdgeFitter(shape, edge=scan.edge, method=self._method, references=self._references)
+            # Nothing shows an offset of the axes yet, so that no map waits for it.
+            self._fitter = EdgeFitter(
+                shape, edge=scan.edge, method=self._method, references=self._references, axis_offset=0.0
+            )
             self._spectra = SampledSpectra(shape, len(scan.energies_ev))
         return self._fitter, self._spectra
 
