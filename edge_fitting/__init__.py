@@ -53,6 +53,13 @@ from edge_fitting.references import (
     calibrate_foil,
     normalize,
 )
+from edge_fitting.registration import (
+    DriftTracker,
+    RegisteredFrame,
+    RegisteredStack,
+    register_stack,
+    resample_frame,
+)
 
 __all__ = [
     "EDGES",
@@ -60,6 +67,7 @@ __all__ = [
     "CalibratedMap",
     "ChosenEnergies",
     "Clusters",
+    "DriftTracker",
     "Edge",
     "EdgeFitter",
     "EdgeFittingError",
@@ -75,6 +83,8 @@ __all__ = [
     "RadialProfile",
     "RecentredMap",
     "ReferenceSeries",
+    "RegisteredFrame",
+    "RegisteredStack",
     "TextTable",
     "Title",
     "calibrate_foil",
@@ -100,7 +110,9 @@ __all__ = [
     "radial_profile",
     "read_text_table",
     "recentre_map",
+    "register_stack",
     "relative_depth",
     "reliable_pixels",
+    "resample_frame",
     "warm_up",
 ]

@@ -1,0 +1,174 @@
+"""Registration of drifting stacks: shifts against known ones, and what is said of stacks that cannot be registered."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from edge_fitting import DriftTracker, EdgeFittingError, register_stack, resample_frame
+
+ENERGY_EV = np.concatenate(
+    [np.arange(8200, 8330, 14.0), np.arange(8332, 8356, 1.5), np.arange(8360, 8520, 16.0)]
+)
+SHAPE = (96, 120)
+SPECTRUM = (
+    0.5 + np.arctan((ENERGY_EV - 8343.0) / 1.6) / np.pi + 0.4 * np.exp(-(((ENERGY_EV - 8350.0) / 4.0) ** 2))
+)
+
+
+def texture(seed: int, shape: tuple[int, int], grain_px: float = 1.5) -> np.ndarray:
+    """Thickness of a field of particles with grains, 0 to about 1."""
+    random = np.random.default_rng(seed)
+    large = gaussian_filter(random.standard_normal(shape), 12.0)
+    grains = gaussian_filter(random.standard_normal(shape), grain_px)
+    return np.clip(0.6 + 0.5 * large / large.std() * 0.5, 0.0, None) * (1.0 + 0.12 * grains / grains.std())
+
+
+def drift(seed: int, n: int, step_px: float = 0.5) -> np.ndarray:
+    """Random walk that starts at 0."""
+    steps = step_px * np.random.default_rng(seed).standard_normal((n, 2))
+    steps[0] = 0.0
+    return np.cumsum(steps, axis=0)
+
+
+def moved(image: np.ndarray, shift: np.ndarray, margin: int) -> np.ndarray:
+    """Content of a large image displaced by a shift, seen through a window that leaves a margin."""
+    rows, cols = np.indices((image.shape[0] - 2 * margin, image.shape[1] - 2 * margin), dtype=float)
+    return map_coordinates(
+        image, [rows + margin - shift[0], cols + margin - shift[1]], order=5, mode="nearest"
+    )
+
+
+def stack(
+    seed: int, shifts: np.ndarray, *, noise: float = 0.02, shape: tuple[int, int] = SHAPE, binder: float = 0.0
+) -> np.ndarray:
+    """Optical depth of a moving sample: its jump, a pattern of it that has no edge, noise."""
+    margin = 40
+    large = (shape[0] + 2 * margin, shape[1] + 2 * margin)
+    jump, carbon = texture(seed, large), texture(seed + 1000, large, 3.0)
+    random = np.random.default_rng(seed + 2000)
+    frames = [
+        moved(jump * 0.6 * mu + 0.08 * jump + binder * carbon, s, margin)
+        for mu, s in zip(SPECTRUM, shifts, strict=True)
+    ]
+    return (np.array(frames) + noise * random.standard_normal((len(frames), *shape))).astype(np.float32)
+
+
+def rms(shifts: np.ndarray, truth: np.ndarray) -> float:
+    """Scatter of shifts about the truth, besides a common offset."""
+    error = shifts - truth
+    return float(np.sqrt(np.mean((error - error.mean(axis=0)) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def walk() -> np.ndarray:
+    return drift(5, ENERGY_EV.size)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_shifts_are_found_within_their_sigma(seed: int, walk: np.ndarray) -> None:
+    found = register_stack(ENERGY_EV, stack(seed, walk))
+    assert found.warnings == ()
+    assert found.drift_found
+    assert found.registered.all()
+    assert rms(found.shifts_px, walk) < 0.1
+    error = found.shifts_px - walk
+    pull = (error - error.mean(axis=0)) / found.shift_sigma_px
+    assert 0.5 < np.sqrt(np.mean(pull**2)) < 1.6
+
+
+def test_structure_without_an_edge_moves_shifts_little(walk: np.ndarray) -> None:
+    found = register_stack(ENERGY_EV, stack(1, walk, binder=0.1))
+    assert found.warnings == ()
+    assert rms(found.shifts_px, walk) < 0.15
+
+
+def test_frames_are_resampled_once_by_the_stored_shifts(walk: np.ndarray) -> None:
+    frames = stack(3, walk)
+    frames[:, 40, 50] = np.nan
+    before = frames.copy()
+    found = register_stack(ENERGY_EV, frames)
+    np.testing.assert_array_equal(frames, before)
+    for k in (0, 7, frames.shape[0] - 1):
+        np.testing.assert_array_equal(found.optical_depth[k], resample_frame(frames[k], found.shifts_px[k]))
+    np.testing.assert_array_equal(found.optical_depth[0], frames[0])
+    still = np.nanmedian(found.optical_depth, axis=0)
+    assert np.isfinite(still).mean() > 0.8
+
+
+def test_live_shifts_come_in_order_once_the_edge_is_passed(walk: np.ndarray) -> None:
+    frames = stack(4, walk)
+    tracker, out = DriftTracker(SHAPE), []
+    for energy, frame in zip(ENERGY_EV, frames, strict=True):
+        out += tracker.push(energy, frame)
+    assert tracker.n_kept == 0
+    out += tracker.finish()
+    assert [o.index for o in out] == list(range(ENERGY_EV.size))
+    assert rms(np.array([o.shift_px for o in out]), walk) < 0.15
+    np.testing.assert_array_equal(out[-1].optical_depth, resample_frame(frames[-1], out[-1].shift_px))
+
+
+def test_a_clean_stack_at_rest_is_left_alone() -> None:
+    frames = stack(6, np.zeros((ENERGY_EV.size, 2)))
+    found = register_stack(ENERGY_EV, frames)
+    assert found.warnings == ()
+    assert not found.drift_found
+    np.testing.assert_array_equal(found.optical_depth, frames)
+    about = found.shifts_px - found.shifts_px.mean(axis=0)
+    assert np.abs(about / found.shift_sigma_px).max() < 5.0
+
+
+def test_a_jump_of_many_pixels_is_found(walk: np.ndarray) -> None:
+    shifts = walk.copy()
+    shifts[20:] += (11.0, -14.0)
+    found = register_stack(ENERGY_EV, stack(7, shifts))
+    assert found.registered.all()
+    assert rms(found.shifts_px, shifts) < 0.3  # a fifth of the field is seen on one side of the jump only
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (np.full((4, 64, 64), np.nan, np.float32), "finite"),
+        (0.02 * np.random.default_rng(1).standard_normal((4, 64, 64)).astype(np.float32), "no structure"),
+        (np.ones((4, 12, 64), np.float32), "too small"),
+        (np.ones((1, 64, 64), np.float32), "one frame"),
+    ],
+    ids=["nothing but NaN", "empty field", "small", "one frame"],
+)
+def test_what_cannot_be_registered_is_returned_as_it_was(frames: np.ndarray, said: str) -> None:
+    found = register_stack(ENERGY_EV[: frames.shape[0]], frames)
+    np.testing.assert_array_equal(found.optical_depth, frames)
+    assert not found.shifts_px.any()
+    assert not found.registered.any()
+    assert len(found.warnings) == 1
+    assert said in found.warnings[0]
+
+
+def test_resampling_never_wraps_and_keeps_gaps() -> None:
+    frame = np.random.default_rng(2).random((40, 50)).astype(np.float32)
+    whole = resample_frame(frame, (3.0, -2.0))
+    np.testing.assert_array_equal(whole[:37, 2:], frame[3:, :48])
+    assert np.isnan(whole[37:]).all()
+    assert np.isnan(whole[:, :2]).all()
+    frame[20, 20] = np.nan
+    part = resample_frame(frame, (0.5, 0.0))
+    assert np.isnan(part[16:24, 20]).all()
+    assert np.isfinite(part[5:15, 20]).all()
+    assert np.isfinite(part[18, 21])
+    assert np.isnan(resample_frame(frame, (1e9, 0.0))).all()
+    with pytest.raises(EdgeFittingError, match="two finite numbers"):
+        resample_frame(frame, (np.nan, 0.0))
+
+
+def test_the_shared_stack(shared_data: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(shared_data / "stacks" / "semireal_ni_k_particle_drift.h5") as file:
+        energy_ev, truth = file["energy_ev"][:], file["truth/drift_px"][:]
+        dark = file["dark"][:]
+        depth = -np.log((file["frames"][:] - dark) / (file["flats"][:] - dark))
+    found = register_stack(energy_ev, depth)
+    assert found.warnings == ()
+    assert rms(found.shifts_px, truth) < 0.10
+    assert rms(found.shifts_px[:20], truth[:20]) < 0.25
