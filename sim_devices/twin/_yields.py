@@ -1,13 +1,14 @@
 """What point detectors see: transmission, yield and fluorescence of what is in the beam."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scan_contract import optional_import
 
-from ._absorption import SOC_NODES, OxideAbsorption
+from ._absorption import SOC_NODES, OxideAbsorption, PureAbsorption
 from ._compounds import METALS
 from ._twin import Twin
 
@@ -20,7 +21,8 @@ FLUORESCENCE_EV = {metal: float(xraydb.xray_lines(metal, "K")["Ka1"].energy) for
 """Energy of the K-alpha line of each metal."""
 
 _SAMPLED_PIXELS = 4096
-_FOIL_CM = 5e-4
+_FOIL_UM = 5.0
+_K_EDGES_EV = {metal: float(xraydb.xray_edge(metal, "K").energy) for metal in METALS}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Yields:
     transmitted : float
         Share that passes the sample, averaged over the field.
     behind_foil : float
-        Share that passes the sample and the nickel foil behind it.
+        Share that passes the sample and the foil behind it, which is of the metal whose K edge is nearest.
     absorbed : float
         Share absorbed in the material.
     fluorescence : ndarray (metals,)
@@ -45,10 +47,21 @@ class Yields:
     fluorescence: NDArray[np.float64]
 
 
+@lru_cache(maxsize=8)
+def _foil_absorber(metal: str, resolution: float) -> PureAbsorption:
+    return PureAbsorption(metal, resolution)
+
+
+def _foil(energy_ev: float, resolution: float) -> float:
+    """Optical depth of the reference foil that a foil wheel puts in at an energy."""
+    metal = min(METALS, key=lambda name: abs(_K_EDGES_EV[name] - energy_ev))
+    return _FOIL_UM * float(_foil_absorber(metal, resolution).table(energy_ev)[0, 0])
+
+
 def yields_of(twin: Twin) -> Yields:
     """Return the signals at the present energy with the present sample, per unit of light that reaches it."""
     energy_ev = twin.energy_ev - twin.settings.mono.offset_ev
-    foil = float(np.exp(-xraydb.material_mu("Ni", energy_ev) * _FOIL_CM))
+    foil = float(np.exp(-_foil(energy_ev, twin.settings.mono.resolution)))
     if not twin.sample_in:
         return Yields(1.0, foil, 0.0, np.zeros(len(METALS)))
     sample = twin.sample
