@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticSerializationError
 
 from ._one_sentence import first_problem
 from ._provenance import (
@@ -172,7 +171,7 @@ class Contract(BaseModel):
         """
         try:
             said = self.model_dump(mode="json")
-        except PydanticSerializationError as error:
+        except ValueError as error:  # pydantic's own errors of serialisation are such
             raise ContractError(f"the contract holds what a document cannot: {error}") from None
         for name in (*PROVENANCE_KEYS, "take"):
             said[name] = _without_none(said[name] or {})

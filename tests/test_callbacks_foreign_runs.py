@@ -153,7 +153,7 @@ def assert_true(update, errors, scan, n_energies=36):
     assert update.attrs["n_frames"] == update.attrs["frames_expected"] == n_energies
     assert has_value(update).all()
     assert float(np.sqrt(np.mean((update["soc"].values - scan.soc) ** 2))) < 0.01
-    assert update.attrs["warnings"] == ()
+    assert update.attrs["warnings"] == []
 
 
 def in_one_run(line, order=("dark", "primary", "flat"), md=None):

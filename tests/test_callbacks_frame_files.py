@@ -573,7 +573,7 @@ def test_a_file_that_comes_late_is_in_the_map_in_the_end(beamline, tmp_path):
         assert any(isinstance(error, MissingFrameError) for error in live.errors)
         update = live.latest(documents[0][1]["uid"])
     assert update.attrs["complete"]
-    assert update.attrs["warnings"] == ()
+    assert update.attrs["warnings"] == []
 
 
 def test_a_file_locked_by_its_writer_is_waited_for(scan_documents, tmp_path):

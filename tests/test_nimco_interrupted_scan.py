@@ -103,7 +103,7 @@ def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypat
         session.wait(240)
         update = session.live.latest(second)
         assert session.live.errors == []
-        assert update.raw_uids == (first, second)
+        assert update.attrs["raw_uids"] == [first, second]
         assert update.attrs["complete"]
         assert update.attrs["n_frames"] == update.attrs["frames_expected"] == len(grid)
         truth = beamline.twin.truth("Ni_K")

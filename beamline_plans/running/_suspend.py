@@ -18,6 +18,7 @@ from ._pauses import PauseWatch, repeat_after_pauses
 __all__ = ["BeamSuspender", "beam_suspenders"]
 
 _POLL_INTERVAL_S = 0.005
+_PAUSED_INTERVAL_S = 1e-3
 _LONGEST_WAIT_S = 5.0
 _LOG = logging.getLogger("beamline_plans")
 
@@ -104,7 +105,8 @@ class BeamSuspender(SuspendFloor):
             # Stopping the devices may take its time; another request would break that off.
             again_s = wait_s
             wait_s = min(2.0 * wait_s, _LONGEST_WAIT_S)
-        RE.loop.call_later(again_s, self._ask, wait_s)
+        # After a pause the scan has to be held before it takes anything.
+        RE.loop.call_later(again_s if RE.state.is_running else _PAUSED_INTERVAL_S, self._ask, wait_s)
 
     def _hold(self) -> MsgGenerator[None]:
         """Close the shutter and wait for the beam, whatever else happens."""
