@@ -110,8 +110,8 @@ class FollowedRuns(DocumentWorker):
                 run.next_look = time.monotonic() + due_in
                 if not run.is_asked_for:
                     run.is_asked_for = True
-                    question = _Question(uid=run.uid, known=run.events, only_if_ended=not run.missing())
-                    self._asking.offer(run.uid, question)
+                    # Also where none is missing: what was taken before this one listened may be stored only now.
+                    self._asking.offer(run.uid, _Question(uid=run.uid, known=run.events))
             delay = due_in if delay is None else min(delay, due_in)
         return delay if delay is None else max(delay, 0.01)
 
@@ -199,9 +199,7 @@ class FollowedRuns(DocumentWorker):
                     if known is None or question.sought is not None:
                         self._tell(stored, () if known is None else known.events)
             elif question.uid in self._raw:
-                stored = self._raw[question.uid]
-                if not question.only_if_ended or "stop" in stored.metadata:
-                    self._tell(stored, question.known)
+                self._tell(self._raw[question.uid], question.known)
         except Exception as error:
             if not isinstance(error, CallbackError):
                 error = DroppedDocumentsError(
@@ -237,7 +235,6 @@ class _Question:
 
     uid: str | None = None
     known: Collection[EventIdentity] = ()
-    only_if_ended: bool = False
     sought: str | None = None
 
 
