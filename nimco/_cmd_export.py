@@ -7,6 +7,7 @@ from typing import Literal
 from rich.console import Console
 
 from callbacks import export_csv, export_nexus, export_tiff, open_soc
+from callbacks.publish import container_name
 from nimco._cmd_analyse import connect
 from nimco._server import TiledServer
 from nimco._server_process import CATALOG_FILE
@@ -39,7 +40,7 @@ def export(
             client = connect(tiled, api_key_file)
         maps = open_soc(client, run, edge)
         if layout != "tiff":
-            name = f"{maps.attrs['raw_uid'][:8]}_{maps.attrs['edge']}.h5"
+            name = f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}.h5"
             written.append(export_nexus(maps, to / name))
         if layout != "nexus":
             written += export_tiff(maps, to)

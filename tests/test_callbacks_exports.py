@@ -1,12 +1,17 @@
 """Maps and tables out of a real Tiled server into files."""
 
 import json
+from importlib.util import find_spec
 
+import chexus
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
+from bluesky import RunEngine
 
+from beamline_plans import edge_jump_map
 from callbacks import (
     ExportError,
     LiveSOC,
@@ -18,8 +23,22 @@ from callbacks import (
     open_soc,
     open_soc_table,
 )
+from callbacks.results import Field, ResultSchema
 from edge_fitting import label_particles
 from nimco._commands import export
+from sim_devices import SimBeamline
+
+# Units that NeXus knows (UDUNITS), of all that the results here have.
+UNITS = {"1", "eV", "g/cm^3", "nm", "s", "um"}
+VOLUME = ResultSchema(
+    "Volume",
+    "1",
+    (
+        Field("density", ("element", "row", "column"), "float32", "g/cm^3", "density of each element"),
+        Field("inside", ("row", "column"), "bool", "", "whether it is sample", "quality"),
+        Field("element", ("element",), "<U2", "", "element", "coordinate"),
+    ),
+)
 
 
 def publish(server, documents):
@@ -108,6 +127,72 @@ def test_nexus_holds_everything_and_names_its_default_plot(exported, tmp_path):
         assert file["entry/mean_spectrum/energy"].attrs["units"] == "eV"
 
 
+def objections(path):
+    """What the validator of NeXus files says against one, with units that are none of NeXus and axes that miss."""
+    reader = chexus.read_hdf5(str(path))
+    found = chexus.validate(
+        next(reader), validators=chexus.validators.base_validators(has_scipp=find_spec("scipp") is not None)
+    )
+    assert sum(result.checks for result in found.values()) > 30
+    said = [violation.format() for result in found.values() for violation in result.violations]
+
+    def look(name, node):
+        unit = node.attrs.get("units")
+        if unit is not None and unit not in UNITS:
+            said.append(f"{name} is in {unit!r}")
+        if node.attrs.get("NX_class") == "NXdata":
+            sizes = node[node.attrs["signal"]].shape
+            if tuple(node[axis].size for axis in node.attrs["axes"]) != sizes:
+                said.append(f"{name} has axes of other sizes")
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    return said
+
+
+def test_nexus_files_of_every_kind_of_result_pass_the_validator(scan_documents, tmp_path):
+    bare = scan_documents(pixel_size_nm=None, references=None)
+    times = np.array(["2026-01-02T03:04:05", "NaT"], "datetime64[s]")
+    strange = pd.DataFrame({"at": times, "good": [True, False], "who": [b"a", "b"], "n": [1, 2]})
+    beamline = SimBeamline((32, 32))
+    plan = edge_jump_map(
+        beamline.camera,
+        beamline.energy,
+        beamline.shutter,
+        beamline.stage,
+        edges=["Ni_K", "Mn_K"],
+        exposure_s=1.0,
+    )
+    engine, uids = RunEngine({}), []
+    with LiveSOC() as live:
+        for name, doc in [*scan_documents().run(), *bare.run()]:
+            live(name, doc)
+            if name == "start":
+                uids.append(doc["uid"])
+        engine.subscribe(live)
+        uids += engine(plan)
+        live.wait(240)
+        results = [live.latest(uid) for uid in uids]
+    assert {result.attrs["signal"] for result in results} == {"soc", "edge_energy_ev", "edge_jump"}
+    attrs = {"raw_uid": "volume-1", "technique": "volume", "final": True}
+    values = {"density": np.ones((2, 3, 4)), "inside": np.ones((3, 4), bool), "element": ["Ni", "Mn"]}
+    results.append(VOLUME.make(values, attrs))
+    for number, result in enumerate(results):
+        path = export_nexus(result, tmp_path / f"{number}.h5", tables={"logbook": strange})
+        assert objections(path) == []
+    with h5py.File(tmp_path / "1.h5") as file:
+        assert file["entry/edge_energy_ev/row"].attrs["long_name"].endswith("in pixels")
+        assert file["entry/history/sigma"].attrs["units"] == "eV"
+        assert file["entry/logbook/at"][0].decode() == "2026-01-02T03:04:05"
+        assert file["entry/logbook/good"][()].tolist() == [True, False]
+        file_with_a_fault = tmp_path / "fault.h5"
+        with h5py.File(file_with_a_fault, "w") as other:
+            file.copy("entry", other)
+            del other["entry/soc/soc"].attrs["units"]
+            other["entry/goodness/goodness"].attrs["units"] = "pixel"
+    assert len(objections(file_with_a_fault)) >= 2
+
+
 def test_tiff_values_and_pixel_size_come_back(exported, tmp_path):
     server, update, _ = exported
     paths = export_tiff(open_soc(server.client(), update.attrs["raw_uid"]), tmp_path)
@@ -137,6 +222,17 @@ def test_the_command_writes_both_and_a_folder_that_cannot_be_written_is_said(exp
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert f"{update.attrs['raw_uid'][:8]}_Ni_K.h5" in names
     assert f"{update.attrs['raw_uid'][:8]}_Ni_K_soc.tif" in names
+    with SOCPublisher(server.maps) as publisher:  # of a technique that has no edge
+        publisher(
+            VOLUME.make({"density": np.ones((2, 3, 4))}, {"raw_uid": "volume-2", "technique": "volume"})
+        )
+        publisher.wait(240)
+    export("volume-2", to=tmp_path, layout="both", edge=None, tiled=server.uri, api_key_file=None)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "out",
+        "volume-2_volume.h5",
+        "volume-2_volume_density.tif",
+    }
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=r"cannot write .*choose another folder"):
         export_tiff(open_soc(server.client(), update.attrs["raw_uid"]), tmp_path / "file")

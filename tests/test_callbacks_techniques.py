@@ -1,5 +1,6 @@
 """The pipeline from readings to results, with full-field transmission and with a technique of a test's own."""
 
+import chexus
 import numpy as np
 import pytest
 import xarray as xr
@@ -95,7 +96,10 @@ def test_a_photodiode_against_energy_is_a_technique_in_one_module(tiled_server, 
         publisher.wait(WAIT_S)
     xr.testing.assert_identical(open_soc(tiled_server.client(), result.attrs["raw_uid"]), result)
     assert LiveSOCPlot(tmp_path / "diode.png", show=False).render(result).axes[0].lines
-    assert export_nexus(result, tmp_path / "diode.h5").is_file()
+    path = export_nexus(result, tmp_path / "diode.h5")
+    reader = chexus.read_hdf5(str(path))  # closes the file once it is forgotten
+    found = chexus.validate(next(reader), chexus.validators.base_validators(has_scipp=False))
+    assert not chexus.has_violations(found), chexus.report(found)
 
 
 def play(consumer, documents):

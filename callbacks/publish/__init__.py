@@ -1,5 +1,6 @@
 """Raw runs and results into Tiled and files, and back."""
 
+from ._containers import container_name
 from ._exports import export_csv, export_nexus, export_tiff
 from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
@@ -11,6 +12,7 @@ __all__ = [
     "FollowedMap",
     "RawRunWriter",
     "SOCPublisher",
+    "container_name",
     "export_csv",
     "export_nexus",
     "export_tiff",

@@ -19,6 +19,10 @@ from scan_contract import optional_import
 
 from ._containers import container_name
 
+# Units of ours that the units of NeXus (UDUNITS) do not know; all are pure numbers there.
+_PIXELS = ("px", "pixel")
+_PURE_NUMBERS = ("", "optical depth", *_PIXELS)
+
 
 def export_nexus(
     maps: xr.Dataset, path: Path | str, *, tables: Mapping[str, pd.DataFrame] | None = None
@@ -199,7 +203,8 @@ def _write_data(entry: h5py.Group, maps: xr.Dataset, name: str) -> None:
             unit = "pixel" if dim in ("row", "column") else ""
             _dataset(group, dim, np.arange(variable.sizes[dim], dtype=float), {"units": unit})
         group.attrs[f"{dim}_indices"] = axis
-    data.attrs["long_name"] = variable.attrs.get("long_name", name)
+    if "long_name" not in data.attrs:
+        data.attrs["long_name"] = name
 
 
 def _write_spectrum(entry: h5py.Group, maps: xr.Dataset) -> None:
@@ -255,16 +260,28 @@ def _write_tables(entry: h5py.Group, maps: xr.Dataset, further: Mapping[str, pd.
 def _dataset(
     group: h5py.Group, name: str, values: npt.NDArray[Any], attrs: Mapping[str, Any]
 ) -> h5py.Dataset:
-    """Write an array with its unit; whole numbers have none unless they say one."""
+    """Write an array, numbers with their unit; text, times and yes or no have none."""
     values = np.asarray(values)
-    if values.dtype.kind in "OU":
-        return group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
-    packed = {"compression": "gzip", "shuffle": True} if values.ndim > 1 and values.size else {}
-    data = group.create_dataset(name, data=values, **packed)
-    data.attrs["units"] = _unit(str(attrs.get("units", "")))
-    if "long_name" in attrs:
-        data.attrs["long_name"] = attrs["long_name"]
+    if values.dtype.kind in "mM":
+        values = np.datetime_as_string(values) if values.dtype.kind == "M" else values.astype(str)
+    unit, meaning = str(attrs.get("units", "")), attrs.get("long_name")
+    if values.dtype.kind in "OUS":
+        texts = np.vectorize(_as_text, otypes=[object])(values) if values.size else values.astype(object)
+        data = group.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+    else:
+        packed = {"compression": "gzip", "shuffle": True} if values.ndim > 1 and values.size else {}
+        data = group.create_dataset(name, data=values, **packed)
+        if values.dtype.kind != "b":
+            data.attrs["units"] = "1" if unit in _PURE_NUMBERS else unit
+    if unit in _PIXELS:
+        meaning = f"{meaning or name}, in pixels"
+    if meaning is not None:
+        data.attrs["long_name"] = meaning
     return data
+
+
+def _as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
@@ -310,10 +327,6 @@ def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h
 
 def _text(group: h5py.Group, name: str, text: str) -> None:
     group.create_dataset(name, data=text, dtype=h5py.string_dtype())
-
-
-def _unit(unit: str) -> str:
-    return "1" if unit in ("", "optical depth") else unit
 
 
 def _has_values(maps: xr.Dataset, name: str) -> bool:

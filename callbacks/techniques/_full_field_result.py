@@ -216,7 +216,9 @@ def result_of(update: SOCUpdate) -> xr.Dataset:
         signal = "edge_jump"
     else:
         signal = "edge_energy_ev" if update.references is None else "soc"
-    return FULL_FIELD_SCHEMA.make(values, _metadata(update), signal=signal)
+    result = FULL_FIELD_SCHEMA.make(values, _metadata(update), signal=signal)
+    result["history_sigma"].attrs["units"] = FULL_FIELD_SCHEMA[signal].unit
+    return result
 
 
 def has_value(result: xr.Dataset) -> npt.NDArray[np.bool_]:
