@@ -3,8 +3,9 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def analyse(
         raise NimcoError(
             "--flat-run and --dark-run go with --run and --layout: they belong to a run of other plans."
         )
-    console = Console()
+    console, began_s = Console(), time.time()
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
     with stoppable(lambda: _progress_sentence(analyses), is_service=source is not None):
@@ -100,9 +101,14 @@ def analyse(
             analyses.append(_Analysis(console, client, options))
             _analyse_stored(console, client, stored, analyses[0], _consumer(analyses[0], foreign), extra)
         elif stream is not None:
-            console.print(f"Following {source}" + (f", maps to {tiled}" if tiled else ""), soft_wrap=True)
             analyses.append(_Analysis(console, client, options))
-            _follow(stream, client, analyses[0], _consumer(analyses[0], foreign))
+            consumer = _consumer(analyses[0], foreign)
+            runs = FollowedRuns(consumer, None if client is None else client["raw"], since_s=began_s)
+            to = f", maps to {tiled}" if tiled else ""
+            with _following(stream, runs, analyses[0]) as receiving:
+                console.print(f"Following {source}{to}", soft_wrap=True)
+                while receiving.is_alive():
+                    receiving.join(1.0)
 
 
 def _progress_sentence(analyses: list["_Analysis"]) -> str:
@@ -284,8 +290,9 @@ def _resumed(start: Mapping[str, Any]) -> str | None:
     return read_contract(start).scan.resumes if is_energy_scan(start) else None
 
 
-def _follow(stream: DocumentStream, client: Any, analysis: _Analysis, consumer: Consumer) -> None:
-    runs = FollowedRuns(consumer, None if client is None else client["raw"])
+@contextmanager
+def _following(stream: DocumentStream, runs: FollowedRuns, analysis: _Analysis) -> Iterator[threading.Thread]:
+    """Receive documents on a thread of its own; then analyse and publish what has come."""
     receiving = threading.Thread(target=stream.run, args=(runs,), name="document stream", daemon=True)
     with ExitStack() as closing:
         closing.callback(analysis.close)
@@ -293,5 +300,4 @@ def _follow(stream: DocumentStream, client: Any, analysis: _Analysis, consumer: 
         closing.callback(receiving.join, _STREAM_TIMEOUT_S)
         closing.callback(stream.stop)
         receiving.start()
-        while receiving.is_alive():
-            receiving.join(1.0)
+        yield receiving

@@ -40,7 +40,7 @@ def map_of(documents):
         return live.latest(documents[0][1]["uid"])["soc"].values
 
 
-def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0):
+def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0, since_s=None):
     """Follow documents; return the live analysis' last update, what was passed on, and the errors."""
     with LiveSOC() as live, Recorder() as recorder:
 
@@ -50,7 +50,7 @@ def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0):
                 recorder(name, doc)
 
         both = Both()
-        runs = FollowedRuns(both, raw, patience_s=patience_s)
+        runs = FollowedRuns(both, raw, patience_s=patience_s, since_s=since_s)
         for name, doc in documents:
             runs(name, doc)
         runs.wait(240)
@@ -139,6 +139,20 @@ def test_a_run_under_way_is_taken_up_at_the_start_of_the_process(tiled_server, s
     assert errors == []
     assert update.attrs["complete"]
     assert numbers(told) == numbers(documents)
+
+
+def test_a_scan_that_ended_while_the_process_started_is_analysed_and_an_earlier_one_is_not(
+    tiled_server, scan_documents
+):
+    earlier, documents = scan_documents().run(), scan_documents().run()
+    earlier = [(name, {**doc, "time": doc["time"] - 60} if name == "stop" else doc) for name, doc in earlier]
+    store(tiled_server, earlier)
+    store(tiled_server, documents)
+    began_s = documents[-1][1]["time"] - 1
+    _, told, errors = followed([], tiled_server.client()["raw"], since_s=began_s)
+    assert errors == []
+    assert numbers(told) == numbers(documents)
+    assert {doc["uid"] for name, doc in told if name == "start"} == {documents[0][1]["uid"]}
 
 
 def test_a_store_that_lags_behind_is_waited_for(tiled_server, scan_documents):

@@ -55,9 +55,6 @@ def first_line(process: subprocess.Popen) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skip(
-    reason="known fault: a process that joins a scan late gets no map before the next event comes"
-)
 def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole_map(
     tmp_path, proxy, monkeypatch
 ):

@@ -41,6 +41,9 @@ class FollowedRuns(DocumentWorker):
         Where the runs are stored. Without it, what is missing is only said.
     patience_s : float
         How long the stop document of an incomplete run waits for Tiled.
+    since_s : float, optional
+        Since when runs are followed, in seconds since 1970; default now. A run that ended later is analysed
+        even if nothing was heard of it.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class FollowedRuns(DocumentWorker):
         raw_container: Any = None,
         *,
         patience_s: float = 60.0,
+        since_s: float | None = None,
     ) -> None:
         self._consumer = consumer
         self._raw = raw_container
         self._patience_s = patience_s
+        self._since_s = time.time() if since_s is None else since_s
         self._routing = RunRouting()
         self._runs: dict[str, _Followed] = {}
         self._ended: set[str] = set()
@@ -116,7 +121,7 @@ class FollowedRuns(DocumentWorker):
         return delay if delay is None else max(delay, 0.01)
 
     def _survey(self) -> float | None:
-        """Look for runs under way that nothing was heard of; say when to look again."""
+        """Look for runs that nothing was heard of; say when to look again."""
         if self._raw is None:
             return None
         due_in = self._next_survey - time.monotonic()
@@ -215,7 +220,7 @@ class FollowedRuns(DocumentWorker):
             self(name, doc)
 
     def _recent_runs(self, sought: str | None) -> Iterator[Any]:
-        """Yield the recent runs that are under way, or the one that a document points to."""
+        """Yield the recent runs that are, or were, under way meanwhile, or the one that a document points to."""
         youngest = time.time() - _RECENT_S
         for run in self._raw.values().tail(_RECENT_RUNS):
             start = run.metadata["start"]
@@ -223,15 +228,22 @@ class FollowedRuns(DocumentWorker):
             if not is_energy_scan(start) or not isinstance(began, int | float) or began < youngest:
                 continue
             if sought is None:
-                if "stop" not in run.metadata and start["uid"] not in self._ended:
+                if start["uid"] not in self._ended and self._was_under_way(run.metadata.get("stop")):
                     yield run
             elif start["uid"] == sought or any(run[stream].metadata.get("uid") == sought for stream in run):
                 yield run
 
+    def _was_under_way(self, stop: Mapping[str, Any] | None) -> bool:
+        """Whether a run goes on, or ended since this one follows."""
+        if stop is None:
+            return True
+        ended = stop.get("time")
+        return isinstance(ended, int | float) and ended >= self._since_s
+
 
 @dataclass(frozen=True)
 class _Question:
-    """What to ask Tiled for: one run, the run that a document points to, or all that are under way."""
+    """What to ask Tiled for: one run, the run that a document points to, or all that are, or were, under way."""
 
     uid: str | None = None
     known: Collection[EventIdentity] = ()
