@@ -3,11 +3,9 @@
 import math
 
 from beamline_devices.errors import OutOfLimitsError
+from scan_contract import HC_EV_ANGSTROM
 
-__all__ = ["HC_EV_ANGSTROM", "bragg_angle_deg", "bragg_energy_ev", "silicon_spacing_angstrom"]
-
-HC_EV_ANGSTROM = 12398.419843320026
-"""Planck's constant times the speed of light in eV angstrom (exact in the SI of 2019)."""
+__all__ = ["bragg_angle_deg", "bragg_energy_ev", "silicon_spacing_angstrom"]
 
 _SILICON_ANGSTROM = 5.431020511
 

@@ -9,13 +9,13 @@ from ophyd import Component, Device, DeviceStatus, Kind
 from ophyd.device import create_device_from_components
 
 from beamline_devices._axis import EpicsAxis
-from beamline_devices._bragg import HC_EV_ANGSTROM
 from beamline_devices._calibration_table import CalibrationTable
 from beamline_devices._checks import check_energy_ev
 from beamline_devices._described import CompleteDescriptions
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task
 from beamline_devices.errors import DeviceError, OutOfLimitsError
+from scan_contract import HC_EV_ANGSTROM
 
 __all__ = ["FollowingAxis", "ZonePlate", "ZonePlateOptics"]
 

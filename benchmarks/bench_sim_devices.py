@@ -53,8 +53,8 @@ def numpy_frame(twin: Twin, energy_ev: float, exposure_s: float, rng: np.random.
     depth = np.zeros(twin.shape, dtype=np.float32)
     for areal, row in zip(sample.areal[:, rows, cols], sample.absorber.table(energy_ev), strict=True):
         depth += areal * np.interp(soc, SOC_NODES, row).astype(np.float32)
-    mean = camera.photons_per_s * exposure_s * np.exp(-depth) * twin._sensitivity
-    counts = rng.poisson(mean + camera.dark_per_s * exposure_s) + twin._offset
+    mean = camera.photons_per_s * exposure_s * np.exp(-depth) * twin._camera.sensitivity
+    counts = rng.poisson(mean + camera.dark_per_s * exposure_s) + twin._camera.offset
     counts += camera.read_noise * rng.standard_normal(twin.shape, dtype=np.float32)
     return np.clip(np.rint(counts), 0, camera.full_well).astype(np.uint16)
 

@@ -5,9 +5,9 @@ import numpy.typing as npt
 
 from edge_fitting import EDGES, EdgeFittingError, TextTable, Title
 from nimco.errors import ReferenceFileError
+from scan_contract import HC_EV_ANGSTROM
 
 _KEV_BELOW = 100.0
-_HC_EV_ANGSTROM = 12398.419843  # CODATA 2018
 _ENERGY = ("energy", "e", "en", "ene", "photon_energy", "mono_energy", "bragg_energy", "x_eng", "energies")
 # In the order in which they are taken, where a file has several: as measured before normalised, before fluorescence.
 _MU = (
@@ -98,7 +98,7 @@ def _energy(where: str, table: TextTable, titles: tuple[Title, ...]) -> tuple[Co
     if (column := _find(where, titles, _WAVELENGTH)) is not None:
         angstrom = table.values[:, column] * {"nm": 10.0, "pm": 0.01}.get(titles[column].unit, 1.0)
         with np.errstate(divide="ignore"):
-            return _checked(where, _HC_EV_ANGSTROM / angstrom), "energies from the wavelength"
+            return _checked(where, HC_EV_ANGSTROM / angstrom), "energies from the wavelength"
     if (column := _find(where, titles, _ANGLE)) is not None:
         return _from_angle(where, table, table.values[:, column], titles[column].unit)
     named = ", ".join(title.name or "?" for title in titles)
@@ -118,7 +118,7 @@ def _from_angle(where: str, table: TextTable, angle: Column, unit: str) -> tuple
         )
     radians = angle * {"rad": 1.0, "radians": 1.0, "mrad": 0.001}.get(unit, np.pi / 180)
     with np.errstate(divide="ignore"):
-        energy_ev = _HC_EV_ANGSTROM / (2 * d_spacing_angstrom * np.sin(radians))
+        energy_ev = HC_EV_ANGSTROM / (2 * d_spacing_angstrom * np.sin(radians))
     return _checked(where, energy_ev), f"energies from the angle and d = {d_spacing_angstrom:g} A"
 
 

@@ -4,6 +4,7 @@ Plans write with it; callbacks, replay, progress and the queue server read with 
 of the project; every package can therefore say with it which extra brings what is missing.
 """
 
+from ._constants import HC_EV_ANGSTROM
 from ._contracts import (
     CONTRACT_KEY,
     CONTRACTS,
@@ -45,6 +46,7 @@ __all__ = [
     "ALL_ENERGIES",
     "CONTRACTS",
     "CONTRACT_KEY",
+    "HC_EV_ANGSTROM",
     "LABEL_DEVICE",
     "PROVENANCE_KEYS",
     "SCHEMA_VERSION",

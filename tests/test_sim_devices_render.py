@@ -6,8 +6,8 @@ from scipy import stats
 from scipy.ndimage import shift as spline_shift
 
 from sim_devices import CameraSettings, OpticsSettings, SourceSettings, Twin, TwinSettings
+from sim_devices.twin._projection import neighbours
 from sim_devices.twin._render import RowBlocks, expose, normal_thirds
-from sim_devices.twin._twin import _neighbours
 
 NORMAL = normal_thirds()
 
@@ -91,7 +91,7 @@ def test_row_blocks_visit_every_row_once():
 
 
 def test_displacement_weights_move_a_straight_line_exactly():
-    index, weight = _neighbours(50, 10, 2.37, 1.01)
+    index, weight = neighbours(50, 10, 2.37, 1.01)
     assert np.all(weight.sum(axis=1) == pytest.approx(1.0, abs=1e-6))
     line = np.arange(70.0) - 34.5
     moved = sum(weight[:, k] * line[index + k] for k in range(4))

@@ -1,14 +1,14 @@
 """Energy grids in use at beamlines, written relative to the edge so that Ni, Co and Mn share them."""
 
 from beamline_plans.errors import GridError
-from edge_fitting import Edge
+from edge_fitting import EDGES, Edge
 
 from ._regions import EnergyRegion
 
 __all__ = ["preset_names", "preset_regions"]
 
 # Every K grid was published for nickel; the others are moved by the difference of the edge energies.
-_NI_K_EV = 8333.0
+_NI_K_EV = EDGES["Ni_K"].energy_ev
 
 _NI_K_REGIONS: dict[str, tuple[tuple[float, float, float], ...]] = {
     # SSRL 6-2C full-field TXM, 62 points

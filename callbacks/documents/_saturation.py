@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_fitting.base import MAD_TO_SIGMA
 from scan_contract import saturation_of
 
 Image = npt.NDArray[Any]
@@ -194,7 +195,7 @@ def _has_noise(rows: Image, top: float) -> bool:
     if np.count_nonzero(good) < _LEAST_TRIPLES:
         return False
     bend = np.abs(left - 2 * middle + right)[good]
-    noise = 1.4826 * float(np.median(bend)) / np.sqrt(6.0)
+    noise = MAD_TO_SIGMA * float(np.median(bend)) / np.sqrt(6.0)
     return bool(noise > max(_LEAST_NOISE * np.sqrt(float(np.median(middle[good]))), 0.5))
 
 

@@ -9,6 +9,7 @@ from ._checks import (
     check_stack,
     check_weights,
 )
+from ._constants import FWHM_PER_SIGMA, IQR_PER_SIGMA, MAD_TO_SIGMA
 from ._edges import EDGES, Edge, Window, edge_name, edge_names, keyed_by_edge, resolve_edge
 from ._launch import launch, read_only
 from ._maps import EdgeMaps, FitStatus
@@ -17,7 +18,10 @@ from ._text_table import TextTable, Title, read_text_table
 
 __all__ = [
     "EDGES",
+    "FWHM_PER_SIGMA",
+    "IQR_PER_SIGMA",
     "LAYOUT",
+    "MAD_TO_SIGMA",
     "Edge",
     "EdgeMaps",
     "FitStatus",

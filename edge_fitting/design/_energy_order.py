@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from edge_fitting.base import check_energies
 from edge_fitting.references import ReferenceSeries
 
-from ._choose_energies import EachSide, EnergyChooser, exchange_frames, information_of
+from ._energy_chooser import EnergyChooser, information_of
+from ._exchange import EachSide, exchange_frames
 
 #: Frames of the first block: with them a map has about 1.3 times the error of the whole grid.
 FIRST_FRAMES = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_fitting.base import Edge, FitStatus
+from edge_fitting.base import MAD_TO_SIGMA, Edge, FitStatus
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -16,8 +16,6 @@ _BELOW_POWER = 2.75
 _SHELL_POWER = 2.45
 # A jump that stands out of the noise by less is none.
 _DETECTION = 3.0
-# Standard deviation over the median of the absolute value, for a normal distribution.
-_MAD = 1.4826
 # Tiles in which the noise is measured, pixels that one needs, and which of them counts.
 _TILE = 16
 _FEWEST = 60
@@ -116,5 +114,5 @@ def _noise_between_neighbours(jump: Array, unit: Array) -> float:
         if finite[part := np.s_[row : row + _TILE, col : col + _TILE]].sum() >= _FEWEST
     ]
     if tiles:
-        return float(_MAD * np.percentile(tiles, _QUIET_PERCENT))
-    return float(_MAD * np.median(ratios[finite])) if finite.any() else float("nan")
+        return float(MAD_TO_SIGMA * np.percentile(tiles, _QUIET_PERCENT))
+    return float(MAD_TO_SIGMA * np.median(ratios[finite])) if finite.any() else float("nan")

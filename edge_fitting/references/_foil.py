@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import Edge, check_energies, resolve_edge
+from edge_fitting.base import MAD_TO_SIGMA, Edge, check_energies, resolve_edge
 from edge_fitting.errors import EdgeFittingError
 
 Array = NDArray[np.float64]
@@ -328,7 +328,7 @@ def _without_glitches(energies: Array, mu: Array) -> NDArray[np.bool_]:
             if not judged.size:
                 continue
             if scale is None:
-                scale = 1.4826 * float(np.median(np.abs(judged)))
+                scale = MAD_TO_SIGMA * float(np.median(np.abs(judged)))
             limit = max(_GLITCH_NOISE * scale, _GLITCH_PART * height)
             ratio = np.nan_to_num(np.abs(away)) / limit
             # A wider glitch has to explain more than the narrower one that is part of it.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scan_contract import optional_import
-from sim_devices.twin import FLUORESCENCE_EV, METALS, yields_of
+from sim_devices.twin import FLUORESCENCE_EV, FWHM_PER_SIGMA, METALS, yields_of
 
 from ._ioc_beam import Beam
 from ._ioc_channels import choice, floating, integer, text, waveform
@@ -197,7 +197,7 @@ class AnalyserRecords:
         # A paralysable chain would fold back; the record gives the live time of a non-paralysable one.
         live_s = seconds / (1.0 + rates.sum() / _SATURATION_PHOTONS)
         energy_ev = np.arange(self.channels) * self.ev_per_channel
-        sigma = self._width_ev / 2.354820045
+        sigma = self._width_ev / FWHM_PER_SIGMA
         expected = np.full(self.channels, 0.02 * live_s)
         for rate, metal in zip(rates, METALS, strict=True):
             line = np.exp(-0.5 * ((energy_ev - FLUORESCENCE_EV[metal]) / sigma) ** 2)

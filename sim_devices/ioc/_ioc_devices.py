@@ -19,14 +19,13 @@ from beamline_devices.epics import (
     ZonePlateOptics,
     connect_devices,
 )
-from sim_devices.twin import FLUORESCENCE_EV, MonoSettings
+from sim_devices.twin import FLUORESCENCE_EV, NI_K_EV, MonoSettings
 
 __all__ = ["IOCBeamline", "connect_ioc"]
 
 _TABLE_EV = tuple(range(5000, 12001, 100))
 _MAGNIFICATION = 37.6
 _PIXEL_UM = 1.2
-_FOCUSED_EV = 8333.0
 _ZONE_PLATE_MM = 26.0
 _CAMERA_MM = 1000.0
 
@@ -66,7 +65,7 @@ def _following_axes(zone_plate: ZonePlate) -> dict[str, FollowingAxis]:
         to_lens = zone_plate.object_distance_mm(energy_ev, _MAGNIFICATION)
         return to_lens, to_lens + zone_plate.image_distance_mm(energy_ev, _MAGNIFICATION)
 
-    focused = distances_mm(_FOCUSED_EV)
+    focused = distances_mm(NI_K_EV)
     lens, camera = zip(*(distances_mm(energy_ev) for energy_ev in _TABLE_EV), strict=True)
     return {
         "z": FollowingAxis(

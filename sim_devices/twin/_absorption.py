@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scan_contract import optional_import
 
 from ._compounds import COMPOUNDS, EDGE_ELEMENT, LAYERED_OXIDE, METALS
+from ._constants import FWHM_PER_SIGMA
 from ._lineshape import Lineshape
 
 with optional_import("sim", "simulated beamlines"):
@@ -42,12 +43,12 @@ _SPREAD_W = np.exp(-0.5 * _SPREAD_X**2) / np.exp(-0.5 * _SPREAD_X**2).sum()
 
 def _spread(energy_ev: float, resolution: float) -> NDArray[np.float64]:
     """Energies a monochromator of relative width (FWHM) `resolution` passes, weighted with _SPREAD_W."""
-    return np.asarray(energy_ev + energy_ev * resolution / 2.354820045 * _SPREAD_X)
+    return np.asarray(energy_ev + energy_ev * resolution / FWHM_PER_SIGMA * _SPREAD_X)
 
 
 def broadened(shape: Lineshape, energy_ev: NDArray[np.float64], resolution: float) -> NDArray[np.float64]:
     """Return a lineshape as a monochromator of finite resolution records it, same shape as the energies."""
-    spread = resolution * float(np.mean(energy_ev)) / 2.354820045 * _SPREAD_X
+    spread = resolution * float(np.mean(energy_ev)) / FWHM_PER_SIGMA * _SPREAD_X
     return np.asarray(shape(np.asarray(energy_ev)[..., None] + spread) @ _SPREAD_W)
 
 

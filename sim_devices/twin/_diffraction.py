@@ -2,24 +2,24 @@
 
 import math
 
-__all__ = ["bragg_deg", "bragg_energy_ev", "focal_length_mm", "wavelength_nm"]
+from scan_contract import HC_EV_ANGSTROM
 
-_HC_EV_ANGSTROM = 12398.419843320026
+__all__ = ["bragg_deg", "bragg_energy_ev", "focal_length_mm", "wavelength_nm"]
 
 
 def bragg_energy_ev(angle_deg: float, spacing_a: float) -> float:
     """Energy the simulated crystals reflect at an angle."""
-    return _HC_EV_ANGSTROM / (2.0 * spacing_a * math.sin(math.radians(angle_deg)))
+    return HC_EV_ANGSTROM / (2.0 * spacing_a * math.sin(math.radians(angle_deg)))
 
 
 def bragg_deg(energy_ev: float, spacing_a: float) -> float:
     """Angle at which the simulated crystals reflect an energy."""
-    return math.degrees(math.asin(_HC_EV_ANGSTROM / (2.0 * spacing_a * energy_ev)))
+    return math.degrees(math.asin(HC_EV_ANGSTROM / (2.0 * spacing_a * energy_ev)))
 
 
 def wavelength_nm(energy_ev: float) -> float:
     """Wavelength of photons of an energy."""
-    return 0.1 * _HC_EV_ANGSTROM / energy_ev
+    return 0.1 * HC_EV_ANGSTROM / energy_ev
 
 
 def focal_length_mm(energy_ev: float, diameter_um: float, outermost_zone_nm: float) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ._absorption import NMC622, Absorber
+from ._constants import FWHM_PER_SIGMA
 from ._settings import SampleSettings
 
 __all__ = ["SampleMaps", "electrode", "uniform"]
@@ -108,7 +109,7 @@ def electrode(
     exchange = np.array([1.0, -1.0, 0.0], dtype=np.float32)[:, None, None]
     areal = thickness * (base + exchange * nickel)
 
-    sigma_px = blur_nm / 2.354820045 / pixel_size_nm
+    sigma_px = blur_nm / FWHM_PER_SIGMA / pixel_size_nm
     if sigma_px > 0.05:
         weight = gaussian_filter(thickness, sigma_px)
         scale = np.maximum(weight, np.float32(1e-6))

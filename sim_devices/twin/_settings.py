@@ -10,6 +10,8 @@ from typing import Any
 
 from beamline_devices import DeviceError
 
+from ._constants import NI_K_EV
+
 __all__ = [
     "CameraSettings",
     "MonoSettings",
@@ -144,7 +146,7 @@ class OpticsSettings:
     zone_plate_um: float = 125.0
     outermost_zone_nm: float = 30.0
     magnification: float = 37.6
-    focus_ev: float = 8333.0
+    focus_ev: float = NI_K_EV
     focus_mm: float = 26.0
     magnification_per_ev: float = 0.0
     drift_nm: float = 0.0
