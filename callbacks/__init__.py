@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         waiting_in,
     )
     from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, Retraction
-    from callbacks.results import Field, ResultSchema
+    from callbacks.results import Field, ResultSchema, Sink
     from callbacks.techniques import (
         FULL_FIELD,
         FULL_FIELD_SCHEMA,
@@ -98,6 +98,7 @@ __all__ = [
     "RunReadings",
     "RunState",
     "SOCPublisher",
+    "Sink",
     "SpoolError",
     "StreamError",
     "Technique",
@@ -156,6 +157,7 @@ _HOME = {
     "RootMap": "callbacks.documents._root_map",
     "RunReadings": "callbacks.documents._readings",
     "SOCPublisher": "callbacks.publish._publisher",
+    "Sink": "callbacks.results._sink",
     "SpoolError": "callbacks.errors",
     "StreamError": "callbacks.errors",
     "documents_of": "callbacks.documents._stored_run",

@@ -3,22 +3,25 @@
 from ._closing import Closing
 from ._document_publisher import DocumentPublisher
 from ._document_streams import DocumentStream, open_stream
+from ._error_log import ErrorLog, FirstTime
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
 from ._followed_runs import FollowedRuns
 from ._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
+from ._latest_wins import LaterError, LatestWins
 from ._left_out import FrameLoss, LeftOut, Slot, energies_text
 from ._outage import is_outage
 from ._plain_documents import plain_document
 from ._polling import Poller
 from ._read_only import read_only
 from ._readings import FILE_TIMEOUT_S, IMAGE_CHANNELS, Channel, Reading, RunReadings
+from ._restarted_thread import RestartedThread, Throttle
 from ._root_map import RootMap
 from ._routing import DOCUMENT_NAMES, RunRouting
 from ._run_contract import read_run
 from ._saturation import SaturationWatch, saturated_pixels
 from ._spool import Document, Spool, document_nbytes, owner_of
 from ._stored_run import documents_of
-from ._worker import DocumentWorker, LatestWins, RestartedThread, Throttle
+from ._worker import DocumentWorker
 
 __all__ = [
     "DOCUMENT_NAMES",
@@ -30,12 +33,15 @@ __all__ = [
     "DocumentPublisher",
     "DocumentStream",
     "DocumentWorker",
+    "ErrorLog",
     "FileLock",
+    "FirstTime",
     "FollowedRuns",
     "ForeignLayout",
     "ForeignRuns",
     "FrameFile",
     "FrameLoss",
+    "LaterError",
     "LatestWins",
     "LeftOut",
     "Owner",

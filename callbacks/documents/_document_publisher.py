@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from callbacks.errors import StreamError
 from scan_contract import optional_import
 
+from ._error_log import FirstTime
 from ._wire_format import MAX_MESSAGE_BYTES, pack_document
 from ._worker import DocumentWorker
 
@@ -88,7 +89,7 @@ class _KafkaSender(_Sender):
         with optional_import("kafka", "documents over Kafka"):
             from confluent_kafka import Producer
         self._topic = topic
-        self._said: set[str] = set()
+        self._is_new = FirstTime()
         self._takes_none = False
         self._producer = Producer(
             {
@@ -123,8 +124,7 @@ class _KafkaSender(_Sender):
             logger.error("%d documents were not taken by Kafka within %g s", left, _LINGER_S)
 
     def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None and str(error) not in self._said:
-            self._said.add(str(error))
+        if error is not None and self._is_new(str(error)):
             logger.error("Kafka did not take a document: %s", error)
 
 

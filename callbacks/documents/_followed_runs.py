@@ -11,10 +11,11 @@ from event_model import unpack_event_page
 from callbacks.errors import CallbackError, DocumentError, DroppedDocumentsError
 from scan_contract import is_energy_scan
 
+from ._latest_wins import LatestWins
 from ._readings import EventIdentity, event_identity
 from ._routing import RunRouting
 from ._stored_run import documents_of
-from ._worker import DocumentWorker, LatestWins
+from ._worker import DocumentWorker
 
 _ANSWERED = "<answered>"
 _UNDER_WAY = "<under way>"

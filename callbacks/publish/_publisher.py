@@ -1,17 +1,17 @@
 """Maps into Tiled while the scan runs."""
 
-import logging
-import threading
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import xarray as xr
 
-from callbacks.documents import Closing, RestartedThread, is_outage
+from callbacks.documents import LaterError, is_outage
 from callbacks.errors import DamagedSpoolError, DeliveryError, SpoolError
+from callbacks.results import DeferredResult, Sink
 
 from ._containers import container_name, container_path
 from ._kept_results import keep_on_disk, read_from_disk
@@ -19,21 +19,24 @@ from ._result_writer import ResultWriter
 from ._run_log import DAMAGED, file_stem, set_aside, told_of
 from ._uploads import send_in_pieces
 
-logger = logging.getLogger("nimco.callbacks")
-
 SUFFIX = ".map"
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 10.0
 _LINK_PAUSE_S = 0.25
 _LINK_PATIENCE_S = 300.0
 _CLOSE_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
-_LOOK_S = 0.5
 _MOST_CONFLICTS = 3
-_KEPT_ERRORS = 100
 
 
-class SOCPublisher(Closing):
+@dataclass(frozen=True)
+class _Link:
+    """The path of maps, to be written into the metadata of their raw run once that is complete."""
+
+    uid: str
+    path: str
+    deadline: float = field(default_factory=lambda: time.monotonic() + _LINK_PATIENCE_S)
+
+
+class SOCPublisher(Sink):
     """Writes each result to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
 
     Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
@@ -59,27 +62,13 @@ class SOCPublisher(Closing):
         self._maps = maps_container
         self._raw = raw_container
         self._spool_dir = None if spool_dir is None else Path(spool_dir)
-        self.errors: list[BaseException] = []
-        self._said: set[str] = set()
-        self._changed = threading.Condition()
-        # What is to be written, newest of each path.
-        self._offers: dict[str, xr.Dataset] = {}
-        self._links: dict[str, tuple[str, float]] = {}
-        self._in_hand: tuple[str, xr.Dataset] | None = None
-        self._busy = False
         self._conflicts: Counter[str] = Counter()
         self._n_moved = 0
-        self._closing = False
+        self._closed = False
         self._open: dict[str, ResultWriter] = {}
         self._spooled: dict[str, Path] = {}
+        super().__init__("SOC publisher")
         self._adopt_spooled()
-        self._worker = RestartedThread(self._run, "SOC publisher", self._note)
-
-    def __call__(self, result: xr.Dataset) -> None:
-        """Take note of a result."""
-        with self._changed:
-            self._offers[container_path(result)] = result
-            self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until what was handed over is in Tiled and linked to its raw run.
@@ -89,25 +78,16 @@ class SOCPublisher(Closing):
         DeliveryError
             When that takes longer than ``timeout_s``; nothing is lost by it.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            with self._changed:
-                left_s = _LOOK_S if deadline is None else max(min(deadline - time.monotonic(), _LOOK_S), 0.0)
-                if self._changed.wait_for(self._is_done, left_s):
-                    return
-            self._worker.ensure()
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeliveryError(
-                    f"{self.backlog} maps or links to them are not in Tiled after {timeout_s:g} s; "
-                    "they are delivered when Tiled answers"
-                )
+        if not self._worker.wait(timeout_s):
+            raise DeliveryError(
+                f"{self.backlog} maps or links to them are not in Tiled after {timeout_s:g} s; "
+                "they are delivered when Tiled answers"
+            )
 
     @property
     def backlog(self) -> int:
         """Number of maps, and of links to them, that are not in Tiled yet."""
-        with self._changed:
-            in_hand = {} if self._in_hand is None else {self._in_hand[0]: None}
-            return len(self._offers | in_hand) + len(self._links)
+        return len(self._worker)
 
     @property
     def n_moved(self) -> int:
@@ -119,58 +99,28 @@ class SOCPublisher(Closing):
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Write what was handed over, then stop. What Tiled does not take stays in the spool folder."""
-        with self._changed:
-            if self._closing:
-                return
-            self._changed.wait_for(self._is_done, timeout_s)
-            self._closing = True
-            self._changed.notify_all()
-        self._worker.join(_END_TIMEOUT_S)
-        with self._changed:
-            # What is on its way may never arrive.
-            in_hand = {} if self._in_hand is None else dict([self._in_hand])
-            left = list((in_hand | self._offers).values())
-        for result in left:
-            self._keep(result)
+        if self._closed:
+            return
+        self._closed = True
+        self._worker.wait(timeout_s)
+        # What is on its way may never arrive.
+        left = [item for item in self._worker.stop(_END_TIMEOUT_S) if isinstance(item, DeferredResult)]
+        for item in left:
+            self._keep(item.get())
         if left:
             where = "lost" if self._spool_dir is None else f"kept in {self._spool_dir}"
-            self._say(DeliveryError(f"{len(left)} map(s) could not be written to Tiled and are {where}"))
+            self._log.expected(
+                DeliveryError(f"{len(left)} map(s) could not be written to Tiled and are {where}")
+            )
 
-    def _is_done(self) -> bool:
-        return not self._offers and not self._links and not self._busy
+    def _work(self, item: DeferredResult | _Link) -> None:
+        if isinstance(item, _Link):
+            self._link_back(item)
+        else:
+            super()._work(item)
 
-    def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._offers or self._closing, _LINK_PAUSE_S if self._links else None
-                )
-                if self._closing:
-                    return
-                offer = next(iter(self._offers.items()), None)
-                if offer is not None:
-                    del self._offers[offer[0]]
-                self._in_hand = offer
-                self._busy = True
-            answered = True
-            try:
-                answered = self._link_back() if offer is None else self._publish(*offer)
-            finally:
-                with self._changed:
-                    self._busy = False
-                    self._in_hand = None
-                    self._changed.notify_all()
-            if answered:
-                pause_s = _FIRST_PAUSE_S
-                continue
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _publish(self, path: str, result: xr.Dataset) -> bool:
-        """Write one result; False when Tiled does not answer, and the result is on offer again."""
-        final = bool(result.attrs.get("final"))
+    def _take(self, result: xr.Dataset) -> None:
+        path, final = container_path(result), bool(result.attrs.get("final"))
         try:
             if path not in self._open:
                 self._open[path] = ResultWriter(self._maps, result, self._move)
@@ -180,21 +130,18 @@ class SOCPublisher(Closing):
             if final:
                 self._keep(result)
             if not self._may_try_again(path, error):
-                self._note(error)
-                return True
-            self._say(DeliveryError(_reason(error)))
-            with self._changed:
-                self._offers.setdefault(path, result)
-            return False
+                self._log.unexpected(error)
+                return
+            self._log.expected(DeliveryError(_reason(error)))
+            raise LaterError from error
         self._conflicts.pop(path, None)
         if final:
             del self._open[path]
             if spooled := self._spooled.pop(path, None):
                 spooled.unlink(missing_ok=True)
             if self._raw is not None:
-                with self._changed:
-                    self._links[result.attrs["raw_uid"]] = (path, time.monotonic() + _LINK_PATIENCE_S)
-        return True
+                link = _Link(result.attrs["raw_uid"], path)
+                self._worker.offer(link, link, final=True)
 
     def _may_try_again(self, path: str, error: BaseException) -> bool:
         """Return whether a map that was not taken is offered again."""
@@ -206,27 +153,23 @@ class SOCPublisher(Closing):
         self._conflicts[path] += 1
         return True
 
-    def _link_back(self) -> bool:
-        """Write the path of the maps into the metadata of each raw run that is complete by now."""
-        for uid, (path, deadline) in list(self._links.items()):
-            try:
-                done = uid in self._raw and "stop" in self._raw[uid].metadata
-                if done:
-                    self._raw[uid].update_metadata({"nimco": {"maps": path}}, drop_revision=True)
-            except BaseException as error:
-                if is_outage(error):
-                    return False
-                self._note(error)
-                done = True
-            if not done and time.monotonic() > deadline:
-                self._say(
-                    DeliveryError(f"run {uid[:8]} did not come to Tiled, so it does not name its maps {path}")
-                )
-                done = True
-            if done:
-                with self._changed:
-                    self._links.pop(uid, None)
-        return True
+    def _link_back(self, link: _Link) -> None:
+        """Write the path of the maps into the metadata of their raw run, once that is complete."""
+        uid = link.uid
+        try:
+            if uid in self._raw and "stop" in self._raw[uid].metadata:
+                self._raw[uid].update_metadata({"nimco": {"maps": link.path}}, drop_revision=True)
+                return
+        except BaseException as error:
+            if is_outage(error):
+                raise LaterError from error
+            self._log.unexpected(error)
+            return
+        if time.monotonic() <= link.deadline:
+            raise LaterError(_LINK_PAUSE_S)
+        self._log.expected(
+            DeliveryError(f"run {uid[:8]} did not come to Tiled, so it does not name its maps {link.path}")
+        )
 
     def _keep(self, result: xr.Dataset) -> None:
         """Keep a result on disk until it is delivered."""
@@ -238,9 +181,9 @@ class SOCPublisher(Closing):
         try:
             keep_on_disk(result, path)
         except SpoolError as error:
-            self._say(error)
+            self._log.expected(error)
         except Exception as error:
-            self._note(error)  # a result that holds what cannot be kept
+            self._log.unexpected(error)  # a result that holds what cannot be kept
         else:
             self._spooled[where] = path
 
@@ -252,27 +195,14 @@ class SOCPublisher(Closing):
             try:
                 result = read_from_disk(path)
             except DamagedSpoolError as error:
-                self._say(DamagedSpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
+                self._log.expected(DamagedSpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
                 continue
             except SpoolError as error:
-                self._say(error)
+                self._log.expected(error)
                 continue
             if result is not None:
                 self._spooled[container_path(result)] = path
-                self._offers[container_path(result)] = result
-
-    def _say(self, error: Exception) -> None:
-        """Keep an error and say it once."""
-        self.errors.append(error)
-        del self.errors[:-_KEPT_ERRORS]
-        if str(error) not in self._said:
-            self._said.add(str(error))
-            logger.error("%s", error)
-
-    def _note(self, error: BaseException) -> None:
-        self.errors.append(error)
-        del self.errors[:-_KEPT_ERRORS]
-        logger.error("SOC publisher: %s: %s", type(error).__name__, error, exc_info=error)
+                self(result)
 
 
 def _status(error: BaseException) -> int | None:

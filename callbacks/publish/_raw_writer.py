@@ -1,7 +1,6 @@
 """Raw runs into Tiled, off the RunEngine's thread, whatever happens to the server meanwhile."""
 
 import errno
-import logging
 import secrets
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from event_model import unpack_event_page
 from callbacks.documents import (
     DOCUMENT_NAMES,
     Closing,
+    ErrorLog,
     Owner,
     Poller,
     RunRouting,
@@ -38,8 +38,6 @@ from ._run_delivery import LostAnswerError, RunDelivery
 from ._run_log import DAMAGED, SUFFIX, RunLog, file_stem, logs_left_behind, set_aside, told_of
 from ._uploads import send_in_pieces
 
-logger = logging.getLogger("nimco.callbacks")
-
 _LONGEST_PAUSE_S = 10.0
 _FIRST_PAUSE_S = 0.25
 _MEMORY_BYTES = 512 * 2**20
@@ -47,7 +45,6 @@ _CLOSE_TIMEOUT_S = 60.0
 _NO_PROGRESS_S = 15.0
 _JOIN_S = 5.0
 _LOOK_S = 0.25
-_KEPT_ERRORS = 100
 _RATE_OVER_S = 10.0
 
 
@@ -118,8 +115,8 @@ class RawRunWriter(Closing):
     def __init__(self, raw_container: Any, *, spool_dir: Path | str | None = None) -> None:
         send_in_pieces(raw_container)
         self._container = raw_container
-        self.errors: list[Exception] = []
-        self._said: set[str] = set()
+        self._log = ErrorLog("raw run writer")
+        self.errors = self._log.errors
         self._temporary = spool_dir is None
         self._spool_dir = self._make_folder(spool_dir)
         self._owner = Owner(self._spool_dir)
@@ -234,14 +231,14 @@ class RawRunWriter(Closing):
                 run.log.close(delete=False)
             n_lost = sum(run.log.n_unwritten for run in left)
         if left:
-            self._say(
+            self._log.expected(
                 DeliveryError(
                     f"{len(left)} run(s) could not be written to Tiled; their {n_documents} documents are kept in "
                     f"{self._spool_dir} and delivered by the next session that uses it"
                 )
             )
         if n_lost:
-            self._say(
+            self._log.expected(
                 DeliveryError(
                     f"{n_lost} of these documents could not be written to the disk either and end with this process"
                 )
@@ -294,9 +291,9 @@ class RawRunWriter(Closing):
         try:
             function(*arguments)
         except CallbackError as error:
-            self._say(error)
+            self._log.expected(error)
         except Exception as error:
-            self._note(error)
+            self._log.unexpected(error)
 
     def _write_waiting(self) -> None:
         """Write what waits in memory, where the disk takes it by now."""
@@ -308,9 +305,9 @@ class RawRunWriter(Closing):
         if name not in DOCUMENT_NAMES:
             raise DocumentError(f"a document {name!r:.40} is none of bluesky's; it is not stored")
         for kind, plain in _one_by_one(str(name), plain_document(str(name), doc)):
-            self._log(kind, plain)
+            self._log_one(kind, plain)
 
-    def _log(self, name: str, doc: dict[str, Any]) -> None:
+    def _log_one(self, name: str, doc: dict[str, Any]) -> None:
         uid = self._routing.run_of(name, doc)
         if uid is None:
             if name == "start":
@@ -340,12 +337,12 @@ class RawRunWriter(Closing):
             log = RunLog(path, self._owner)
         except OwnedSpoolError:
             self._others.add(uid)
-            self._say(
+            self._log.expected(
                 DeliveryError(f"run {uid[:8]} is being recorded by another process too; that one delivers it")
             )
             return
         except DamagedSpoolError as error:
-            self._say(SpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
+            self._log.expected(SpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
             log = RunLog(path, self._owner)
         run = RunDelivery(uid, log)
         for kind, doc in log:  # what an earlier process recorded of the same run
@@ -356,7 +353,9 @@ class RawRunWriter(Closing):
     # Left behind by processes that are over.
 
     def _adopt_all(self) -> None:
-        for log in logs_left_behind(self._spool_dir, self._owner, lambda text: self._say(SpoolError(text))):
+        for log in logs_left_behind(
+            self._spool_dir, self._owner, lambda text: self._log.expected(SpoolError(text))
+        ):
             self._guarded(self._adopt, log)
 
     def _adopt(self, log: RunLog) -> None:
@@ -380,7 +379,7 @@ class RawRunWriter(Closing):
         run = RunDelivery(uid, log)
         n_unreadable = run.take_over()
         if log.damage or n_unreadable:
-            self._say(
+            self._log.expected(
                 SpoolError(
                     f"{log.path} of run {uid[:8]}: {log.damage}; what is whole is delivered and the file then kept as "
                     f"{log.path.stem}{DAMAGED}"
@@ -402,7 +401,7 @@ class RawRunWriter(Closing):
             try:
                 due_in_s = self._deliver_what_is_due()
             except Exception as error:  # what is not foreseen costs no run and no thread
-                self._note(error)
+                self._log.unexpected(error)
                 due_in_s = None
                 self._answers = False
             if self._answers:
@@ -435,7 +434,7 @@ class RawRunWriter(Closing):
                     continue
                 run.put_off()
                 due_in_s = _FIRST_PAUSE_S
-                self._say(SpoolError(f"{error}; it is tried again"))
+                self._log.expected(SpoolError(f"{error}; it is tried again"))
             except Exception as error:
                 if self._closing:
                     break
@@ -453,14 +452,14 @@ class RawRunWriter(Closing):
         run.begin_anew()
         if isinstance(error, httpx.HTTPStatusError | LostAnswerError | KeyError):
             run.put_off()
-            self._say(
+            self._log.expected(
                 DeliveryError(
                     f"Tiled could not take run {run.uid[:8]} ({type(error).__name__}: {error}); it is written anew"
                 ),
                 key=f"put off {run.uid}",
             )
             return True
-        self._say(
+        self._log.expected(
             DeliveryError(
                 f"Tiled does not answer ({type(error).__name__}); the scan goes on, its documents are kept"
                 f" in {self._spool_dir} and delivered when Tiled answers"
@@ -470,7 +469,7 @@ class RawRunWriter(Closing):
 
     def _deliver(self, run: RunDelivery) -> float | None:
         """Deliver what the log of a run holds beyond what is delivered; return when to write the rest."""
-        if not run.open(self._container, lambda text: self._say(DocumentError(text))):
+        if not run.open(self._container, lambda text: self._log.expected(DocumentError(text))):
             self._finish(run)
             return None
         while run.n_undelivered and not self._closing:
@@ -479,10 +478,10 @@ class RawRunWriter(Closing):
             except DamagedSpoolError as error:
                 with self._changed:
                     run.drop_next()
-                self._say(SpoolError(f"{error}; the rest of run {run.uid[:8]} is delivered"))
+                self._log.expected(SpoolError(f"{error}; the rest of run {run.uid[:8]} is delivered"))
                 continue
             if problem is not None:
-                self._say(problem)
+                self._log.expected(problem)
             if run.is_complete:
                 self._finish(run)
                 return None
@@ -515,14 +514,14 @@ class RawRunWriter(Closing):
             self._runs.pop(run.uid, None)
             self._changed.notify_all()
         if kept is not None:
-            self._say(DeliveryError(kept))
+            self._log.expected(DeliveryError(kept))
 
     def _give_up(self, run: RunDelivery, error: Exception) -> None:
         with self._changed:
             run.given_up = True
             self._changed.notify_all()
-        self._note(error)
-        self._say(
+        self._log.unexpected(error)
+        self._log.expected(
             DeliveryError(
                 f"Tiled refuses run {run.uid[:8]} ({type(error).__name__}: {error}); its documents are "
                 f"kept in {run.log.path}"
@@ -530,26 +529,12 @@ class RawRunWriter(Closing):
         )
 
     def _say_spool(self, reason: str, where: str, number: int | None) -> None:
-        self._say(
+        self._log.expected(
             SpoolError(
                 f"cannot write to the spool {where} ({reason}); documents are kept in memory until Tiled has them, "
                 f"{_REMEDIES.get(number, 'make the folder writable')}"
             )
         )
-
-    def _say(self, error: Exception, key: str | None = None) -> None:
-        """Keep an error and say it once."""
-        self.errors.append(error)
-        del self.errors[:-_KEPT_ERRORS]
-        key = str(error) if key is None else key
-        if key not in self._said:
-            self._said.add(key)
-            logger.error("%s", error)
-
-    def _note(self, error: Exception) -> None:
-        self.errors.append(error)
-        del self.errors[:-_KEPT_ERRORS]
-        logger.error("raw run writer: %s: %s", type(error).__name__, error, exc_info=error)
 
 
 _REMEDIES: dict[int | None, str] = {

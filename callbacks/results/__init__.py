@@ -3,17 +3,22 @@
 from ._kept_variables import KeptVariable, dataset_of, first_of, related, variables_from, variables_of
 from ._plain_metadata import plain_metadata
 from ._result_schema import Field, ResultSchema, Role
+from ._sink import CalledSink, DeferredResult, Sink, result_key
 from ._software import software_versions
 
 __all__ = [
+    "CalledSink",
+    "DeferredResult",
     "Field",
     "KeptVariable",
     "ResultSchema",
     "Role",
+    "Sink",
     "dataset_of",
     "first_of",
     "plain_metadata",
     "related",
+    "result_key",
     "software_versions",
     "variables_from",
     "variables_of",

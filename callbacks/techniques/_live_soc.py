@@ -1,6 +1,5 @@
 """Live state-of-charge maps from the documents of a scan."""
 
-import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,13 @@ from callbacks.documents import (
     DocumentWorker,
     ForeignLayout,
     ForeignRuns,
-    LatestWins,
     RootMap,
     RunRouting,
     Throttle,
     read_run,
 )
 from callbacks.errors import CallbackError, DocumentError
+from callbacks.results import CalledSink, DeferredResult, Sink, result_key
 from edge_fitting import ReferenceSeries, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
@@ -102,16 +101,18 @@ class LiveSOC(DocumentWorker):
         self._throttles: dict[str, Throttle] = {}
         self._interrupted: deque[RunPipeline] = deque()
         self._changed: set[str] = set()
-        self._latest: OrderedDict[str, _Result] = OrderedDict()
-        self._runners: list[LatestWins[_Result]] = []
+        self._latest: OrderedDict[str, tuple[DeferredResult, int]] = OrderedDict()  # with their sizes
+        self._sinks: list[Sink] = []
         for subscriber in subscribers:
             self.subscribe(subscriber)
         super().__init__("live SOC analysis")
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Call a function with every result from now on, on a thread of its own; a slow one gets fewer."""
-        name = getattr(subscriber, "__name__", type(subscriber).__name__)
-        self._runners.append(LatestWins(lambda result: subscriber(result.get()), f"SOC subscriber {name}"))
+        """Hand every result on from now on; a function is called on a thread of its own, and a slow one gets fewer.
+
+        A `Sink` has its thread already, and is closed by whoever made it.
+        """
+        self._sinks.append(subscriber if isinstance(subscriber, Sink) else CalledSink(subscriber))
 
     def latest(self, uid: str | None = None) -> xr.Dataset:
         """Return the last result of a run, by default of the run that was updated last.
@@ -123,16 +124,16 @@ class LiveSOC(DocumentWorker):
         """
         held = dict(self._latest)
         if uid is None and held:
-            return next(reversed(held.values())).get()
+            return next(reversed(held.values()))[0].get()
         if uid is None or uid not in held:
             raise CallbackError(
                 f"no maps of {'any run' if uid is None else f'run {uid[:8]}'} are held here; "
                 "read them back from Tiled with open_soc"
             )
-        return held[uid].get()
+        return held[uid][0].get()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until everything received is fitted and every subscriber has had the outcome.
+        """Wait until everything received is fitted and every function that was subscribed has had the outcome.
 
         Raises
         ------
@@ -141,10 +142,8 @@ class LiveSOC(DocumentWorker):
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         super().wait(timeout_s)
-        for runner in self._runners:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if not runner.wait(left):
-                raise CallbackError(f"{runner.name} has not returned after {timeout_s:g} s; wait longer")
+        for sink in self._called:
+            sink.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))
 
     def close(self) -> None:
         """Fit what has been received, tell the subscribers, and stop.
@@ -155,16 +154,20 @@ class LiveSOC(DocumentWorker):
         while self._interrupted:
             self._interrupted.popleft().close()
         deadline = time.monotonic() + _SUBSCRIBER_TIMEOUT_S
-        for runner in self._runners:
-            runner.end()
-        for runner in self._runners:
-            if not runner.close(max(deadline - time.monotonic(), 0.0)):
+        for sink in self._called:
+            sink.end()
+        for sink in self._called:
+            if not sink.join(max(deadline - time.monotonic(), 0.0)):
                 self._note(
                     CallbackError(
-                        f"{runner.name} has not returned within {_SUBSCRIBER_TIMEOUT_S:g} s; it is left behind, "
+                        f"{sink.name} has not returned within {_SUBSCRIBER_TIMEOUT_S:g} s; it is left behind, "
                         "and may not have seen the last map"
                     )
                 )
+
+    @property
+    def _called(self) -> list[CalledSink]:
+        return [sink for sink in self._sinks if isinstance(sink, CalledSink)]
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:
         if not isinstance(doc, Mapping):
@@ -280,31 +283,22 @@ class LiveSOC(DocumentWorker):
                 )
             return
         self._told_frames[uid] = run.n_frames
-        result = _Result(update)
-        self._keep(uid, result)
-        for runner in self._runners:
-            runner.offer(uid, result)
+        key = result_key(uid, getattr(run.scan, "edge", None))
+        if isinstance(update, SOCUpdate):
+            soc = update
+            result = DeferredResult(lambda: result_of(soc), key=key, final=run.final)
+            nbytes = 8 * soc.maps.soc.nbytes
+        else:
+            result = DeferredResult(lambda: update, key=key, final=run.final)
+            nbytes = update.nbytes
+        self._keep(uid, result, int(nbytes))
+        for sink in self._sinks:
+            sink.offer(result)
 
-    def _keep(self, uid: str, result: "_Result") -> None:
-        self._latest[uid] = result
+    def _keep(self, uid: str, result: DeferredResult, nbytes: int) -> None:
+        self._latest[uid] = result, nbytes
         self._latest.move_to_end(uid)
-        held = sum(kept.nbytes for kept in self._latest.values())
+        held = sum(kept for _, kept in self._latest.values())
         while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
-            _, dropped = self._latest.popitem(last=False)
-            held -= dropped.nbytes
-
-
-class _Result:
-    """A result that is made when it is first wanted, on the thread of who wants it: counting pixels takes time."""
-
-    def __init__(self, update: SOCUpdate | xr.Dataset) -> None:
-        self._lock = threading.Lock()
-        self._made = update
-        self.nbytes = int(update.nbytes if isinstance(update, xr.Dataset) else 8 * update.maps.soc.nbytes)
-
-    def get(self) -> xr.Dataset:
-        """Return the result; what is assigned to it stays with who assigned it."""
-        with self._lock:
-            if isinstance(self._made, SOCUpdate):
-                self._made = result_of(self._made)
-        return self._made.copy(deep=False)
+            _, (_, dropped) = self._latest.popitem(last=False)
+            held -= dropped

@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from callbacks.documents import LatestWins
 from callbacks.errors import CallbackError
+from callbacks.results import Sink
 
 from ._picture import FIGURE_SIZE_IN, Shown, check_range, draw
 
@@ -20,7 +20,7 @@ _DPI = 110
 _WINDOW_PERIOD_MS = 500
 
 
-class LiveSOCPlot:
+class LiveSOCPlot(Sink):
     """Draws each result: state of charge, its sigma, histogram, mean spectrum with its fit, and progress.
 
     A result of another technique is drawn by its schema: maps of its signal, or lines where that has one dimension.
@@ -71,16 +71,7 @@ class LiveSOCPlot:
         self._shown: Shown = shown
         self._soc_range = check_range(soc_range)
         self._window = _Window(shown, self._soc_range) if show else None
-        self._runner: LatestWins[xr.Dataset] = LatestWins(self._take, "SOC plot")
-
-    def __call__(self, result: xr.Dataset) -> None:
-        """Take note of a result."""
-        self._runner.offer(result.attrs["raw_uid"], result)
-
-    @property
-    def errors(self) -> list[BaseException]:
-        """What went wrong."""
-        return self._runner.errors
+        super().__init__("SOC plot")
 
     def render(self, result: xr.Dataset) -> Figure:
         """Draw a result on a figure of its own and return it."""
@@ -89,13 +80,9 @@ class LiveSOCPlot:
         draw(figure, result, self._shown, self._soc_range)
         return figure
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until what was handed over is drawn."""
-        self._runner.wait(timeout_s)
-
     def close(self) -> None:
         """Draw what was handed over, then stop; drawing that hangs is left behind. A window stays open."""
-        self._runner.close(_CLOSE_TIMEOUT_S)
+        self._worker.close(_CLOSE_TIMEOUT_S)
 
     def _take(self, result: xr.Dataset) -> None:
         if self._window is not None:
