@@ -9,7 +9,8 @@ WORKERS ?= --numprocesses 2 --dist loadfile
 
 # The kernels as plain Python: small enough for that, and all of them met.
 PLAIN := tests/test_edge_fitting_streaming.py tests/test_edge_fitting_map_statistics.py \
-  tests/test_edge_fitting_windows.py::test_arctan_gauss_recovers_its_own_model
+  tests/test_edge_fitting_windows.py::test_arctan_gauss_recovers_its_own_model \
+  tests/test_edge_fitting_registration.py::test_a_small_field_and_few_frames_are_registered
 
 .PHONY: help demo test lint types contracts unit nojit bench docs lock clean
 
