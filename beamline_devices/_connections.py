@@ -40,7 +40,7 @@ class Connections:
         self._on_loss = on_loss
         self._lock = threading.Lock()
         self._watched: set[EpicsSignalBase] = set()
-        self._gone: dict[str, str] = {}
+        self._gone: dict[str, EpicsSignalBase] = {}
         self.losses = 0
 
     def watch(self) -> None:
@@ -67,13 +67,16 @@ class Connections:
         NotConnectedError
             Naming the process variables.
         """
+        # What is back already counts as back, before its callback has run.
+        with self._lock:
+            self._gone = {name: signal for name, signal in self._gone.items() if not signal.connected}
         if self._gone:
             raise NotConnectedError(self.sentence())
 
     def sentence(self) -> str:
         """Say which process variables do not answer."""
         with self._lock:
-            names = sorted(self._gone.values())
+            names = sorted(str(signal.pvname) for signal in self._gone.values())
         return (
             f"{self._device.name} has lost its connection to {len(names)} process variables ({listed(names)}); "
             "see whether their IOC runs"
@@ -84,7 +87,7 @@ class Connections:
             if obj.connected:
                 self._gone.pop(obj.name, None)
                 return
-            self._gone[obj.name] = str(obj.pvname)
+            self._gone[obj.name] = obj
             self.losses += 1
         if self._on_loss is not None:
             self._on_loss()

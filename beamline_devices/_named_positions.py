@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from threading import Event
 from typing import Any
 
 from bluesky.protocols import Location
@@ -11,7 +12,7 @@ from ophyd.device import create_device_from_components
 from beamline_devices._axis import EpicsAxis
 from beamline_devices._described import CompleteDescriptions
 from beamline_devices._parameters import Parameter
-from beamline_devices._tasks import Task, wait_for_value
+from beamline_devices._tasks import Task, await_put, put_complete, wait_for_value
 from beamline_devices.errors import DeviceError, UnknownPositionError
 
 __all__ = ["EpicsFilters", "EpicsSampleStage", "EpicsShutter", "NamedPositions"]
@@ -136,17 +137,16 @@ class EpicsShutter(NamedPositions):
 
     def _go(self, value: str) -> None:
         wanted = self._values[value]
-        self.command.put(wanted)
-        wait_for_value(
-            self.status,
-            lambda seen: int(seen) == wanted,
-            self._timeout_s,
-            lambda: (
+
+        def late() -> str:
+            return (
                 f"{self.name} is still {self._find()} {self._timeout_s:g} s after it was told to be {value}; "
                 "search the hutch, check permits and the shutter itself"
-            ),
-            self._task,
-        )
+            )
+
+        # Until the command is taken the status may be the answer to the one before it, after a stop.
+        await_put(put_complete(self.command, wanted), self._timeout_s, late, self._task)
+        wait_for_value(self.status, lambda seen: int(seen) == wanted, self._timeout_s, late, self._task)
 
     def _find(self) -> str:
         seen = int(self.status.get())
@@ -212,21 +212,21 @@ class EpicsFilters(NamedPositions):
         wanted = {blade: self._in if blade in self._choices[value] else self._out for blade in self._blades}
         # All are told before any is waited for, those that go in first: the sample must not see less filter
         # than before and after.
-        for blade in sorted(wanted, key=lambda one: wanted[one] != self._in):
-            getattr(self, f"{blade}_command").put(wanted[blade])
+        taken = {
+            blade: put_complete(getattr(self, f"{blade}_command"), wanted[blade])
+            for blade in sorted(wanted, key=lambda one: wanted[one] != self._in)
+        }
         for blade, target in wanted.items():
-            self._wait_for(blade, target, value)
+            self._wait_for(blade, target, value, taken[blade])
 
-    def _wait_for(self, blade: str, target: int, value: str) -> None:
-        wait_for_value(
-            getattr(self, f"{blade}_status"),
-            lambda seen: int(seen) == target,
-            self._timeout_s,
-            lambda: (
-                f"{self.name}: {blade} has not moved within {self._timeout_s:g} s on the way to {value!r}"
-            ),
-            self._task,
-        )
+    def _wait_for(self, blade: str, target: int, value: str, taken: Event) -> None:
+        def late() -> str:
+            return f"{self.name}: {blade} has not moved within {self._timeout_s:g} s on the way to {value!r}"
+
+        # Until the command is taken the status may be the answer to the one before it, after a stop.
+        await_put(taken, self._timeout_s, late, self._task)
+        status = getattr(self, f"{blade}_status")
+        wait_for_value(status, lambda seen: int(seen) == target, self._timeout_s, late, self._task)
 
     def _find(self) -> str:
         here = {blade for blade in self._blades if int(getattr(self, f"{blade}_status").get()) == self._in}

@@ -115,7 +115,11 @@ class Task:
         deadline = time.monotonic() + seconds
         while True:
             left_s = deadline - time.monotonic()
-            if self._work.stopped.wait(min(max(left_s, 0.0), _POLL_INTERVAL_S)):
+            work, wait_s = self._work, min(max(left_s, 0.0), _POLL_INTERVAL_S)
+            # Waiting may also be done for no work, while a device is staged: a stop of earlier work is past.
+            if work.ended.is_set():
+                time.sleep(wait_s)
+            elif work.stopped.wait(wait_s):
                 raise DeviceError(f"{self._device.name} was stopped before it was done")
             self.connections.check()
             if left_s <= _POLL_INTERVAL_S:

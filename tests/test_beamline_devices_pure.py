@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from ophyd import Device
 
-from beamline_devices import OutOfLimitsError
+from beamline_devices import DeviceError, OutOfLimitsError
 from beamline_devices._described import completed
+from beamline_devices._tasks import Task
 from beamline_devices.epics import (
     CalibrationTable,
     RegionOfInterest,
@@ -110,3 +112,12 @@ def test_descriptions_are_completed() -> None:
     assert full["precision"] == 6
     assert "lower_ctrl_limit" not in full
     assert completed({**bare, "dtype": "string", "enum_strs": ("a", "b")})["choices"] == ["a", "b"]
+
+
+def test_a_stop_of_earlier_work_does_not_end_what_is_waited_for_later() -> None:
+    task = Task(Device("", name="camera"))
+    status = task.start(lambda: task.pause(30.0))
+    task.stop()
+    with pytest.raises(DeviceError, match="stopped"):
+        status.wait(30.0)
+    task.pause(0.1)
