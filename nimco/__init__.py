@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callbacks import open_soc
+    from nimco._library_entries import LibraryEntry, ReferenceCalibration
+    from nimco._reference_library import ReferenceLibrary
     from nimco._remote import RemoteTiled
     from nimco._server import TiledServer
     from nimco._session import Session
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
     from nimco.errors import NimcoError
 
 __all__ = [
+    "LibraryEntry",
     "NimcoError",
+    "ReferenceCalibration",
+    "ReferenceLibrary",
     "RemoteTiled",
     "Session",
     "TiledServer",
@@ -24,7 +29,10 @@ __all__ = [
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
 _HOME = {
+    "LibraryEntry": "nimco._library_entries",
     "NimcoError": "nimco.errors",
+    "ReferenceCalibration": "nimco._library_entries",
+    "ReferenceLibrary": "nimco._reference_library",
     "RemoteTiled": "nimco._remote",
     "Session": "nimco._session",
     "TiledServer": "nimco._server",

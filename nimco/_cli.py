@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nimco import _commands
+from nimco._references_commands import build_references_app
 from nimco._stopping import STOPPED_CODE, StoppedError, exit_at_once, ignore_signals
 from nimco._version import __version__
 from nimco.errors import NimcoError
@@ -30,6 +31,7 @@ def build_app() -> typer.Typer:
     app.command()(_commands.analyse)
     app.command()(_commands.export)
     app.command()(_commands.ioc)
+    app.add_typer(build_references_app(), name="references")
     return app
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ from callbacks import (
 from edge_fitting import ReferenceSeries
 from nimco._compiling import compile_kernels
 from nimco._layouts import read_layout, with_runs
-from nimco._reference_files import parse_reference_option, reference_series
+from nimco._reference_library import ReferenceLibrary
+from nimco._reference_options import parse_reference_option, reference_series
 from nimco._report import summary_table
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
+from nimco._soc_range import parse_soc_range
 from nimco._stopping import stoppable
 from nimco.errors import NimcoError
 from scan_contract import is_energy_scan, read_contract
@@ -52,6 +55,7 @@ def analyse(
     reference: list[str] | None,
     method: str,
     plot: Path | None,
+    soc_range: str | None,
     leave_out: list[str] | None,
     no_dark: bool,
     root: list[str] | None,
@@ -69,13 +73,17 @@ def analyse(
         raise NimcoError(
             "--flat-run and --dark-run go with --run and --layout: they belong to a run of other plans."
         )
+    colours = parse_soc_range(soc_range)
+    if colours is not None and plot is None:
+        raise NimcoError(
+            "--soc-range sets the colours of the picture; name the picture with --plot FILE.png."
+        )
     console, began_s = Console(), time.time()
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
     with stoppable(lambda: _progress_sentence(analyses), is_service=source is not None):
         wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
         foreign = None if layout is None else read_layout(layout)
-        options = _Options(_references(console, reference or []), method, plot, wanted, no_dark, roots)
         stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)
         client = None if tiled is None else connect(tiled, api_key_file)
         if stream is None and client is None:
@@ -83,12 +91,14 @@ def analyse(
                 "A stored run is read from Tiled; name the server with --tiled http://127.0.0.1:8710."
             )
         _log_warnings()
+        edge, stored, extra = None if foreign is None else foreign.edge, None, []
         if run is not None:
             stored = _stored_run(client, run)
-            extra: list[Any] = []
             if foreign is None:
                 _check_energy_scan(run, stored)
-                wanted.indices(read_contract(stored.metadata["start"]).scan.energies_ev)
+                scan = read_contract(stored.metadata["start"]).scan
+                wanted.indices(scan.energies_ev)
+                edge = scan.edge
             else:
                 corrections = [
                     None if uid is None else _stored_run(client, uid) for uid in (dark_run, flat_run)
@@ -98,17 +108,19 @@ def analyse(
                     None if found is None else found.metadata["start"]["uid"] for found in corrections
                 )
                 foreign = with_runs(foreign, flat_uid=flat_uid, dark_uid=dark_uid)
-            analyses.append(_Analysis(console, client, options))
-            _analyse_stored(console, client, stored, analyses[0], _consumer(analyses[0], foreign), extra)
-        elif stream is not None:
-            analyses.append(_Analysis(console, client, options))
-            consumer = _consumer(analyses[0], foreign)
+        references = _references(console, reference or [], client, edge)
+        options = _Options(references, method, plot, colours, wanted, no_dark, roots)
+        analyses.append(_Analysis(console, client, options))
+        consumer = _consumer(analyses[0], foreign)
+        if stream is not None:
             runs = FollowedRuns(consumer, None if client is None else client["raw"], since_s=began_s)
             to = f", maps to {tiled}" if tiled else ""
             with _following(stream, runs, analyses[0]) as receiving:
                 console.print(f"Following {source}{to}", soft_wrap=True)
                 while receiving.is_alive():
                     receiving.join(1.0)
+        else:
+            _analyse_stored(console, client, stored, analyses[0], consumer, extra)
 
 
 def _progress_sentence(analyses: list["_Analysis"]) -> str:
@@ -165,22 +177,31 @@ def _log_warnings() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 
 
-def _references(console: Console, options: list[str]) -> ReferenceSeries | None:
+def _references(
+    console: Console, options: list[str], client: Any, edge: str | None
+) -> ReferenceSeries | dict[str, ReferenceSeries] | None:
+    """Return the references asked for; those of the library for the runs of their edge only."""
     if not options:
         return None
-    series, notes = reference_series([parse_reference_option(option) for option in options])
+    library = None if client is None else partial(ReferenceLibrary, client)
+    series, notes = reference_series(
+        [parse_reference_option(option) for option in options], library=library, edge=edge
+    )
     for note in notes:
         console.print(f"  reference {note}")
-    return series
+    edges = {source.get("edge") for source in series.sources}
+    known = edges.pop() if len(edges) == 1 else None
+    return series if known is None else {known: series}
 
 
 @dataclass(frozen=True)
 class _Options:
     """What was asked for of the analysis."""
 
-    references: ReferenceSeries | None
+    references: ReferenceSeries | dict[str, ReferenceSeries] | None
     method: str
     plot: Path | None
+    soc_range: tuple[float, float] | None
     leave_out: LeaveOut
     no_dark: bool
     roots: Mapping[str, Path]
@@ -196,7 +217,11 @@ class _Analysis:
         self._publisher = (
             None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
         )
-        self._plot = None if options.plot is None else LiveSOCPlot(options.plot, show=False)
+        self._plot = (
+            None
+            if options.plot is None
+            else LiveSOCPlot(options.plot, show=False, soc_range=options.soc_range)
+        )
         self.live = LiveSOC(
             options.references,
             method=options.method,

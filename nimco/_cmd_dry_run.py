@@ -10,7 +10,6 @@ from rich.table import Table
 from beamline_plans import DryRun, EnergyGrid, Order, dry_run, multi_edge_xanes
 from edge_fitting import edge_names
 from nimco._learned_times import read_times
-from nimco._reference_files import parse_reference_option, reference_series
 from nimco.errors import NimcoError
 from sim_devices import SimBeamline
 
@@ -37,7 +36,7 @@ def dry_run_command(
     """Say what a scan would take: frames, time, dose, disk and expected sigma; nothing moves."""
     console = Console()
     names = edge_names(edges)
-    series = _references(reference, names)
+    series = _references(reference, names, data_dir)
     beamline = SimBeamline((32, 32))
     plan = multi_edge_xanes(
         beamline.camera,
@@ -83,12 +82,20 @@ def _grid(grid: str, edge: str, exposure_s: float) -> EnergyGrid:
     )
 
 
-def _references(given: list[str] | None, edges: list[str]) -> dict[str, dict[str, object]] | None:
+def _references(
+    given: list[str] | None, edges: list[str], data_dir: Path
+) -> dict[str, dict[str, object]] | None:
     if not given:
         return None
     if len(edges) != 1:
         raise NimcoError("References belong to one edge; give one edge with --edges with --reference.")
-    series, _ = reference_series([parse_reference_option(text) for text in given])
+    # They bring in the clients of Tiled, which a dry run without references does not need.
+    from nimco._reference_options import parse_reference_option, reference_series
+    from nimco._stored_data import data_dir_library
+
+    with data_dir_library(data_dir) as library:
+        options = [parse_reference_option(text) for text in given]
+        series, _ = reference_series(options, library=library, edge=edges[0])
     return {edges[0]: series.to_dict()}
 
 

@@ -8,11 +8,8 @@ from rich.console import Console
 
 from callbacks import export_csv, export_nexus, export_tiff, open_soc
 from callbacks.publish import container_name
-from nimco._cmd_analyse import connect
-from nimco._server import TiledServer
-from nimco._server_process import CATALOG_FILE
 from nimco._stopping import stoppable
-from nimco.errors import NimcoError
+from nimco._stored_data import stored_data
 
 
 def export(
@@ -29,15 +26,7 @@ def export(
     console = Console()
     written: list[Path] = []
     with stoppable(lambda: _progress_sentence(written)), ExitStack() as closing:
-        if tiled is None:
-            if not (data_dir / CATALOG_FILE).is_file():
-                raise NimcoError(
-                    f"There are no data in {data_dir}; name the data directory with --data-dir, or a running server "
-                    "with --tiled."
-                )
-            client = closing.enter_context(TiledServer(data_dir)).client()
-        else:
-            client = connect(tiled, api_key_file)
+        client = stored_data(closing, tiled, api_key_file, data_dir)
         maps = open_soc(client, run, edge)
         if layout != "tiff":
             name = f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}.h5"

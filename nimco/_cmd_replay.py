@@ -10,7 +10,7 @@ from callbacks import LiveSOC, RootMap
 from edge_fitting import ReferenceSeries, edge_name
 from nimco._progress import ScanProgress
 from nimco._recordings import Recording, RecordingFile
-from nimco._reference_files import parse_reference_option, reference_series
+from nimco._reference_options import ReferenceOption, parse_reference_option, reference_series, uses_library
 from nimco._replay import replay_documents
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._selection import LeaveOut, parse_roots
@@ -57,9 +57,13 @@ def replay(
         )
         for note in recording.notes:
             console.print(f"  {note}")
-        references = _references(console, recording, reference or [])
+        options = [parse_reference_option(text) for text in reference or []]
+        # Mistakes in files are found before a server starts.
+        references = None if uses_library(options) else _references(console, recording, options, None)
         picture = data_dir / "replay.png"
         with TiledServer(data_dir, port=port) as server:
+            if references is None:
+                references = _references(console, recording, options, server)
             half_jump = LiveSOC(references, method="half_jump")
             with (
                 half_jump,
@@ -91,10 +95,13 @@ def replay(
                 server.hold(console)
 
 
-def _references(console: Console, recording: Recording, options: list[str]) -> ReferenceSeries:
-    """Take the references given as files, else those in the recording."""
+def _references(
+    console: Console, recording: Recording, options: list[ReferenceOption], server: TiledServer | None
+) -> ReferenceSeries:
+    """Take the references asked for, else those in the recording."""
     if options:
-        series, notes = reference_series([parse_reference_option(option) for option in options])
+        library = None if server is None else lambda: server.library
+        series, notes = reference_series(options, library=library, edge=recording.edge)
         for note in notes:
             console.print(f"  reference {note}")
         return series

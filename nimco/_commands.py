@@ -43,7 +43,9 @@ def replay(
     file: Annotated[Path, typer.Argument(help="HDF5 file: nimco, DataExchange or FXI export layout.")],
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Reference spectrum FILE or FILE=SOC (text, CSV or XDI; eV or keV); repeat it."),
+        typer.Option(
+            help="Reference spectrum FILE, FILE=SOC (text, CSV, XDI; eV or keV) or library:NAME; repeat it."
+        ),
     ] = None,
     edge: Annotated[
         str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
@@ -109,7 +111,7 @@ def dry_run(
     size: Annotated[int, typer.Option(min=32, max=16384, help="Rows and columns of the camera.")] = 2048,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Reference spectrum FILE=SOC (text, CSV or XDI); repeat it, for sigma."),
+        typer.Option(help="Reference spectrum FILE=SOC or library:NAME; repeat it, for sigma."),
     ] = None,
     jump: Annotated[
         float, typer.Option(help="Edge jump the sigma is predicted for, in optical depth.")
@@ -191,7 +193,9 @@ def analyse(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Reference spectrum FILE or FILE=SOC instead of those in the runs; repeat it."),
+        typer.Option(
+            help="Reference FILE, FILE=SOC or library:NAME instead of those in the runs; repeat it."
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
@@ -218,6 +222,10 @@ def analyse(
         str | None, typer.Option(help="With --run and --layout: uid of the run that holds the darks.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
+    soc_range: Annotated[
+        str | None,
+        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
+    ] = None,
     trust_pickle: Annotated[
         bool,
         typer.Option(
@@ -241,6 +249,7 @@ def analyse(
         no_dark=no_dark,
         root=root,
         plot=plot,
+        soc_range=soc_range,
         trust_pickle=trust_pickle,
         layout=layout,
         flat_run=flat_run,

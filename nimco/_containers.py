@@ -3,10 +3,13 @@
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiled.client import from_uri
 from tiled.structures.core import Spec
+
+if TYPE_CHECKING:
+    from nimco._reference_library import ReferenceLibrary
 
 
 def create_containers(root: Any) -> None:
@@ -48,3 +51,10 @@ class TiledAccess(ABC):
     def maps(self) -> Any:
         """Client of the container of maps."""
         return self.client()["maps"]
+
+    @cached_property
+    def library(self) -> "ReferenceLibrary":
+        """The reference spectra that it keeps."""
+        from nimco._reference_library import ReferenceLibrary
+
+        return ReferenceLibrary(self.client())

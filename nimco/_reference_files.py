@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fitting import EdgeFittingError, ReferenceSeries, read_text_table
+from edge_fitting import EdgeFittingError, read_text_table
 from nimco._reference_columns import spectrum_columns
 from nimco.errors import ReferenceFileError
 
@@ -83,62 +83,6 @@ def read_reference_spectrum(path: Path | str) -> ReferenceSpectrum:
     return ReferenceSpectrum(path, energy, mu, notes)
 
 
-def reference_series(files: list[tuple[Path, float | None]]) -> tuple[ReferenceSeries, list[str]]:
-    """Build a reference series from files.
-
-    Parameters
-    ----------
-    files : list of (Path, float or None)
-        Files in the order of the series with their state of charge (0-1); where none is given they are spread
-        evenly from 0 to 1 in the order given.
-
-    Returns
-    -------
-    series : ReferenceSeries
-        On the energies of the first file that all files cover.
-    notes : list of str
-        One line a file: what was recognised.
-
-    Raises
-    ------
-    ReferenceFileError
-        If fewer than two files are given, only some have a state of charge, or they do not overlap.
-    """
-    if len(files) < 2:
-        raise ReferenceFileError(
-            f"{len(files)} reference file given; a series needs two or more, for example "
-            "--reference discharged.txt=0 --reference charged.txt=1."
-        )
-    given = [soc for _, soc in files if soc is not None]
-    if given and len(given) != len(files):
-        raise ReferenceFileError("Give a state of charge (FILE=SOC) for every reference file or for none.")
-    socs = np.array(given) if given else np.linspace(0.0, 1.0, len(files))
-    spectra = [read_reference_spectrum(path) for path, _ in files]
-    low = max(s.energy_ev[0] for s in spectra)
-    high = min(s.energy_ev[-1] for s in spectra)
-    # The finest axis keeps what the files hold; np.interp then only ever fills in, never thins out.
-    finest = min(spectra, key=lambda s: float(np.median(np.diff(s.energy_ev))))
-    axis = finest.energy_ev[(finest.energy_ev >= low) & (finest.energy_ev <= high)]
-    if axis.size < 5:
-        raise ReferenceFileError(
-            f"The reference files share no energy range (common part {low:.1f} to {high:.1f} eV); "
-            "give spectra of the same edge."
-        )
-    mu = np.stack([np.interp(axis, s.energy_ev, s.mu) for s in spectra])
-    notes = [
-        f"{s.path.name}: SOC {soc:g}, {', '.join(s.notes)}" for s, soc in zip(spectra, socs, strict=True)
-    ]
-    return ReferenceSeries(axis, mu, socs), notes
-
-
-def parse_reference_option(text: str) -> tuple[Path, float | None]:
-    """Split ``FILE`` or ``FILE=SOC`` as given on the command line."""
-    name, equals, soc = text.rpartition("=")
-    if not equals or Path(text).exists():
-        return Path(text), None
-    try:
-        return Path(name), float(soc)
-    except ValueError as error:
-        raise ReferenceFileError(
-            f"--reference {text}: '{soc}' is not a state of charge; write FILE=SOC, for example charged.txt=1."
-        ) from error
+def file_source(spectrum: ReferenceSpectrum) -> dict[str, str]:
+    """Return where a result says that a spectrum came from, `scan_contract.ReferenceSource`."""
+    return {"name": spectrum.path.stem, "source": spectrum.path.name}

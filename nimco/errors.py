@@ -10,4 +10,8 @@ class RecordingError(NimcoError):
 
 
 class ReferenceFileError(NimcoError):
-    """A reference spectrum file that cannot be read."""
+    """A reference spectrum file that cannot be read, or spectra that make no series."""
+
+
+class ReferenceLibraryError(NimcoError):
+    """An entry of the reference library that is not there, cannot be added, or cannot be used as asked."""

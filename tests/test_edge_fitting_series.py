@@ -292,6 +292,28 @@ def test_series_travels_as_plain_lists():
     np.testing.assert_array_equal(again.evaluate(GRID, 0.37), series.evaluate(GRID, 0.37))
 
 
+def test_sources_follow_their_spectra_into_the_order_of_the_series():
+    energy = np.arange(8300.0, 8400.0, 1.0)
+    mu = [0.5 + np.arctan((energy - 8345.0 - soc) / 2.0) / np.pi for soc in (2.0, 0.0, 1.0)]
+    sources = [{"name": "two"}, {"name": "none", "version": "3"}, {"name": "one"}]
+    series = ReferenceSeries(energy, mu, (2.0, 0.0, 1.0), sources=sources)
+    assert [source["name"] for source in series.sources] == ["none", "one", "two"]
+    sources[1]["version"] = "4"  # what it was given stays the caller's
+    assert series.sources[0]["version"] == "3"
+    assert ReferenceSeries.from_dict(series.to_dict()).sources == series.sources
+    plain = ReferenceSeries(energy, mu, (2.0, 0.0, 1.0))
+    assert plain.sources == ()
+    assert "sources" not in plain.to_dict()
+    assert np.array_equal(plain.mu, series.mu)
+    for bad, words in (
+        (sources[:2], "3 references but 2 sources"),
+        ("abc", "must be mappings"),
+        ([1, 2, 3], "must be mappings"),
+    ):
+        with pytest.raises(EdgeFittingError, match=words):
+            ReferenceSeries(energy, mu, (2.0, 0.0, 1.0), sources=bad)
+
+
 def test_series_interpolates_along_energy_between_its_points():
     series = references(9, energy=np.arange(8250.0, 8700.0, 0.5))
     between = np.arange(8330.1, 8370.0, 0.77)

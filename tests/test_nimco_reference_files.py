@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nimco._reference_files import parse_reference_option, read_reference_spectrum, reference_series
+from nimco._reference_files import read_reference_spectrum
+from nimco._reference_options import parse_reference_option, reference_series
 from nimco.errors import ReferenceFileError
 
 ENERGY_EV = np.arange(8300.0, 8400.0, 0.5)
