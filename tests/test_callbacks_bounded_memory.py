@@ -1,11 +1,14 @@
+import os
 import threading
 
 import numpy as np
 import pytest
 
 from callbacks import LiveSOC
-from callbacks.documents import Reading
+from callbacks.documents import Reading, RecordStore
 from callbacks.documents._document_queue import DocumentQueue
+from callbacks.documents._spool_format import HEADER
+from callbacks.errors import DamagedSpoolError
 from callbacks.reduce._image_store import ImageStore
 from scan_contract import Label
 
@@ -112,3 +115,48 @@ def test_an_analysis_that_is_behind_loses_no_frame(scan_documents, monkeypatch):
             assert live.errors == []
             maps.append(live.latest()["soc"].values)
     assert np.array_equal(maps[0], maps[1], equal_nan=True)
+
+
+def test_a_frame_that_the_disk_changed_is_refused_and_the_others_are_read(monkeypatch):
+    """The temporary file has no name that could be left behind, and each of its records has a checksum."""
+    written = []
+    pwrite = os.pwrite
+
+    def noted_pwrite(file, data, at):
+        written.append((file, at))
+        return pwrite(file, data, at)
+
+    monkeypatch.setattr("os.pwrite", noted_pwrite)
+    store = ImageStore(memory_bytes=0)
+    held = [store.hold(record(number)) for number in range(3)]
+    assert os.fstat(written[0][0]).st_nlink == 0
+    size = os.fstat(written[0][0]).st_size
+    damaged = 0
+    for at in range(HEADER.size, size, 97):
+        before = os.pread(written[0][0], 1, at)
+        pwrite(written[0][0], bytes([before[0] ^ 0x10]), at)
+        for number, frame in enumerate(held):
+            try:
+                assert np.all(frame.load().image == number)
+            except DamagedSpoolError:
+                damaged += 1
+        pwrite(written[0][0], before, at)
+    assert damaged == len(range(HEADER.size, size, 97))
+    store.close()
+
+
+def test_the_space_of_records_that_are_not_needed_any_more_is_used_again():
+    store = RecordStore()
+    for _ in range(3):
+        records = [store.add("event", event(number)) for number in range(10)]
+        for entry in records:
+            store.write(entry)
+            store.release(entry)
+        assert store.memory_nbytes == 0
+        size = store._spool.nbytes
+        assert [store.read(entry)[1]["uid"] for entry in records] == [str(number) for number in range(10)]
+        for entry in records:
+            store.forget(entry)
+            store.forget(entry)
+        assert store._spool.nbytes < size / 10
+    store.close()

@@ -14,12 +14,14 @@ from ._plain_documents import plain_document
 from ._polling import Poller
 from ._read_only import read_only
 from ._readings import FILE_TIMEOUT_S, IMAGE_CHANNELS, Channel, Reading, RunReadings
+from ._record_store import Record, RecordStore
 from ._restarted_thread import RestartedThread, Throttle
 from ._root_map import RootMap
 from ._routing import DOCUMENT_NAMES, RunRouting
 from ._run_contract import read_run
 from ._saturation import SaturationWatch, saturated_pixels
-from ._spool import Document, Spool, document_nbytes, owner_of
+from ._spool import Spool, document_nbytes, owner_of
+from ._spool_format import Document
 from ._stored_run import documents_of
 from ._worker import DocumentWorker
 
@@ -47,6 +49,8 @@ __all__ = [
     "Owner",
     "Poller",
     "Reading",
+    "Record",
+    "RecordStore",
     "RestartedThread",
     "RootMap",
     "RunReadings",

@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from callbacks.documents import (
     Document,
     FileLock,
     Owner,
+    Record,
+    RecordStore,
     Spool,
-    document_nbytes,
     is_alive,
     others_alive,
     owner_of,
@@ -40,16 +40,6 @@ def file_stem(uid: str) -> str:
     if _PLAIN_UID.fullmatch(uid):
         return uid
     return f"run-{hashlib.sha256(uid.encode('utf-8', 'backslashreplace')).hexdigest()[:40]}"
-
-
-@dataclass
-class _Place:
-    """Where a document is: at an offset of the file, in memory, or both."""
-
-    number: int
-    offset: int | None
-    document: Document | None
-    nbytes: int
 
 
 class RunLog:
@@ -79,25 +69,28 @@ class RunLog:
     def __init__(self, path: Path, owner: Owner | None = None) -> None:
         self._path = path
         self._owner = owner or Owner(path.parent)
-        self._spool: Spool | None = None
-        self._places: list[_Place] = []
-        self._next_number = 0
+        self._store = RecordStore(self._new_spool)
+        self._records: list[Record] = []
         self._unwritten = 0
         self._next_try = 0.0
         self._is_held = False
-        self.memory_nbytes = 0
         self.damage: str | None = None
         """What is wrong with a file that was taken over: its records, or numbers that are missing."""
         if os.path.lexists(path):
             self._take_over()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._records)
 
     @property
     def path(self) -> Path:
         """The file."""
         return self._path
+
+    @property
+    def memory_nbytes(self) -> int:
+        """Memory that the documents take."""
+        return self._store.memory_nbytes
 
     @property
     def n_unwritten(self) -> int:
@@ -107,23 +100,19 @@ class RunLog:
     def append(self, name: str, doc: dict[str, Any], *, keep: bool) -> SpoolError | None:
         """Add a document; ``keep`` it in memory too. Returns the error when it could only be kept in memory."""
         self.write_waiting()
-        place = _Place(self._next_number, None, (name, doc), 0)
-        self._next_number += 1
-        problem = self._write(place)
-        if problem is not None or keep:
-            place.nbytes = document_nbytes(doc)
-            self.memory_nbytes += place.nbytes
-        else:
-            place.document = None
-        self._places.append(place)
+        record = self._store.add(name, doc)
+        self._records.append(record)
+        problem = self._write(record)
+        if problem is None and not keep:
+            self._store.release(record)
         return problem
 
     def write_waiting(self) -> None:
         """Write what could not be written before, where that is possible by now."""
         if not self._unwritten or time.monotonic() < self._next_try:
             return
-        for place in self._places:
-            if place.offset is None and self._write(place, again=True) is not None:
+        for record in self._records:
+            if not record.is_on_disk and self._write(record, again=True) is not None:
                 return
 
     def read(self, index: int) -> Document:
@@ -136,28 +125,19 @@ class RunLog:
         SpoolError
             It cannot be read now.
         """
-        place = self._places[index]
-        kept = place.document
-        if kept is not None:
-            return kept
-        assert place.offset is not None
-        assert self._spool is not None
-        return self._spool.read(place.offset)
+        return self._store.read(self._records[index])
 
     def __iter__(self) -> Iterator[Document]:
         return (self.read(index) for index in range(len(self)))
 
     def let_go(self, index: int) -> None:
         """Forget the copy in memory of a document that is on disk."""
-        place = self._places[index]
-        if place.offset is not None and place.document is not None:
-            place.document = None
-            self.memory_nbytes -= place.nbytes
+        self._store.release(self._records[index])
 
     def drop(self, index: int) -> None:
         """Forget a document that is damaged."""
         self.damage = self.damage or "a document in it is damaged"
-        del self._places[index]
+        self._store.forget(self._records.pop(index))
 
     def close(self, *, delete: bool, keep_as: str | None = None) -> None:
         """Let go of the file; with ``delete``, remove it, because everything has been delivered.
@@ -168,21 +148,19 @@ class RunLog:
         if not delete:
             self._next_try = 0.0
             self.write_waiting()
-        elif self._spool is not None:
+        elif self._store.has_file:
             suffix = keep_as or (DAMAGED if self.damage else None)
             if suffix is None:
-                self._spool.close(delete=True)
+                self._store.close()
             else:
                 set_aside(self._path, suffix)
         if self._is_held:
             self._is_held = False
             self._owner.let_go()
 
-    def _write(self, place: _Place, *, again: bool = False) -> SpoolError | None:
-        assert place.document is not None
-        name, doc = place.document
+    def _write(self, record: Record, *, again: bool = False) -> SpoolError | None:
         try:
-            place.offset = self._file().append(name, doc, number=place.number)
+            self._store.write(record)
         except SpoolError as error:
             self._next_try = time.monotonic() + _RETRY_S
             self._unwritten += not again
@@ -190,18 +168,16 @@ class RunLog:
         self._unwritten -= again
         return None
 
-    def _file(self) -> Spool:
-        if self._spool is None:
-            self._hold()
-            if os.path.lexists(self._path):
-                raise SpoolError(f"{self._path} is there already")
-            try:
-                self._spool = Spool(self._path, owner=self._owner.token)
-            except SpoolError:
-                with contextlib.suppress(OSError):  # made, but not even its first bytes could be written
-                    self._path.unlink()
-                raise
-        return self._spool
+    def _new_spool(self) -> Spool:
+        self._hold()
+        if os.path.lexists(self._path):
+            raise SpoolError(f"{self._path} is there already")
+        try:
+            return Spool(self._path, owner=self._owner.token)
+        except SpoolError:
+            with contextlib.suppress(OSError):  # made, but not even its first bytes could be written
+                self._path.unlink()
+            raise
 
     def _hold(self) -> None:
         if not self._is_held:
@@ -224,11 +200,9 @@ class RunLog:
         ):  # a disk that can only be read: what is in it is delivered
             self._hold()
             spool.claim(self._owner.token)
-        self._spool = spool
         self.damage = spool.content.damage
-        found = dict(reversed(spool.content.records))
-        self._places = [_Place(number, found[number], None, 0) for number in sorted(found)]
-        self._next_number = max(found, default=-1) + 1
+        self._records = self._store.take_over(spool)
+        found = {record.number for record in self._records}
         missing = (max(found) + 1 - len(found)) if found else 0
         if missing and self.damage is None:
             self.damage = f"{missing} document(s) in it are missing"

@@ -1,15 +1,14 @@
 """Frames that may be needed again, in bounded memory: the older ones wait on disk."""
 
 import logging
-import os
-import tempfile
 from collections import deque
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import Reading
+from callbacks.documents import FirstTime, Reading, RecordStore
+from callbacks.errors import SpoolError
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -28,55 +27,30 @@ class HeldFrame:
         Everything about the frame but its image.
     light : float or None
         Light of a flat per dose, once it has been looked at.
+    dtype : dtype
+        Type of the counts.
+    shape : tuple of int
+        Rows and columns.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, store: RecordStore) -> None:
+        image = reading.image
         self.reading = reading.with_image(_NOTHING)
         self.light: float | None = None
-        self._image: npt.NDArray[Any] | None = reading.image
-        self._place: tuple[int, int] = (-1, 0)
-        self._shape = reading.image.shape
-        self._dtype = reading.image.dtype
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the counts."""
-        return self._dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
-        return self._shape
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the image."""
-        return int(np.prod(self._shape)) * self._dtype.itemsize
+        self.dtype, self.shape = image.dtype, image.shape
+        self.record = store.add("image", {"image": image}, nbytes=image.nbytes)
+        self._store = store
 
     def load(self) -> Reading:
-        """Return the frame with its image."""
-        image = self._image
-        if image is None:
-            file, offset = self._place
-            image = np.empty(self._shape, self._dtype)
-            view = image.reshape(-1).view(np.uint8).data
-            while view:
-                got = os.preadv(file, [view], offset)
-                offset += got
-                view = view[got:]
-        return self.reading.with_image(image)
+        """Return the frame with its image.
 
-    def move_to(self, file: int, offset: int) -> int:
-        """Write the image to a file and let go of it; return where it ends."""
-        assert self._image is not None
-        view = np.ascontiguousarray(self._image).reshape(-1).view(np.uint8).data
-        at = offset
-        while view:
-            written = os.pwrite(file, view, at)
-            at += written
-            view = view[written:]
-        self._place, self._image = (file, offset), None
-        return at
+        Raises
+        ------
+        SpoolError
+            The image was on disk and is not to be had from there as it was.
+        """
+        _, content = self._store.read(self.record)
+        return self.reading.with_image(content["image"])
 
 
 class ImageStore:
@@ -93,41 +67,31 @@ class ImageStore:
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._limit = memory_bytes
         self._in_memory: deque[HeldFrame] = deque()
-        self._nbytes = 0
-        self._file: Any = None
-        self._end = 0
-        self._said = False
+        self._store = RecordStore()
+        self._is_new = FirstTime()
 
     @property
     def memory_nbytes(self) -> int:
         """Memory that the frames take."""
-        return self._nbytes
+        return self._store.memory_nbytes
 
     def hold(self, reading: Reading) -> HeldFrame:
         """Hold a frame."""
-        held = HeldFrame(reading)
+        held = HeldFrame(reading, self._store)
         self._in_memory.append(held)
-        self._nbytes += held.nbytes
-        while self._nbytes > self._limit and self._in_memory:
+        while self._in_memory and self.memory_nbytes > self._limit:
             try:
-                self._move(self._in_memory[0])
-            except OSError as error:
-                if not self._said:
-                    self._said = True
-                    logger.error("frames stay in memory: cannot write them to a temporary file (%s)", error)
+                self._store.write(self._in_memory[0].record)
+            except SpoolError as error:
+                if self._is_new("error"):
+                    logger.error("frames stay in memory: %s", error)
                 break
-            self._nbytes -= self._in_memory.popleft().nbytes
+            self._store.release(self._in_memory.popleft().record)
         return held
 
     def close(self) -> None:
         """Let go of all frames."""
+        for held in self._in_memory:
+            self._store.forget(held.record)
         self._in_memory.clear()
-        self._nbytes = 0
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _move(self, held: HeldFrame) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="nimco-frames-", buffering=0)  # noqa: SIM115
-        self._end = held.move_to(self._file.fileno(), self._end)
+        self._store.close()
