@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot
-from callbacks.views._picture import quantity_of, scale_bar_um, value_range
+from callbacks.views._map_panel import scale_bar_um
+from callbacks.views._quantity import quantity_of, value_range
 from edge_fitting import FitStatus
 
 

@@ -10,7 +10,7 @@ import pytest
 from tiled.client.array import ArrayClient
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RunReadings, documents_of, read_run
-from callbacks.documents._readings import event_identity
+from callbacks.documents._reading import event_identity
 
 
 def store(server, documents):

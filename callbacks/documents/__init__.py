@@ -6,14 +6,16 @@ from ._document_streams import DocumentStream, open_stream
 from ._error_log import ErrorLog, FirstTime
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
 from ._followed_runs import FollowedRuns
-from ._foreign_runs import ForeignLayout, ForeignRuns, FrameFile, planned_energies
+from ._foreign_layout import ForeignLayout, FrameFile, planned_energies
+from ._foreign_runs import ForeignRuns
 from ._latest_wins import LaterError, LatestWins
 from ._left_out import FrameLoss, LeftOut, Slot, energies_text
 from ._outage import is_outage
 from ._plain_documents import plain_document
 from ._polling import Poller
 from ._read_only import read_only
-from ._readings import FILE_TIMEOUT_S, IMAGE_CHANNELS, Channel, Reading, RunReadings
+from ._reading import IMAGE_CHANNELS, Channel, Reading
+from ._readings import FILE_TIMEOUT_S, RunReadings
 from ._record_store import Record, RecordStore
 from ._restarted_thread import RestartedThread, Throttle
 from ._root_map import RootMap

@@ -12,7 +12,7 @@ from callbacks.errors import CallbackError, DocumentError, DroppedDocumentsError
 from scan_contract import is_energy_scan
 
 from ._latest_wins import LatestWins
-from ._readings import EventIdentity, event_identity
+from ._reading import EventIdentity, event_identity
 from ._routing import RunRouting
 from ._stored_run import documents_of
 from ._worker import DocumentWorker

@@ -12,7 +12,7 @@ from bluesky_tiled_plugins.exporters import build_descriptor_docs
 
 from callbacks.errors import ReadingError
 
-from ._readings import EventIdentity, event_identity
+from ._reading import EventIdentity, event_identity
 
 Document = tuple[str, dict[str, Any]]
 

@@ -1,8 +1,9 @@
 """From readings to what estimators take: darks, flats, incident intensity, and sampled spectra."""
 
+from ._corrected_frame import CorrectedFrame, Correction
 from ._corrector import FlatFieldCorrector
 from ._each_reading import EachReading
-from ._flat_field import CorrectedFrame, Correction, DarksAndFlats
+from ._flat_field import DarksAndFlats
 from ._reducer import Item, Reduced, Reducer, Retraction
 from ._screen import FrameScreen
 from ._spectra import SampledSpectra, Spectrum, optical_depth

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot
 from scan_contract import FullFieldContract
 
-from ._flat_field import CorrectedFrame, Correction, DarksAndFlats
+from ._corrected_frame import CorrectedFrame, Correction
+from ._flat_field import DarksAndFlats
 from ._image_store import ImageStore
 from ._light import LEAST_OF_BRIGHTEST
 from ._reducer import Item, Reduced, Retraction

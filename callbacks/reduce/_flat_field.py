@@ -1,12 +1,9 @@
 """Darks, flats and the frames that wait for them: what is needed to turn counts into optical depth."""
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from callbacks.documents import (
     FrameLoss,
@@ -15,88 +12,19 @@ from callbacks.documents import (
     SaturationWatch,
     Slot,
     energies_text,
-    saturated_pixels,
 )
 from scan_contract import ALL_ENERGIES, FullFieldContract
 
+from ._corrected_frame import CorrectedFrame, Correction
 from ._image_store import HeldFrame, ImageStore
-from ._light import LEAST_OF_BRIGHTEST, open_beam_light, transmission
+from ._light import LEAST_OF_BRIGHTEST, open_beam_light
+from ._mean_frames import MeanFrames, dose_of
+from ._taken_frames import TakenFrames
 
-_KEPT_FLAT_MEANS = 4
-_KEPT_DARK_MEANS = 8
 # A dark that lies above the others by more than this part of their level, and so many of their standard
 # deviations, holds light.
 _DARK_DRIFT = 0.5
 _DARK_SPREADS = 5.0
-
-FloatImage = npt.NDArray[np.float32]
-BoolImage = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Correction:
-    """The frames that correct a sample frame: whoever has them can have the same values again.
-
-    Attributes
-    ----------
-    held : HeldFrame
-        The sample frame.
-    darks, flats : tuple of HeldFrame
-        What is averaged to its dark and to its flat field; no dark stands for zero.
-    flat_darks : tuple of tuple of HeldFrame
-        The darks of each of the flats.
-    limit : float
-        Counts of the frame from which on a pixel is saturated; infinite where that is not known.
-    flat_limits : tuple of float
-        The same of each of the flats.
-    """
-
-    held: HeldFrame
-    darks: tuple[HeldFrame, ...]
-    flats: tuple[HeldFrame, ...]
-    flat_darks: tuple[tuple[HeldFrame, ...], ...]
-    limit: float
-    flat_limits: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class CorrectedFrame:
-    """A sample frame with its dark and flat field.
-
-    The optical depth is ``-ln((image - dark) / flat * scale)``.
-
-    Attributes
-    ----------
-    reading : Reading
-        The sample frame.
-    correction : Correction
-        The frames that correct it.
-    dark : ndarray, (rows, cols), float32
-        Mean dark of the same exposure.
-    flat : ndarray, (rows, cols), float32
-        Mean open beam at the same energy, its own dark subtracted.
-    scale : float
-        Exposure times I0 of the flat over those of the frame.
-    saturated_flat : ndarray of bool, (rows, cols), or None
-        Pixels that are saturated in a frame of the flat field.
-    """
-
-    reading: Reading
-    correction: Correction = field(repr=False)
-    dark: FloatImage = field(repr=False)
-    flat: FloatImage = field(repr=False)
-    scale: float
-    saturated_flat: BoolImage | None = field(default=None, repr=False)
-
-    @property
-    def limit(self) -> float:
-        """Counts of the frame from which on a pixel is saturated; infinite where that is not known."""
-        return self.correction.limit
-
-    @cached_property
-    def transmission(self) -> float:
-        """How much of the open beam the frame shows on average; 0 where it holds no light."""
-        return transmission(self.reading.image, self.dark, self.flat, self.scale)
 
 
 class DarksAndFlats:
@@ -132,12 +60,10 @@ class DarksAndFlats:
         self._n_flats = max(contract.n_flats, 1)
         self._n_darks = contract.n_darks
         self._planned_exposures = set(contract.exposure_s)
-        self._darks: dict[float, _Frames] = defaultdict(_Frames)
-        self._flats: dict[int, _Frames] = defaultdict(_Frames)
+        self._darks: dict[float, TakenFrames] = defaultdict(TakenFrames)
+        self._flats: dict[int, TakenFrames] = defaultdict(TakenFrames)
         self._waiting: dict[int, list[HeldFrame]] = defaultdict(list)
-        # Means by the frames in them: what changes has another key.
-        self._dark_means: OrderedDict[tuple[HeldFrame, ...], FloatImage] = OrderedDict()
-        self._flat_means: OrderedDict[_FlatKey, _FlatMean] = OrderedDict()
+        self._means = MeanFrames()
         self._sorted_out_darks: set[float] = set()
         self._corrected = False
         self._revised: set[int] = set()
@@ -246,8 +172,7 @@ class DarksAndFlats:
         self._darks.clear()
         self._flats.clear()
         self._waiting.clear()
-        self._dark_means.clear()
-        self._flat_means.clear()
+        self._means.clear()
         self._store.close()
 
     def current(self, held: HeldFrame) -> Correction | None:
@@ -266,14 +191,14 @@ class DarksAndFlats:
     def correct(self, correction: Correction) -> CorrectedFrame:
         """Correct a frame with certain darks and flats, whether or not they are those of now."""
         reading = correction.held.load()
-        mean = self._flat_mean(correction)
+        mean = self._means.flat(correction)
         self._corrected = True
         return CorrectedFrame(
             reading=reading,
             correction=correction,
-            dark=self._dark_mean(correction.darks, reading.image.shape),
+            dark=self._means.dark(correction.darks, reading.image.shape),
             flat=mean.image,
-            scale=mean.dose / _dose(reading),
+            scale=mean.dose / dose_of(reading),
             saturated_flat=mean.saturated,
         )
 
@@ -319,8 +244,8 @@ class DarksAndFlats:
         for held in flats.held:
             if held.light is None:
                 reading = held.load()
-                dark = self._dark_mean(self._darks_of(reading.exposure_s), reading.image.shape)
-                held.light = open_beam_light(reading.image, dark) / _dose(reading)
+                dark = self._means.dark(self._darks_of(reading.exposure_s), reading.image.shape)
+                held.light = open_beam_light(reading.image, dark) / dose_of(reading)
             self._brightest = max(self._brightest, held.light)
         for held in flats.held:
             assert held.light is not None
@@ -397,42 +322,6 @@ class DarksAndFlats:
     def _limit(self, held: HeldFrame) -> float:
         return self._saturation.limit(held.dtype, held.reading.exposure_s)
 
-    def _flat_mean(self, correction: Correction) -> "_FlatMean":
-        """Return the mean open beam without dark, its mean exposure times I0, and where it is saturated."""
-        key = correction.flats, correction.flat_darks, correction.flat_limits
-        if key not in self._flat_means:
-            self._flat_means[key] = self._average_flats(*key)
-            while len(self._flat_means) > _KEPT_FLAT_MEANS:
-                self._flat_means.popitem(last=False)
-        return self._flat_means[key]
-
-    def _average_flats(
-        self,
-        flats: tuple[HeldFrame, ...],
-        flat_darks: tuple[tuple[HeldFrame, ...], ...],
-        limits: tuple[float, ...],
-    ) -> "_FlatMean":
-        total = np.empty(flats[0].shape, np.float32)
-        dose = 0.0
-        saturated: BoolImage | None = None
-        for number, (held, darks, limit) in enumerate(zip(flats, flat_darks, limits, strict=True)):
-            reading = held.load()
-            dark = self._dark_mean(darks, reading.image.shape)
-            clipped = saturated_pixels(reading.image, limit)
-            if clipped is not None:
-                saturated = clipped if saturated is None else saturated | clipped
-            if number == 0:
-                np.subtract(reading.image, dark, out=total, dtype=np.float32)
-            else:
-                total += reading.image
-                total -= dark
-            dose += _dose(reading)
-        if len(flats) > 1:
-            total /= len(flats)
-        if saturated is not None:
-            total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
-        return _FlatMean(total, dose / len(flats), saturated)
-
     def _darks_of(self, exposure_s: float) -> tuple[HeldFrame, ...]:
         """Return the darks that are averaged for an exposure; none where nothing was recorded that can be used."""
         recorded = self._usable_darks()
@@ -446,88 +335,3 @@ class DarksAndFlats:
             self._sort_out_darks(nearest)
             self._sorted_out_darks.add(nearest)
         return tuple(self._darks[nearest].held)
-
-    def _dark_mean(self, darks: tuple[HeldFrame, ...], shape: tuple[int, ...]) -> FloatImage:
-        if not darks:
-            return np.zeros(shape, np.float32)
-        if darks not in self._dark_means:
-            total = np.zeros(shape, np.float32)
-            for held in darks:
-                total += held.load().image
-            self._dark_means[darks] = total / np.float32(len(darks))
-            while len(self._dark_means) > _KEPT_DARK_MEANS:
-                self._dark_means.popitem(last=False)
-        return self._dark_means[darks]
-
-
-_FlatKey = tuple[tuple[HeldFrame, ...], tuple[tuple[HeldFrame, ...], ...], tuple[float, ...]]
-
-
-def _dose(reading: Reading) -> float:
-    """Exposure times incident intensity; some amplifiers give that with the other sign, always."""
-    return reading.exposure_s * abs(reading.i0)
-
-
-@dataclass(frozen=True)
-class _FlatMean:
-    image: FloatImage
-    dose: float
-    saturated: BoolImage | None
-
-
-class _Frames:
-    """Frames that are averaged, each slot with its latest attempt."""
-
-    def __init__(self) -> None:
-        self._by_slot: dict[Slot, list[HeldFrame]] = {}
-        self._rejected: list[HeldFrame] = []
-        self._refused: set[Slot] = set()
-
-    @property
-    def n_came(self) -> int:
-        """Frames that have been taken, those that cannot be used among them."""
-        return sum(len(frames) for frames in self._by_slot.values()) + len(self._refused)
-
-    @property
-    def held(self) -> list[HeldFrame]:
-        """Frames that can be used."""
-        frames = [held for frames in self._by_slot.values() for held in frames]
-        return [held for held in frames if held not in self._rejected] if self._rejected else frames
-
-    @property
-    def exposure_s(self) -> float:
-        return self.held[0].reading.exposure_s
-
-    def add(self, held: HeldFrame) -> bool:
-        """Keep a frame; False where a later attempt at the same slot is here already."""
-        slot, attempt = held.reading.slot, held.reading.attempt
-        kept = self._by_slot.get(slot)
-        if kept is None or attempt > kept[0].reading.attempt:
-            self._by_slot[slot] = [held]
-        elif attempt == kept[0].reading.attempt:
-            # A recorder that does not number its frames: each is one more.
-            kept.append(held)
-        else:
-            return False
-        self._refused.discard(slot)
-        return True
-
-    def refuse(self, slot: Slot) -> None:
-        """Note that the frame of a slot came and cannot be used."""
-        if slot not in self._by_slot:
-            self._refused.add(slot)
-
-    def was_refused(self, slot: Slot) -> bool:
-        """Whether the frame of a slot could not be used when it came first."""
-        return slot in self._refused
-
-    def reject(self, held: HeldFrame) -> None:
-        """Do not use a frame."""
-        self._rejected.append(held)
-
-    def judge_again(self) -> None:
-        """Forget what was found out about the frames: their dark has changed."""
-        for frames in self._by_slot.values():
-            for held in frames:
-                held.light = None
-        self._rejected.clear()

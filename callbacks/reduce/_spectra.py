@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from callbacks.documents import saturated_pixels
 
-from ._flat_field import CorrectedFrame
+from ._corrected_frame import CorrectedFrame
 
 Spectrum = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from callbacks.errors import CallbackError
 from callbacks.results import Sink
 
-from ._picture import FIGURE_SIZE_IN, Shown, check_range, draw
+from ._picture import FIGURE_SIZE_IN, draw
+from ._quantity import Shown, check_range
 
 _CLOSE_TIMEOUT_S = 10.0
 _DPI = 110
