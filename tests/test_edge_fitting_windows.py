@@ -201,7 +201,7 @@ def test_masks_by_contrast_quality_and_depth():
     frames = np.concatenate(
         [
             stack(np.full((1, 50), 8343.0), jump=0.6, noise=0.01),
-            stack(np.full((1, 50), 8343.0), jump=0.08, noise=0.01),
+            stack(np.full((1, 50), 8343.0), jump=0.02, noise=0.01),
         ],
         axis=1,
     )

@@ -13,7 +13,7 @@ from ._constants import FWHM_PER_SIGMA, IQR_PER_SIGMA, MAD_TO_SIGMA
 from ._edges import EDGES, Edge, Window, edge_name, edge_names, keyed_by_edge, resolve_edge
 from ._launch import launch, read_only
 from ._maps import EdgeMaps, FitStatus
-from ._noise import detection_threshold, needs_neighbours, pool_variance
+from ._noise import detection_threshold, needs_neighbours, noise_of_differences, pool_variance
 from ._text_table import TextTable, Title, read_text_table
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "keyed_by_edge",
     "launch",
     "needs_neighbours",
+    "noise_of_differences",
     "pool_variance",
     "read_only",
     "read_text_table",

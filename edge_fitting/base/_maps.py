@@ -33,9 +33,10 @@ class FitStatus(IntEnum):
     INVERTED = 7
     #: Clipped: frames without light, at the camera's limit, or stuck at one maximum.
     SATURATED = 8
-    #: The edge is there, but the position is not determined to better than half of its range.
+    #: The edge is there, but the position is not determined to better than half of its range, or where it is does not
+    #: depend on the state in the references.
     UNCERTAIN = 9
-    #: The edge is there, but the feature looked for is not inside of its search window.
+    #: The edge is there, but the feature looked for is not inside of its search window, or not in the references.
     NOT_FOUND = 10
     #: The non-linear fit did not converge.
     NOT_CONVERGED = 11

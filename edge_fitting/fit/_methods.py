@@ -295,7 +295,7 @@ def own_family(
         return None
     if n_pixels < _FEW_PIXELS:
         half_jump = WindowMethod(WINDOW_METHODS["half_jump"], edge)
-        _, status = half_jump.estimate(energy_ev, weights, spectrum[:, None].astype(np.float32), None)
+        _, status = half_jump.estimate(energy_ev, weights, spectrum[:, None].astype(np.float32), (1, 1))
         if status[0] != FitStatus.OK:
             return None
     try:

@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 Values = tuple[Frame, NDArray[np.uint8]]
 
+# States along the series, no further apart than this part of its range, give the curve from edge energy to state, which
+# bends where frames are far apart. Nearer ones would show the rounding of the energies.
+_STATE_STEP = 0.125
+
 
 class FrameStore:
     """Frames of different energies that are kept, in one array that grows by doubling."""
@@ -137,6 +141,9 @@ class StackMethod(Protocol):
         ``shape`` is None where the pixels are not neighbours in an image.
         """
 
+    def locate(self, energy_ev: Array, weights: Array, spectra: Frame) -> Array:
+        """Edge energies of spectra without noise, shape (n_spectra,); NaN where the feature is not there."""
+
 
 def fit_pixels(
     method: StackMethod,
@@ -188,7 +195,7 @@ def fit_pixels(
         values[:7, clipped] = np.nan
         status[clipped] = FitStatus.SATURATED
     if references is not None:
-        _add_state(method, energy_ev, references, values, status)
+        _add_state(method, energy_ev, weights, references, values, status)
     return values, status
 
 
@@ -200,23 +207,31 @@ def too_many_saturated(n_saturated: NDArray[np.integer], n_frames: int) -> NDArr
 def _add_state(
     method: StackMethod,
     energy_ev: Array,
+    weights: Array,
     references: ReferenceSeries,
     values: Frame,
     status: NDArray[np.uint8],
 ) -> None:
-    """Read states of charge off the edge energies that the same estimator finds on the references."""
-    spectra = np.ascontiguousarray(references.evaluate(energy_ev, references.soc).T, dtype=np.float32)
-    found, _ = method.estimate(energy_ev, np.ones(energy_ev.size), spectra, None)
-    known = np.isfinite(found[2])
-    if references.coordinate != "soc" or known.sum() < 2:
+    """Read states of charge off the edge energies that the same estimator finds along the series."""
+    if references.coordinate != "soc":
         return
-    energies, states = _monotone(found[2][known].astype(np.float64), references.soc[known])
-    if energies.size < 2:
-        return
-    soc, sigma = AnchorCalibration(energies, states)(values[2], values[3])
     low, high = references.soc[0], references.soc[-1]
-    margin = MARGIN * (high - low)
+    parts = np.ceil(np.diff(references.soc) / (_STATE_STEP * (high - low)) - 1e-9).astype(int)
+    place = np.concatenate([k + np.arange(n) / n for k, n in enumerate(parts)] + [[parts.size]])
+    states = np.interp(place, np.arange(references.soc.size), references.soc)
+    spectra = np.ascontiguousarray(references.evaluate(energy_ev, states).T, dtype=np.float32)
+    found = method.locate(energy_ev, weights, spectra)
+    known = np.isfinite(found)
     measured = status == FitStatus.OK
+    if known.sum() > 1:
+        energies, anchors, spread = _monotone(found[known], states[known])
+    if known.sum() < 2 or energies.size < 2:
+        # On these energies the feature is not there in the references, or where it is does not depend on the state.
+        values[:4, measured] = np.nan
+        status[measured] = FitStatus.NOT_FOUND if known.sum() < 2 else FitStatus.UNCERTAIN
+        return
+    soc, sigma = AnchorCalibration(energies, anchors, known_sigma=spread)(values[2], values[3])
+    margin = MARGIN * (high - low)
     tolerance = RANGE_TOLERANCE * (high - low)
     status[measured & (soc < low - tolerance)] = FitStatus.BELOW_RANGE
     status[measured & (soc > high + tolerance)] = FitStatus.ABOVE_RANGE
@@ -225,13 +240,18 @@ def _add_state(
     values[1] = np.where(near, sigma, np.nan)
 
 
-def _monotone(energies: Array, states: Array) -> tuple[Array, Array]:
-    """Average neighbouring references until the edge energy goes one way (pool adjacent violators)."""
+def _monotone(energies: Array, states: Array) -> tuple[Array, Array, Array]:
+    """Average neighbouring states until the edge energy goes one way (pool adjacent violators).
+
+    The third array is the standard deviation of the states that one energy stands for.
+    """
     sign = 1.0 if energies[-1] >= energies[0] else -1.0
-    groups: list[tuple[float, float, int]] = []
+    groups: list[tuple[float, list[float]]] = []
     for energy, state in zip(sign * energies, states, strict=True):
-        groups.append((float(energy), float(state), 1))
+        groups.append((float(energy), [float(state)]))
         while len(groups) > 1 and groups[-1][0] <= groups[-2][0]:
-            (e0, s0, n0), (e1, s1, n1) = groups[-2], groups[-1]
-            groups[-2:] = [((e0 * n0 + e1 * n1) / (n0 + n1), (s0 * n0 + s1 * n1) / (n0 + n1), n0 + n1)]
-    return sign * np.array([g[0] for g in groups]), np.array([g[1] for g in groups])
+            (e0, first), (e1, second) = groups[-2:]
+            both = first + second
+            groups[-2:] = [((e0 * len(first) + e1 * len(second)) / len(both), both)]
+    means, spreads = (np.array([f(g) for _, g in groups]) for f in (np.mean, np.std))
+    return sign * np.array([energy for energy, _ in groups]), means, spreads

@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import Edge, FitStatus, launch, read_only
 
-from ._arctan_kernels import N_PARAMETERS, fit_arctan_gauss
+from ._arctan_kernels import N_PARAMETERS, ArctanFit, ArctanLimits, fit_arctan_gauss
 from ._window_methods import WINDOW_METHODS, WindowMethod
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
+
+# Starts, one after the other while the fit does not reach a minimum that the noise explains: how far the step lies
+# below the half-jump in eV, its width in core-hole widths, the white line's in parts of its distance from the step.
+_STARTS = ((0.5, 0.8, 0.4), (2.0, 1.5, 0.5), (0.0, 0.4, 0.3), (4.0, 1.5, 0.7))
+# Squared residual over that of the noise from which on it may be another minimum.
+_MISFIT = 1.5
 
 
 class ArctanGaussMethod:
@@ -43,40 +49,18 @@ class ArctanGaussMethod:
         """Values, shape (8, n_pixels), and status; ``INCOMPLETE`` for pixels with missing frames."""
         values, status = self._start.estimate(energy_ev, weights, stack, shape)
         dof = energy_ev.size - N_PARAMETERS
-        wanted = np.isin(status, (FitStatus.OK, FitStatus.NOT_FOUND, FitStatus.UNCERTAIN))
+        wanted = np.isin(status, (FitStatus.OK, FitStatus.NOT_FOUND, FitStatus.UNCERTAIN)) & np.isfinite(
+            values[4]
+        )
         if dof < 1:
             values[:7, wanted] = np.nan
             status[wanted] = FitStatus.TOO_FEW_FRAMES
             return values, status
-        jump = np.where(wanted, values[4], np.nan).astype(np.float64)
-        centre = 0.5 * sum(self._edge.half_jump_window_ev)
-        position = np.where(np.isfinite(values[2]), values[2], centre) - centre
-        top = 0.5 * sum(self._edge.white_line_window_ev) - centre
-        width = self._edge.core_width_ev
-        pre = (energy_ev >= self._edge.pre_edge_ev[0]) & (energy_ev <= self._edge.pre_edge_ev[1])
-        zero = np.zeros_like(jump)
-        start = np.stack(
-            [
-                stack[pre].mean(axis=0, dtype=np.float64),
-                zero,
-                jump,
-                position,
-                zero + np.log(width),
-                np.maximum(values[7] - stack[pre].mean(axis=0) - jump, 0.1 * jump),
-                zero + top,
-                zero + np.log(2.0 * width),
-            ]
-        )
-        # From a tenth of the core hole's width up to that of the search window: nothing else is an edge.
-        widths = np.log([0.1 * width, self.search_ev[1] - self.search_ev[0]])
-        found = np.empty((3, stack.shape[1]))
-        launch(
-            fit_arctan_gauss, read_only(stack), energy_ev - centre, read_only(weights), start, widths, found
-        )
-        noise2 = found[0] / dof
-        energy = start[3] + centre
-        sigma = np.sqrt(np.maximum(found[1], 0.0) * noise2)
-        converged = found[2] > 0
+        start, found = self._fit(energy_ev, weights, stack, np.where(wanted, values[4], np.nan), values)
+        noise2 = found.residual / dof
+        energy = start[3] + self._centre_ev
+        sigma = np.sqrt(np.maximum(found.variance, 0.0) * noise2)
+        converged = found.converged
         code = np.full(stack.shape[1], FitStatus.OK, np.uint8)
         code[~((energy >= self.search_ev[0]) & (energy <= self.search_ev[1]))] = FitStatus.NOT_FOUND
         code[~(sigma < 0.5 * (self.search_ev[1] - self.search_ev[0]))] = FitStatus.UNCERTAIN
@@ -87,12 +71,84 @@ class ArctanGaussMethod:
         values[2, good] = energy[good]
         values[3, good] = sigma[good]
         values[4, good] = start[2, good]
-        values[5, good] = found[0, good] / _power(
-            stack[:, good], weights, start[:2, good], energy_ev - centre
+        values[5, good] = found.residual[good] / _power(
+            stack[:, good], weights, start[:2, good], energy_ev - self._centre_ev
         )
         values[6, wanted] = np.sqrt(noise2[wanted])
         status[wanted] = code[wanted]
         return values, status
+
+    def locate(self, energy_ev: Array, weights: Array, spectra: Frame) -> Array:
+        """Edge energies of spectra without noise, shape (n_spectra,); NaN where the feature is not there."""
+        n = spectra.shape[1]
+        if energy_ev.size <= N_PARAMETERS:
+            return np.full(n, np.nan)
+        half_jump = np.full((8, n), np.nan, np.float32)
+        half_jump[2] = self._start.locate(energy_ev, weights, spectra)
+        half_jump[7] = spectra.max(axis=0)
+        below = energy_ev < self._edge.half_jump_window_ev[0]
+        if not below.any() or below.all():
+            return np.full(n, np.nan)
+        last = spectra[np.argsort(energy_ev)[-3:]].mean(axis=0)
+        start, found = self._fit(energy_ev, weights, spectra, last - spectra[below].mean(axis=0), half_jump)
+        energy = start[3] + self._centre_ev
+        inside = (energy >= self.search_ev[0]) & (energy <= self.search_ev[1])
+        return np.where(found.converged & inside & (start[2] > 0), energy, np.nan)
+
+    @property
+    def _centre_ev(self) -> float:
+        return 0.5 * (self._edge.half_jump_window_ev[0] + self._edge.half_jump_window_ev[1])
+
+    def _fit(
+        self, energy_ev: Array, weights: Array, stack: Frame, jump: NDArray[np.floating], half_jump: Frame
+    ) -> tuple[Array, ArctanFit]:
+        """Parameters, shape (8, n_pixels), and how good they are, from jumps and half-jump energies to start from."""
+        x = energy_ev - self._centre_ev
+        first, last = (ev - self._centre_ev for ev in self.search_ev)
+        width = self._edge.core_width_ev
+        jump = jump.astype(np.float64)
+        position = np.where(np.isfinite(half_jump[2]), half_jump[2], self._centre_ev) - self._centre_ev
+        pre = energy_ev <= max(self._edge.pre_edge_ev[1], energy_ev.min())
+        level = stack[pre].mean(axis=0, dtype=np.float64)
+        searched = np.flatnonzero((x >= first) & (x <= last))
+        if not searched.size:
+            searched = np.array([np.argmin(np.abs(x))])
+        top = stack[searched].argmax(axis=0)
+        peak = np.maximum(x[searched][top], position + width)
+        height = np.maximum(stack[searched].max(axis=0) - level - jump, 0.1 * jump)
+        # From a tenth of the core hole's width up to that of the search window: nothing else is an edge.
+        limits = ArctanLimits(
+            float(np.log(0.1 * width)), float(np.log(last - first)), float(first), float(last)
+        )
+        start = np.empty((N_PARAMETERS, jump.size))
+        found = ArctanFit(np.full(jump.size, np.inf), np.empty(jump.size), np.zeros(jump.size, np.bool_))
+        left = np.flatnonzero(np.isfinite(jump))
+        start[:, np.isnan(jump)] = np.nan
+        dof = x.size - N_PARAMETERS
+        for before_ev, step_width, peak_share in _STARTS:
+            own = position[left] - before_ev
+            distance = np.maximum(peak[left] - own, width)
+            zero = np.zeros(left.size)
+            trial = np.stack(
+                [
+                    level[left], zero, jump[left], own, zero + np.log(step_width * width), height[left], peak[left],
+                    np.log(peak_share * distance),
+                ]
+            )  # fmt: skip
+            attempt = ArctanFit(np.empty(left.size), np.empty(left.size), np.empty(left.size, np.bool_))
+            frames = stack if left.size == jump.size else np.ascontiguousarray(stack[:, left])
+            launch(fit_arctan_gauss, read_only(frames), x, read_only(weights), trial, limits, attempt)
+            better = (attempt.residual < found.residual[left]) & (attempt.converged | ~found.converged[left])
+            better |= attempt.converged & ~found.converged[left]
+            taken = left[better]
+            start[:, taken] = trial[:, better]
+            for of_all, of_these in zip(found, attempt, strict=True):
+                of_all[taken] = of_these[better]
+            misfit = found.residual[left] > _MISFIT * dof * half_jump[6][left].astype(np.float64) ** 2
+            left = left[~found.converged[left] | misfit]
+            if not left.size:
+                break
+        return start, found
 
 
 def _power(stack: Frame, weights: Array, line: Array, offset_ev: Array) -> Array:

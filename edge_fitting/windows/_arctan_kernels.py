@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 N_PARAMETERS = 8
 
 _MOST_ITERATIONS = 80
 _CONVERGED = 1e-8
+
+
+class ArctanLimits(NamedTuple):
+    """Between what the parameters stay: without, a peak that noise makes small or wide wanders off."""
+
+    narrowest: float
+    """Logarithm of the smallest width in eV."""
+    widest: float
+    """Logarithm of the largest width."""
+    first: float
+    """Lowest position of step and peak, from the reference energy in eV."""
+    last: float
+    """Highest position."""
+
+
+class ArctanFit(NamedTuple):
+    """How good the fits are, each of shape (n_pixels,)."""
+
+    residual: NDArray[np.float64]
+    """Squared residual."""
+    variance: NDArray[np.float64]
+    """Variance of the step position for unit noise."""
+    converged: NDArray[np.bool_]
+    """Whether a minimum was reached."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -74,7 +100,17 @@ def _squared_residual(y, value, weight):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fit_one(y, x, weight, parameters, widths):
+def _keep_within(parameters, limits):
+    """Keep the parameters within the limits, and a white line a peak that is not below its step."""
+    parameters[4] = min(max(parameters[4], limits.narrowest), limits.widest)
+    parameters[7] = min(max(parameters[7], limits.narrowest), limits.widest)
+    parameters[3] = min(max(parameters[3], limits.first), limits.last)
+    parameters[5] = max(parameters[5], 0.0)
+    parameters[6] = min(max(parameters[6], parameters[3]), limits.last)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _fit_one(y, x, weight, parameters, limits):
     """Levenberg-Marquardt; return squared residual, variance of the step position for unit noise, converged."""
     n_frames = x.size
     value = np.empty(n_frames)
@@ -86,6 +122,7 @@ def _fit_one(y, x, weight, parameters, widths):
     change = np.empty(N_PARAMETERS)
     trial = np.empty(N_PARAMETERS)
     damping = 1e-3
+    _keep_within(parameters, limits)
     _model(parameters, x, value, gradient)
     chi2 = _squared_residual(y, value, weight)
     converged = False
@@ -110,9 +147,7 @@ def _fit_one(y, x, weight, parameters, widths):
             if _cholesky_solve(damped, change, work):
                 for i in range(N_PARAMETERS):
                     trial[i] = parameters[i] + change[i]
-                # Widths stay between a tenth of the core hole's and the width of the window.
-                trial[4] = min(max(trial[4], widths[0]), widths[1])
-                trial[7] = min(max(trial[7], widths[0]), widths[1])
+                _keep_within(trial, limits)
                 _model(trial, x, value, gradient)
                 new = _squared_residual(y, value, weight)
                 if new <= chi2:
@@ -146,7 +181,7 @@ def _fit_one(y, x, weight, parameters, widths):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_arctan_gauss(stack, x, weight, start, widths, out):
+def fit_arctan_gauss(stack, x, weight, start, limits, out):
     """Fit every pixel.
 
     Parameters
@@ -157,16 +192,17 @@ def fit_arctan_gauss(stack, x, weight, start, widths, out):
         Energies from the reference energy in eV, weights.
     start : float64 (8, n_pixels)
         Starting values, see ``_model``; NaN in the jump leaves a pixel out. Replaced by the solution.
-    widths : float64 (2,)
-        Logarithms of the smallest and largest widths in eV.
-    out : float64 (3, n_pixels)
-        Squared residual, variance of the step position for unit noise, 1 if converged.
+    limits : ArctanLimits
+        Between what the parameters stay.
+    out : ArctanFit
+        Filled in.
     """
+    residual, variances, reached = out.residual, out.variance, out.converged
     for pixel in nb.prange(stack.shape[1]):
         if not np.isfinite(start[2, pixel]):
-            out[0, pixel] = np.nan
-            out[1, pixel] = np.nan
-            out[2, pixel] = 0.0
+            residual[pixel] = np.nan
+            variances[pixel] = np.nan
+            reached[pixel] = False
             continue
         y = np.empty(stack.shape[0])
         for n in range(y.size):
@@ -174,9 +210,9 @@ def fit_arctan_gauss(stack, x, weight, start, widths, out):
         parameters = np.empty(N_PARAMETERS)
         for k in range(N_PARAMETERS):
             parameters[k] = start[k, pixel]
-        chi2, variance, converged = _fit_one(y, x, weight, parameters, widths)
+        chi2, variance, converged = _fit_one(y, x, weight, parameters, limits)
         for k in range(N_PARAMETERS):
             start[k, pixel] = parameters[k]
-        out[0, pixel] = chi2
-        out[1, pixel] = variance
-        out[2, pixel] = 1.0 if converged else 0.0
+        residual[pixel] = chi2
+        variances[pixel] = variance
+        reached[pixel] = converged

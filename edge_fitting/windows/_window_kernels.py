@@ -5,8 +5,11 @@ Each goes once over the stack, frame-major, a block of pixels at a time.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.sums import add_rows
@@ -23,6 +26,106 @@ _INVERTED = int(FitStatus.INVERTED)
 _SATURATED = int(FitStatus.SATURATED)
 _UNCERTAIN = int(FitStatus.UNCERTAIN)
 _NOT_FOUND = int(FitStatus.NOT_FOUND)
+
+# A step known to less than this many standard deviations gives no half of it.
+_LEAST_STEP = 5.0
+# Where a random walk with a rise of 1/2 x**2 is lowest scatters by this (Chernoff's distribution, standard deviation
+# 0.5134) times 2**(2/3).
+_LOWEST_OF_WALK = 0.815
+
+_Array = NDArray[np.float64]
+_Index = NDArray[np.int64]
+
+
+class WindowFrames(NamedTuple):
+    """Which frames are in the two windows, and what is made of them; see ``WindowPlan``."""
+
+    pre: _Index
+    """Frames below the edge."""
+    post: _Index
+    """Frames above it."""
+    others: _Index
+    """All the rest."""
+    slots: _Index
+    """Place of each frame in the search window, or -1."""
+    pre_rule: _Array
+    """Coefficients of the pre-edge polynomials, shape (2, n_pre)."""
+    post_rule: _Array
+    """Those of the post-edge polynomials, shape (m, n_post)."""
+    pre_weight: _Array
+    """Weights of the frames below."""
+    post_weight: _Array
+    """Weights of those above."""
+    post_level: _Array
+    """Values of the post-edge polynomials at the reference energy, shape (m,)."""
+
+
+class PreEdgeLine(NamedTuple):
+    """The line below the edge, per unit noise."""
+
+    centre_ev: float
+    """Where its slope adds nothing."""
+    own_slope: float
+    """What a slope of each pixel's own adds per eV; 0 where they share theirs."""
+    level: float
+    """Value of the constant polynomial."""
+    slope: float
+    """Value of the linear polynomial, per eV."""
+    shared: float
+    """Slope relative to the level that all pixels share; NaN where each has its own."""
+    reference_ev: float
+    """Where the step is taken."""
+    post_variance: float
+    """Variance of the post-edge level there."""
+
+
+class SearchFrames(NamedTuple):
+    """Frames of the search window in order of energy."""
+
+    energy_ev: _Array
+    """Energies."""
+    weight: _Array
+    """Weights."""
+    width_ev: _Array
+    """Energy that each stands for."""
+    top: int
+    """First of those in the upper part of the window, whose mean shows whether there is an edge."""
+    top_ev: float
+    """Mean energy of these."""
+
+
+class SlopeRules(NamedTuple):
+    """Slopes of polynomials fitted by least squares around each frame of the search window."""
+
+    start: _Index
+    """First frame of each support within the search window, shape (n_inside,)."""
+    n_frames: _Index
+    """How many frames each has."""
+    slope: _Array
+    """Give the slope, shape (n_inside, most), filled up with zeros."""
+    covariance: _Array
+    """Covariance of the slopes for unit noise at unit weight, shape (n_inside, n_inside)."""
+
+
+class WindowLimits(NamedTuple):
+    """What a pixel needs for a value."""
+
+    dof: float
+    """Degrees of freedom of its own noise."""
+    detection: float
+    """Threshold of (step / sigma of step)**2."""
+    step_variance: float
+    """Variance of the step for unit noise."""
+    rise_variance: float
+    """Variance of the mean height above the pre-edge line in the upper part of the search window."""
+    weight_above: float
+    """Summed weight of the frames above the edge."""
+    first_ev: float
+    """Lower end of the search window."""
+    last_ev: float
+    """Upper end."""
+    n_frames: int
+    """Frames."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -185,21 +288,24 @@ def _follow_one(row, number, offset, step, level, slope, running, lowest, at, be
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(spectra, size, search, line, level, slope, raw):
-    """Energy of the half-jump crossing and its sigma per unit noise, into rows 0 and 1.
+def _find_half_jump(spectra, size, search, line, level, slope, rises, raw):
+    """Energy of the half-jump crossing and its sigma, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
-    one half: where the running sum of the differences is smallest.
+    one half: where the running sum of the differences is smallest. The steepness that turns noise into energy is that
+    of a line through the frames around, because noise chooses the two frames between which the crossing is found, and
+    they rise too much. Where noise exceeds the rise from frame to frame, the sum is a random walk on a parabola.
     """
-    energies, weights, widths = search[0], search[1], search[2]
+    energies, weights, widths = search.energy_ev, search.weight, search.width_ev
     n = energies.size
     running = np.zeros(size, np.float32)
     lowest = np.zeros(size, np.float32)
     at = np.full(size, np.float32(-1.0))
     below = np.zeros(size, np.float32)
     above = np.zeros(size, np.float32)
+    reference = line.reference_ev
     for j in range(0, n - 1, 2):
-        offsets = (np.float32(energies[j] - line[3]), np.float32(energies[j + 1] - line[3]))
+        offsets = (np.float32(energies[j] - reference), np.float32(energies[j + 1] - reference))
         steps = (np.float32(widths[j]), np.float32(widths[j + 1]))
         _follow_two(
             spectra[j, :size], spectra[j + 1, :size], np.float32(j), offsets, steps, level, slope,
@@ -207,7 +313,7 @@ def _find_half_jump(spectra, size, search, line, level, slope, raw):
         )  # fmt: skip
     if n % 2:
         _follow_one(
-            spectra[n - 1, :size], np.float32(n - 1), np.float32(energies[n - 1] - line[3]),
+            spectra[n - 1, :size], np.float32(n - 1), np.float32(energies[n - 1] - reference),
             np.float32(widths[n - 1]), level, slope, running, lowest, at, below, above,
         )  # fmt: skip
     for i in range(size):
@@ -220,18 +326,55 @@ def _find_half_jump(spectra, size, search, line, level, slope, raw):
         t = -below[i] / rise
         step = energies[j + 1] - energies[j]
         e = energies[j] + t * step
-        lever = line[1] * (e - line[0]) - 0.5 * line[1] * (line[3] - line[0])
-        variance = (1.0 - t) ** 2 / weights[j] + t**2 / weights[j + 1]
-        variance += 0.25 * line[2] ** 2 + lever**2 + 0.25 * line[4]
+        steepness = -np.float64(slope[i])
+        for m in range(rises.n_frames[j]):
+            steepness += rises.slope[j, m] * spectra[rises.start[j] + m, i]
+        # What the two frames rise more counts as far as noise does not explain it.
+        more = rise / step - steepness
+        unsure = raw[4, i] * (1.0 / weights[j] + 1.0 / weights[j + 1]) / (step * step)
+        if more * more > 9.0 * unsure:
+            steepness += more * (1.0 - 9.0 * unsure / (more * more))
+        if not steepness > 0.0:
+            raw[0, i] = e
+            raw[1, i] = np.inf
+            continue
+        # The mean inverse square of a steepness that itself is uncertain, to second order.
+        doubt = raw[4, i] * rises.covariance[j, j] / steepness**2
+        per_noise = np.sqrt(raw[4, i] * (1.0 + 3.0 * doubt)) / steepness
+        lever = line.own_slope * ((e - line.centre_ev) - 0.5 * (reference - line.centre_ev))
+        shared = 0.25 * line.level**2 + lever**2 + 0.25 * line.post_variance
+        local = ((1.0 - t) ** 2 / weights[j] + t**2 / weights[j + 1]) * per_noise**2
+        if local > step * step:
+            local = min(
+                local, (_LOWEST_OF_WALK * step) ** 2 * (per_noise**2 / weights[j] / step**2) ** (2.0 / 3.0)
+            )
         raw[0, i] = e
-        raw[1, i] = np.sqrt(variance) * step / rise
+        raw[1, i] = np.sqrt(local + shared * per_noise**2)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_inflection(spectra, size, search, local, covariance, raw):
-    """Energy of the steepest rise and its sigma per unit noise, into rows 0 and 1."""
-    energies = search[0]
-    start, count, slope_rule = local
+def _vertex_of_slopes(energies, slopes, j, i):
+    """Vertex of the parabola through three slopes: offset from the middle one, half its curvature, its height."""
+    d0, d1, d2 = slopes[j - 1, i], slopes[j, i], slopes[j + 1, i]
+    h0, h1 = energies[j] - energies[j - 1], energies[j + 1] - energies[j]
+    # d1 + p x + c x^2, x = E - E_j.
+    c = ((d2 - d1) / h1 - (d1 - d0) / h0) / (h0 + h1)
+    p = ((d2 - d1) / h1 * h0 + (d1 - d0) / h0 * h1) / (h0 + h1)
+    if not c < 0.0:
+        return 0.0, c, d1
+    x = -0.5 * p / c
+    return x, c, d1 + 0.5 * p * x
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _find_inflection(spectra, size, search, rules, raw):
+    """Energy of the steepest rise and its sigma, into rows 0 and 1.
+
+    Where another rise is as steep within the noise, it may be the steepest one: the squared distance, times the chance
+    of that, is part of the variance.
+    """
+    energies = search.energy_ev
+    start, count, slope_rule, covariance = rules.start, rules.n_frames, rules.slope, rules.covariance
     n = energies.size
     slopes = np.zeros((n, size))
     for j in range(n):
@@ -253,12 +396,9 @@ def _find_inflection(spectra, size, search, local, covariance, raw):
         if not (d1 >= d0 and d1 >= d2 and d1 > 0.0):
             continue
         h0, h1 = energies[j] - energies[j - 1], energies[j + 1] - energies[j]
-        # Parabola through three slopes: d1 + p x + c x^2, x = E - E_j.
-        c = ((d2 - d1) / h1 - (d1 - d0) / h0) / (h0 + h1)
-        p = ((d2 - d1) / h1 * h0 + (d1 - d0) / h0 * h1) / (h0 + h1)
+        x, c, height = _vertex_of_slopes(energies, slopes, j, i)
         if not c < 0.0:
             continue
-        x = -0.5 * p / c
         # How the slope of that parabola at x depends on the three values.
         f[0] = (2.0 * x - h1) / (h0 * (h0 + h1))
         f[1] = (h1 - h0 - 2.0 * x) / (h0 * h1)
@@ -267,8 +407,26 @@ def _find_inflection(spectra, size, search, local, covariance, raw):
         for a in range(3):
             for b in range(3):
                 variance += f[a] * f[b] * covariance[j - 1 + a, j - 1 + b]
-        raw[0, i] = energies[j] + x
-        raw[1, i] = np.sqrt(max(variance, 0.0)) / (-2.0 * c)
+        noise2 = np.float64(raw[4, i])
+        variance = max(variance, 0.0) * noise2 / (4.0 * c * c)
+        energy = energies[j] + x
+        total, moment = 1.0, 0.0
+        for k in range(1, n - 1):
+            s = slopes[k, i]
+            if k == j or not (s >= slopes[k - 1, i] and s > slopes[k + 1, i] and s > 0.0):
+                continue
+            spread = noise2 * (covariance[j, j] + covariance[k, k] - 2.0 * covariance[j, k])
+            u, bend, other = _vertex_of_slopes(energies, slopes, k, i)
+            if not (spread > 0.0 and bend < 0.0):
+                continue
+            z2 = (height - other) ** 2 / spread
+            if z2 < 40.0:
+                # Likelihood of the slopes if the two were in the other order, relative to this one.
+                odds = np.exp(-0.5 * z2)
+                total += odds
+                moment += odds * (energies[k] + u - energy) ** 2
+        raw[0, i] = energy
+        raw[1, i] = np.sqrt(variance + moment / total)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -319,12 +477,12 @@ def _local_vertex(y, energies, weights, slope, centre, reach):
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_white_line(spectra, size, search, reach, line, slope, raw):
-    """Top of the white line and its sigma per unit noise, into rows 0 and 1.
+    """Top of the white line and its sigma, into rows 0 and 1.
 
     The parabola is moved until its vertex is its centre: frames enter and leave it gradually, so that the result
     follows the spectrum without steps.
     """
-    energies, weights = search[0], search[1]
+    energies, weights = search.energy_ev, search.weight
     n = energies.size
     y = np.empty(n)
     for i in range(size):
@@ -353,17 +511,19 @@ def _find_white_line(spectra, size, search, reach, line, slope, raw):
         down, _, _ = _local_vertex(y, energies, weights, slope[i], centre - step, reach[j])
         gain = -(up - down) / (2.0 * step)
         raw[0, i] = centre
-        raw[1, i] = np.sqrt(variance + line[1] ** 2) / (-2.0 * c) / gain if gain > 0.0 else np.nan
+        sigma = np.sqrt((variance + line.own_slope**2) * raw[4, i]) / (-2.0 * c)
+        raw[1, i] = sigma / gain if gain > 0.0 else np.nan
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _set_status(raw, seen, lo, hi, limits, pooled, out, status):
+def _set_status(raw, seen, lo, hi, limits, out, status):
     """Give every pixel of a block its status, and values to those that deserve them; see :func:`fit_half_jump`."""
-    dof, detect, step_variance, weight_above = limits[0], limits[1], limits[2], limits[3]
-    first, last, n_frames = limits[4], limits[5], limits[6]
+    first, last, n_frames = limits.first_ev, limits.last_ev, limits.n_frames
+    weight_above = limits.weight_above
     for i in range(hi - lo):
         pixel = lo + i
-        energy, factor, step, chi2 = raw[0, i], raw[1, i], raw[2, i], raw[3, i]
+        energy, sigma, step, chi2 = raw[0, i], raw[1, i], raw[2, i], raw[3, i]
+        noise2, rise = np.float64(raw[4, i]), raw[5, i]
         highest, at_highest, missing = seen[0, i], seen[1, i], seen[2, i]
         for m in range(7):
             out[m, pixel] = np.nan
@@ -374,12 +534,16 @@ def _set_status(raw, seen, lo, hi, limits, pooled, out, status):
         if at_highest >= n_frames:
             status[pixel] = _FLAT
             continue
-        residual = max(chi2, 1e-14 * weight_above * highest * highest)
-        noise2 = pooled[pixel] if pooled.size > 1 else residual / dof
-        out[6, pixel] = np.sqrt(residual / dof)
-        if not step * step > detect * step_variance * noise2:
-            status[pixel] = _NO_EDGE
-            continue
+        residual = _residual(chi2, weight_above, highest)
+        out[6, pixel] = np.sqrt(residual / limits.dof)
+        stands_out = step * step > limits.detection * limits.step_variance * noise2
+        if not stands_out:
+            if not (rise > 0.0 and rise * rise > limits.detection * limits.rise_variance * noise2):
+                status[pixel] = _NO_EDGE
+                continue
+            if not (step > 0.0 and step * step > _LEAST_STEP**2 * limits.step_variance * noise2):
+                status[pixel] = _UNCERTAIN
+                continue
         if step < 0.0:
             status[pixel] = _INVERTED
             continue
@@ -389,7 +553,6 @@ def _set_status(raw, seen, lo, hi, limits, pooled, out, status):
             continue
         out[4, pixel] = step
         out[5, pixel] = goodness
-        sigma = factor * np.sqrt(noise2)
         if not (energy >= first and energy <= last):
             status[pixel] = _NOT_FOUND
         elif not sigma < 0.5 * (last - first):
@@ -401,17 +564,27 @@ def _set_status(raw, seen, lo, hi, limits, pooled, out, status):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _prepare(stack, lo, hi, plan, line, n_inside):
-    """Go once over the frames of a block: the search window, rows 2 and 3 of ``raw``, ``seen``, the pre-edge line.
+def _residual(chi2, weight_above, highest):
+    """Squared residual, at least what single precision leaves."""
+    return max(chi2, 1e-14 * weight_above * highest * highest)
 
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _prepare(stack, lo, hi, frames, line, search, limits, pooled):
+    """Go once over the frames of a block: the search window, rows 2 to 5 of ``raw``, ``seen``, the pre-edge line.
+
+    Rows of ``raw`` are energy, its sigma, step, squared residual, noise variance, mean height above the pre-edge line
+    in the upper part of the search window.
     ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
     The frames of the search window are copied, because several passes over them follow: rows of an image with a power
     of two of pixels would push each other out of the cache.
     """
-    pre, post, others, slots, pre_rule, post_rule, pre_weight, post_weight, post_level = plan
+    pre, post, others, slots = frames.pre, frames.post, frames.others, frames.slots
+    post_rule, post_level = frames.post_rule, frames.post_level
     size = hi - lo
+    n_inside = search.energy_ev.size
     spectra = np.empty((n_inside, size + 24), np.float32)
-    raw = np.empty((4, size + 24), np.float32)
+    raw = np.empty((6, size + 24), np.float32)
     seen = np.empty((3, size + 24), np.float32)
     level = np.empty(size, np.float32)
     slope = np.empty(size, np.float32)
@@ -423,11 +596,12 @@ def _prepare(stack, lo, hi, plan, line, n_inside):
     for i in range(size):
         chi2[i] = np.float32(0.0)
     rows = np.empty((2, size + 24), np.float32)
-    _project(stack, lo, hi, pre, slots, pre_rule, pre_weight, rows, chi2, spectra, seen)
+    _project(stack, lo, hi, pre, slots, frames.pre_rule, frames.pre_weight, rows, chi2, spectra, seen)
     low = stack[pre[0], lo:hi]
-    lever, per_ev, constant = np.float32(line[3] - line[0]), np.float32(line[5]), np.float32(line[2])
-    if line[6] == line[6]:
-        relative = np.float32(line[6] / line[5])
+    lever, constant = np.float32(line.reference_ev - line.centre_ev), np.float32(line.level)
+    per_ev = np.float32(line.slope)
+    if line.shared == line.shared:
+        relative = np.float32(line.shared / line.slope)
         for i in range(size):
             shared = relative * (low[i] + constant * rows[0, i])
             chi2[i] += (rows[1, i] - shared) ** 2
@@ -436,7 +610,7 @@ def _prepare(stack, lo, hi, plan, line, n_inside):
         slope[i] = per_ev * rows[1, i]
         level[i] = low[i] + constant * rows[0, i] + lever * slope[i]
     rows = np.empty((2 * ((post_rule.shape[0] + 1) // 2), size + 24), np.float32)
-    _project(stack, lo, hi, post, slots, post_rule, post_weight, rows, chi2, spectra, seen)
+    _project(stack, lo, hi, post, slots, post_rule, frames.post_weight, rows, chi2, spectra, seen)
     step = raw[2, :size]
     base = stack[post[0], lo:hi]
     for i in range(size):
@@ -454,31 +628,41 @@ def _prepare(stack, lo, hi, plan, line, n_inside):
     for i in range(size):
         if seen[2, i] != 0.0:
             seen[2, i] = _recount(stack, lo + i, i, seen)
+    rise, noise2 = raw[5, :size], raw[4, :size]
+    to_top = np.float32(search.top_ev - line.reference_ev)
+    for i in range(size):
+        rise[i] = half * step[i] - level[i] - to_top * slope[i]
+    share = np.float32(1.0 / (n_inside - search.top))
+    for j in range(search.top, n_inside):
+        row = spectra[j, :size]
+        for i in range(size):
+            rise[i] += share * row[i]
+    for i in range(size):
+        own = _residual(chi2[i], limits.weight_above, seen[0, i]) / limits.dof
+        noise2[i] = pooled[lo + i] if pooled.size else own
     return spectra, raw, seen, level, slope
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):
+def fit_half_jump(stack, frames, line, search, rises, limits, pooled, out, status):
     """Find the half-jump crossing of every pixel.
 
     Parameters
     ----------
     stack : float32 (n_frames, n_pixels)
         Optical depth, frames of different energies in any order.
-    plan : tuple
-        Frames of the two windows and all others, the place of each frame in the search window or -1, rules and
-        weights of the windows, post-edge levels (see ``WindowPlan``).
-    line : float64 (7,)
-        Centre of the pre-edge line, its slope per eV and its level per unit noise, reference energy, variance of the
-        post-edge level, slope per eV and unit coefficient, slope relative to the level that all pixels share (NaN where
-        each has its own).
-    search : float64 (3, n_inside)
-        Energies, weights and widths of the frames of the search window.
-    limits : float64 (7,)
-        Degrees of freedom, detection threshold, variance of the step for unit noise, weight above the edge, ends of
-        the search window, number of frames.
-    pooled : float64 (n_pixels,) or (1,)
-        Noise variance at weight 1; with one element each pixel's own.
+    frames : WindowFrames
+        Frames of the two windows.
+    line : PreEdgeLine
+        The line below the edge.
+    search : SearchFrames
+        Frames of the search window.
+    rises : SlopeRules
+        Slopes of lines through the frames around the middle between each frame and the next.
+    limits : WindowLimits
+        What a pixel needs.
+    pooled : float64 (n_pixels,) or (0,)
+        Noise variance at weight 1; with no element each pixel's own.
     out : float32 (8, n_pixels)
         soc and its sigma (left NaN), edge energy, its sigma, jump, R-factor, noise, highest optical depth.
     status : uint8 (n_pixels,)
@@ -489,41 +673,39 @@ def fit_half_jump(stack, plan, line, search, limits, pooled, out, status):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, level, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
-        _find_half_jump(spectra, size, search, line, level, slope, raw)
-        _set_status(raw, seen, lo, hi, limits, pooled, out, status)
+        spectra, raw, seen, level, slope = _prepare(stack, lo, hi, frames, line, search, limits, pooled)
+        _find_half_jump(spectra, size, search, line, level, slope, rises, raw)
+        _set_status(raw, seen, lo, hi, limits, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_inflection(stack, plan, line, search, local, covariance, limits, pooled, out, status):
+def fit_inflection(stack, frames, line, search, rules, limits, pooled, out, status):
     """Find the steepest rise of every pixel.
 
     Parameters
     ----------
-    stack, plan, line, search, limits, pooled, out, status
+    stack, frames, line, search, limits, pooled, out, status
         As in :func:`fit_half_jump`.
-    local : tuple
-        Start and length of the supports, slope rules (see ``SlopeRules``).
-    covariance : float64 (n_inside, n_inside)
-        Of the slopes.
+    rules : SlopeRules
+        Slopes of parabolas at each frame.
     """
     n_pixels = stack.shape[1]
     for block in nb.prange((n_pixels + _BLOCK - 1) // _BLOCK):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, _, _ = _prepare(stack, lo, hi, plan, line, search.shape[1])
-        _find_inflection(spectra, size, search, local, covariance, raw)
-        _set_status(raw, seen, lo, hi, limits, pooled, out, status)
+        spectra, raw, seen, _, _ = _prepare(stack, lo, hi, frames, line, search, limits, pooled)
+        _find_inflection(spectra, size, search, rules, raw)
+        _set_status(raw, seen, lo, hi, limits, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status):
+def fit_white_line(stack, frames, line, search, reach, limits, pooled, out, status):
     """Find the top of the white line of every pixel.
 
     Parameters
     ----------
-    stack, plan, line, search, limits, pooled, out, status
+    stack, frames, line, search, limits, pooled, out, status
         As in :func:`fit_half_jump`.
     reach : float64 (n_inside,)
         Half-width of the parabola in eV around each frame.
@@ -533,6 +715,6 @@ def fit_white_line(stack, plan, line, search, reach, limits, pooled, out, status
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, _, slope = _prepare(stack, lo, hi, plan, line, search.shape[1])
+        spectra, raw, seen, _, slope = _prepare(stack, lo, hi, frames, line, search, limits, pooled)
         _find_white_line(spectra, size, search, reach, line, slope, raw)
-        _set_status(raw, seen, lo, hi, limits, pooled, out, status)
+        _set_status(raw, seen, lo, hi, limits, out, status)

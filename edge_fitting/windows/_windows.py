@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import Edge, Window
 
+from ._window_kernels import SlopeRules
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -22,26 +24,9 @@ _FEWEST_FOR_SLOPE = 5
 # Fewer pixels than this do not give a slope worth sharing.
 _FEWEST_SHARING = 20
 _ENOUGH_SHARING = 65_536
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SlopeRules:
-    """Slopes of parabolas fitted by least squares around each frame of the search window.
-
-    Attributes
-    ----------
-    start, count : ndarray of int64, shape (n_inside,)
-        First frame of each support within ``WindowPlan.inside``, and how many.
-    slope : ndarray, shape (n_inside, most)
-        Give the slope at the frame's energy, filled up with zeros.
-    covariance : ndarray, shape (n_inside, n_inside)
-        Covariance of the slopes for unit noise at unit weight.
-    """
-
-    start: Index
-    count: Index
-    slope: Array
-    covariance: Array
+# A scan that begins too near to the edge for the pre-edge window has its pre-edge up to this many core-hole widths
+# below the edge: there begin the wings of the transitions to bound states, 1 to 2 eV wide.
+_ONSET_WIDTHS = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +57,9 @@ class WindowPlan:
     inside_ev, inside_weight : ndarray
         Their energies and weights.
     shares_slope : bool
-        Whether the pre-edge energies are too few for a slope of each pixel's own.
+        Whether the pre-edge energies are too few, or too near to the edge, for a slope of each pixel's own.
+    near : bool
+        Whether the pre-edge reaches up to the onset of the edge, because the scan begins there.
     dof : int
         Degrees of freedom of the noise.
     """
@@ -92,6 +79,7 @@ class WindowPlan:
     inside_ev: Array
     inside_weight: Array
     shares_slope: bool
+    near: bool
     dof: int
 
 
@@ -115,10 +103,14 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     order = np.argsort(energy_ev)
     pre = order[_within(energy_ev[order], edge.pre_edge_ev)]
     post = order[_within(energy_ev[order], edge.post_edge_ev)]
-    near = np.flatnonzero(_within(energy_ev[order], search))
-    if pre.size < 1 or post.size < 1 or near.size < 2:
+    searched = np.flatnonzero(_within(energy_ev[order], search))
+    near = pre.size < 2
+    if near:
+        onset_ev = edge.energy_ev - _ONSET_WIDTHS * edge.core_width_ev
+        pre = order[_within(energy_ev[order], (edge.pre_edge_ev[0], max(onset_ev, edge.pre_edge_ev[1])))]
+    if pre.size < 1 or post.size < 1 or searched.size < 2:
         return None
-    inside = order[max(near[0] - 1, 0) : near[-1] + 2]
+    inside = order[max(searched[0] - 1, 0) : searched[-1] + 2]
     reference = 0.5 * (edge.half_jump_window_ev[0] + edge.half_jump_window_ev[1])
     pre_basis, pre_centre = _orthonormal(energy_ev[pre], weights[pre], min(1, pre.size - 1))
     n_post = min(_NOISE_ORDER, max(post.size - 2, min(1, post.size - 1)))
@@ -130,7 +122,7 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     post_level = (_powers(reference - post_centre, n_post) @ post_basis)[0]
     post_level[step_order + 1 :] = 0.0
     pre_slope = pre_basis[1, 1] / 100.0 if pre_basis.shape[0] > 1 else 0.0
-    shares_slope = 1 < pre.size < _FEWEST_FOR_SLOPE
+    shares_slope = pre.size > 1 and (near or pre.size < _FEWEST_FOR_SLOPE)
     dof = pre.size - (1 if shares_slope else pre_basis.shape[1]) + post.size - post_basis.shape[1]
     if dof < 1:
         return None
@@ -154,6 +146,7 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
         inside_ev=energy_ev[inside],
         inside_weight=weights[inside],
         shares_slope=shares_slope,
+        near=near,
         dof=dof,
     )
 
@@ -162,7 +155,8 @@ def relative_slope(plan: WindowPlan, stack: NDArray[np.float32]) -> float:
     """Slope of the pre-edge relative to its level, per eV, that the pixels share.
 
     Absorption falls in proportion to itself, so that thick and thin pixels have one relative slope: that of their
-    mean spectrum, or, where there are too few pixels, the ``E**-3`` of photoabsorption (Victoreen).
+    mean spectrum, or, where there are too few pixels, or the foot of the edge has a part in it, the ``E**-3`` of
+    photoabsorption (Victoreen).
 
     Parameters
     ----------
@@ -174,7 +168,7 @@ def relative_slope(plan: WindowPlan, stack: NDArray[np.float32]) -> float:
     step = max(1, stack.shape[1] // _ENOUGH_SHARING)
     frames = stack[plan.pre, ::step].astype(np.float64)
     complete = np.isfinite(frames).all(axis=0)
-    if complete.sum() >= _FEWEST_SHARING:
+    if complete.sum() >= _FEWEST_SHARING and not plan.near:
         constant, linear = plan.pre_rule @ frames[:, complete].mean(axis=1)
         if constant * plan.pre_level > 0.0:
             return float(linear * plan.pre_slope / (constant * plan.pre_level))
@@ -194,28 +188,67 @@ def plan_slopes(plan: WindowPlan, reach_ev: float) -> SlopeRules:
     Returns
     -------
     SlopeRules
+        Slope at each frame.
     """
-    energies, weights = plan.inside_ev, plan.inside_weight
+    energies = plan.inside_ev
     n = energies.size
-    start, count = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    slopes = np.zeros((n, n))
+    supports = []
     for j in range(n):
         near = np.flatnonzero(np.abs(energies - energies[j]) <= reach_ev)
         first, last = max(0, min(int(near[0]), j - 1)), min(n - 1, max(int(near[-1]), j + 1))
         if last - first < 2:
             first, last = max(0, last - 2), min(n - 1, first + 2)
+        supports.append((first, last))
+    return _slope_rules(plan, energies, supports, order=2)
+
+
+def plan_rises(plan: WindowPlan, reach_ev: float) -> SlopeRules:
+    """Plan local lines over the frames within ``reach_ev`` of the middle between each frame and the next.
+
+    Parameters
+    ----------
+    plan : WindowPlan
+        Windows of the scan.
+    reach_ev : float
+        Half-width of the supports, which hold at least these two frames and their neighbours.
+
+    Returns
+    -------
+    SlopeRules
+        Slope behind each frame.
+    """
+    energies = plan.inside_ev
+    n = energies.size
+    middle = np.append(0.5 * (energies[:-1] + energies[1:]), energies[-1])
+    supports = []
+    for j in range(n):
+        near = np.flatnonzero(np.abs(energies - middle[j]) <= reach_ev)
+        first, last = (int(near[0]), int(near[-1])) if near.size else (j, j)
+        supports.append((max(0, min(first, j - 1)), min(n - 1, max(last, j + 2))))
+    return _slope_rules(plan, middle, supports, order=1)
+
+
+def _slope_rules(
+    plan: WindowPlan, centres_ev: Array, supports: list[tuple[int, int]], order: int
+) -> SlopeRules:
+    """Slopes at some energies of polynomials through the frames from first to last."""
+    energies, weights = plan.inside_ev, plan.inside_weight
+    n = energies.size
+    slopes = np.zeros((n, n))
+    for j, (first, last) in enumerate(supports):
         support = slice(first, last + 1)
-        offset = energies[support] - energies[j]
+        offset = energies[support] - centres_ev[j]
         root = np.sqrt(weights[support])
-        design = offset[:, None] ** np.arange(min(3, offset.size))
+        design = offset[:, None] ** np.arange(min(order + 1, offset.size))
         slopes[j, support] = (np.linalg.pinv(design * root[:, None]) * root)[1]
-        start[j], count[j] = first, offset.size
+    start = np.array([first for first, _ in supports], dtype=np.int64)
+    count = np.array([last - first + 1 for first, last in supports], dtype=np.int64)
     most = int(count.max())
     pick = np.minimum(start[:, None] + np.arange(most), n - 1)
     packed = np.where(np.arange(most) < count[:, None], slopes[np.arange(n)[:, None], pick], 0.0)
     return SlopeRules(
         start=start,
-        count=count,
+        n_frames=count,
         slope=np.ascontiguousarray(packed),
         covariance=np.ascontiguousarray((slopes / weights) @ slopes.T),
     )
