@@ -36,7 +36,7 @@ from nimco._report import summary_table
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._soc_range import parse_soc_range
-from nimco._stopping import stoppable
+from nimco._stopping import ended_by_signal
 from nimco.errors import NimcoError
 from scan_contract import is_energy_scan, read_contract
 
@@ -81,7 +81,7 @@ def analyse(
     console, began_s = Console(), time.time()
     analyses: list[_Analysis] = []
     # A service manager ends a follower with SIGTERM: that is no failure.
-    with stoppable(lambda: _progress_sentence(analyses), is_service=source is not None):
+    with ended_by_signal(lambda: _progress_sentence(analyses), is_service=source is not None):
         wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
         foreign = None if layout is None else read_layout(layout)
         stream = None if source is None else open_stream(source, trust_pickle=trust_pickle)

@@ -16,8 +16,8 @@ from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._soc_range import parse_soc_range
 from nimco._standards import measure_standards
-from nimco._stopping import PauseOnSignal, stoppable
-from nimco._where import print_where, what_is_kept
+from nimco._stopping import PauseOnSignal, ended_by_signal
+from nimco._where import print_where, stored_and_waiting
 from sim_devices import SimBeamline
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
@@ -44,7 +44,7 @@ def demo(
     picture = data_dir / "live.png"
     sessions: list[Session] = []
     with (
-        stoppable(lambda: what_is_kept(data_dir, sessions)),
+        ended_by_signal(lambda: stored_and_waiting(data_dir, sessions)),
         compiling(),
         TiledServer(data_dir, port=port) as server,
         ScanProgress(console) as progress,

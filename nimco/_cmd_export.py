@@ -8,7 +8,7 @@ from rich.console import Console
 
 from callbacks import export_csv, export_nexus, export_tiff, open_soc
 from callbacks.publish import container_name
-from nimco._stopping import stoppable
+from nimco._stopping import ended_by_signal
 from nimco._stored_data import stored_data
 
 
@@ -25,7 +25,7 @@ def export(
     """Write the maps of a run to HDF5 (NeXus) and TIFF."""
     console = Console()
     written: list[Path] = []
-    with stoppable(lambda: _progress_sentence(written)), ExitStack() as closing:
+    with ended_by_signal(lambda: _progress_sentence(written)), ExitStack() as closing:
         client = stored_data(closing, tiled, api_key_file, data_dir)
         maps = open_soc(client, run, edge)
         if layout != "tiff":

@@ -5,7 +5,7 @@ import socket
 
 from rich.console import Console
 
-from nimco._stopping import stoppable
+from nimco._stopping import ended_by_signal
 from nimco.errors import NimcoError
 
 
@@ -33,7 +33,7 @@ def ioc(
                 console.print(f"  export {name}={value}", highlight=False, soft_wrap=True)
         console.print("Ctrl-C ends it.")
 
-    with stoppable(lambda: "the simulated beamline has ended; it stores nothing", is_service=True):
+    with ended_by_signal(lambda: "the simulated beamline has ended; it stores nothing", is_service=True):
         run_ioc(prefix, shape=(size, size), seed=seed, time_scale=time_scale, ready=ready)
 
 

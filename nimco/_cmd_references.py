@@ -11,7 +11,7 @@ from edge_fitting import FoilCalibration, calibrate_foil, edge_name
 from nimco._library_entries import LIBRARY_PREFIX, LibraryEntry, ReferenceCalibration, new_entry
 from nimco._reference_files import ReferenceSpectrum, read_reference_spectrum
 from nimco._reference_library import ReferenceLibrary
-from nimco._stopping import stoppable
+from nimco._stopping import ended_by_signal
 from nimco._stored_data import stored_data
 from nimco.errors import NimcoError
 
@@ -49,7 +49,7 @@ def add(
         for spectrum, called, text in zip(spectra, names, states, strict=True)
     ]
     added: list[LibraryEntry] = []
-    with stoppable(lambda: _progress_sentence(added)), ExitStack() as closing:
+    with ended_by_signal(lambda: _progress_sentence(added)), ExitStack() as closing:
         library = ReferenceLibrary(stored_data(closing, tiled, api_key_file, data_dir, may_create=True))
         for spectrum, entry in zip(spectra, found, strict=True):
             added.append(
@@ -82,7 +82,7 @@ def list_entries(
     data_dir: Path,
 ) -> None:
     """Print what the library has, the current version of each."""
-    with stoppable(lambda: "nothing was changed, nothing waits"), ExitStack() as closing:
+    with ended_by_signal(lambda: "nothing was changed, nothing waits"), ExitStack() as closing:
         library = ReferenceLibrary(stored_data(closing, tiled, api_key_file, data_dir))
         found = library.find(edge=edge, composition=composition)
     # Names are typed again: none is cut short.

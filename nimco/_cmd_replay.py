@@ -17,8 +17,8 @@ from nimco._selection import LeaveOut, parse_roots
 from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._soc_range import parse_soc_range
-from nimco._stopping import stoppable
-from nimco._where import print_where, what_is_kept
+from nimco._stopping import ended_by_signal
+from nimco._where import print_where, stored_and_waiting
 from nimco.errors import NimcoError
 
 # Ranges of edge jump in which the error is told apart: thick pixels, and thin ones where noise counts.
@@ -46,7 +46,7 @@ def replay(
     roots = RootMap(parse_roots(root or []))
     sessions: list[Session] = []
     with (
-        stoppable(lambda: what_is_kept(data_dir, sessions)),
+        ended_by_signal(lambda: stored_and_waiting(data_dir, sessions)),
         RecordingFile(file, edge=name, no_dark=no_dark, roots=roots) as whole,
     ):
         recording = whole.without(wanted.indices(whole.energies_ev), "as asked")

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nimco._server import TiledServer
-from nimco._stopping import stoppable
+from nimco._stopping import ended_by_signal
 
 
 def serve(
@@ -20,7 +20,9 @@ def serve(
     console = Console(highlight=False)
     with (
         # A service manager ends a program with SIGTERM: that is no failure.
-        stoppable(lambda: f"the Tiled server has ended, what it held stays in {data_dir}", is_service=True),
+        ended_by_signal(
+            lambda: f"the Tiled server has ended, what it held stays in {data_dir}", is_service=True
+        ),
         TiledServer(data_dir, port, host=host, readable=tuple(readable or ())) as server,
     ):
         console.print(f"Tiled server at {server.uri}", soft_wrap=True)

@@ -43,14 +43,14 @@ def compile_kernels(method: Any = "series") -> None:
     EdgeFittingError
         If there is no such method.
     """
-    patience = threading.Timer(
+    notice = threading.Timer(
         _LOADED_WITHIN_S,
         _LOG.warning,
         ("compiling the kernels of the fit; this happens once on a machine and takes up to a minute",),
     )
-    patience.daemon = True
-    patience.start()
+    notice.daemon = True
+    notice.start()
     try:
         warm_up(method)
     finally:
-        patience.cancel()
+        notice.cancel()

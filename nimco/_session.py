@@ -204,7 +204,8 @@ class _Observer(DocumentWorker):
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         super().__init__(
-            f"observer {getattr(consumer, '__name__', type(consumer).__name__)}", patience_s=_CLOSE_TIMEOUT_S
+            f"observer {getattr(consumer, '__name__', type(consumer).__name__)}",
+            close_timeout_s=_CLOSE_TIMEOUT_S,
         )
 
     def _handle(self, name: str, doc: dict[str, Any]) -> None:

@@ -46,10 +46,10 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def stoppable(describe: Callable[[], str], *, is_service: bool = False) -> Iterator[None]:
+def ended_by_signal(describe: Callable[[], str], *, is_service: bool = False) -> Iterator[None]:
     """Make a signal within the block a `KeyboardInterrupt` there, and a `StoppedError` behind it.
 
-    Whatever becomes of that exception inside (some libraries swallow or replace it), the block ends with a
+    Whatever happens to that exception inside (some libraries swallow or replace it), the block ends with a
     `StoppedError`. A further signal, a second later or more, cuts short whatever is being closed then.
 
     Parameters

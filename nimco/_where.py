@@ -11,7 +11,7 @@ from nimco._server import TiledServer
 from nimco._session import Session
 
 
-def what_is_kept(data_dir: Path, sessions: Sequence[Session]) -> str:
+def stored_and_waiting(data_dir: Path, sessions: Sequence[Session]) -> str:
     """Say what a stopped command has stored in a data directory, and what waits there for Tiled."""
     n_runs = sum(session.n_runs for session in sessions)
     if not n_runs:

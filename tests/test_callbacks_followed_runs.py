@@ -40,7 +40,7 @@ def map_of(documents):
         return live.latest(documents[0][1]["uid"])["soc"].values
 
 
-def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0, since_s=None):
+def followed(documents, raw, *, uid=None, n_events=None, missing_timeout_s=60.0, since_s=None):
     """Follow documents; return the live analysis' last update, what was passed on, and the errors."""
     with LiveSOC() as live, Recorder() as recorder:
 
@@ -50,7 +50,7 @@ def followed(documents, raw, *, uid=None, n_events=None, patience_s=60.0, since_
                 recorder(name, doc)
 
         both = Both()
-        runs = FollowedRuns(both, raw, patience_s=patience_s, since_s=since_s)
+        runs = FollowedRuns(both, raw, missing_timeout_s=missing_timeout_s, since_s=since_s)
         for name, doc in documents:
             runs(name, doc)
         runs.wait(240)
@@ -87,7 +87,7 @@ def test_a_complete_run_passes_unchanged_and_nothing_is_asked_of_tiled(scan_docu
     runs = FollowedRuns(recorder := Recorder(), None)
     runs.wait(240)
     runs._raw = Untouchable()
-    runs._next_survey = 1e9  # looking for runs that nothing was heard of is right
+    runs._next_asking = 1e9  # looking for runs that nothing was heard of is right
     for name, doc in [documents[0], *documents, *documents[-3:]]:
         runs(name, doc)
     runs.wait(240)
@@ -186,7 +186,7 @@ def test_what_is_not_in_tiled_either_is_said_and_the_run_still_ends(tiled_server
     documents = scan_documents().run()
     kept = [item for index, item in enumerate(documents) if not 20 <= index < 26]
     store(tiled_server, kept)
-    update, told, errors = followed(kept, tiled_server.client()["raw"], patience_s=0.5)
+    update, told, errors = followed(kept, tiled_server.client()["raw"], missing_timeout_s=0.5)
     assert told[-1][0] == "stop"
     assert any("could not be had from Tiled" in str(error) for error in errors)
     assert update.attrs["n_frames"] == update.attrs["frames_expected"] - 3
@@ -199,6 +199,6 @@ def test_tiled_that_cannot_be_reached_does_not_end_the_analysis(tmp_path, scan_d
     with TiledServer(tmp_path) as server:
         raw = server.client()["raw"]
     kept = [item for index, item in enumerate(documents) if index != 30]
-    update, _, errors = followed(kept, raw, patience_s=0.5)
+    update, _, errors = followed(kept, raw, missing_timeout_s=0.5)
     assert update.attrs["n_frames"] >= update.attrs["frames_expected"] - 1
     assert any("could not be had from Tiled" in str(error) for error in errors)

@@ -59,7 +59,7 @@ def test_a_worker_that_died_is_started_again_and_told(caplog):
 
 def test_wait_does_not_return_while_documents_are_unhandled():
     release = threading.Event()
-    worker = Hostile(patience_s=0.1)
+    worker = Hostile(close_timeout_s=0.1)
     worker("event", release)
     with pytest.raises(CallbackError, match=r"hostile is still \d documents behind"):
         worker.wait(0.2)

@@ -35,7 +35,7 @@ class _Source:
         return self.place
 
 
-class AssetBook:
+class AssetIndex:
     """Places of frames by what an event knows of them: a datum id, or its number in its stream.
 
     Documents may come in any order and twice. A number of a stream is handed out once per frame: where a

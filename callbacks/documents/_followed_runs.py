@@ -40,7 +40,7 @@ class FollowedRuns(DocumentWorker):
         Gets the documents, for example a `LiveSOC`.
     raw_container : tiled client of a ``CatalogOfBlueskyRuns``, optional
         Where the runs are stored. Without it, what is missing is only said.
-    patience_s : float
+    missing_timeout_s : float
         How long the stop document of an incomplete run waits for Tiled.
     since_s : float, optional
         Since when runs are followed, in seconds since 1970; default now. A run that ended later is analysed
@@ -52,18 +52,18 @@ class FollowedRuns(DocumentWorker):
         consumer: Callable[[str, dict[str, Any]], object],
         raw_container: Any = None,
         *,
-        patience_s: float = 60.0,
+        missing_timeout_s: float = 60.0,
         since_s: float | None = None,
     ) -> None:
         self._consumer = consumer
         self._raw = raw_container
-        self._patience_s = patience_s
+        self._missing_timeout_s = missing_timeout_s
         self._since_s = time.time() if since_s is None else since_s
         self._routing = RunRouting()
         self._runs: dict[str, _Followed] = {}
         self._ended: set[str] = set()
-        self._strangers: dict[str, float] = {}
-        self._next_survey = 0.0
+        self._next_look_up: dict[str, float] = {}
+        self._next_asking = 0.0
         # Tiled is asked on a thread of its own: while it does not answer, documents go on.
         self._asking: LatestWins[_Question] = LatestWins(self._ask, "documents from Tiled")
         super().__init__("followed runs")
@@ -88,7 +88,7 @@ class FollowedRuns(DocumentWorker):
             raise DocumentError(f"a document {name!r} is a {type(doc).__name__} instead of a mapping")
         uid = self._routing.run_of(name, doc)
         if uid is None and name != "start":
-            uid = self._stranger(doc)
+            uid = self._look_up_run(doc)
         if uid in self._ended:
             return
         if name == "start":
@@ -104,10 +104,10 @@ class FollowedRuns(DocumentWorker):
 
     def _idle(self) -> float | None:
         """Fill gaps, and look after runs that have gone quiet; say when to be called again."""
-        delay = self._survey()
+        delay = self._ask_for_new_runs()
         for run in tuple(self._runs.values()):
             if run.stop is not None or run.missing():
-                self._settle(run)
+                self._end_if_complete(run)
             if run.uid not in self._runs or self._raw is None:
                 continue
             due_in = run.next_look - time.monotonic()
@@ -121,26 +121,26 @@ class FollowedRuns(DocumentWorker):
             delay = due_in if delay is None else min(delay, due_in)
         return delay if delay is None else max(delay, 0.01)
 
-    def _survey(self) -> float | None:
+    def _ask_for_new_runs(self) -> float | None:
         """Look for runs that nothing was heard of; say when to look again."""
         if self._raw is None:
             return None
-        due_in = self._next_survey - time.monotonic()
+        due_in = self._next_asking - time.monotonic()
         if due_in <= 0:
             self._asking.offer(_UNDER_WAY, _Question())
             due_in = _QUIET_S
-            self._next_survey = time.monotonic() + due_in
+            self._next_asking = time.monotonic() + due_in
         return due_in
 
-    def _settle(self, run: "_Followed") -> None:
+    def _end_if_complete(self, run: "_Followed") -> None:
         if run.stop is None:
             if self._raw is None:
-                self._say_missing(run)
-                run.forgive()
+                self._report_missing(run)
+                run.accept_missing()
         elif not run.missing():
             self._end(run)
-        elif self._raw is None or time.monotonic() > run.stop_came + self._patience_s:
-            self._say_missing(run)
+        elif self._raw is None or time.monotonic() > run.stop_came + self._missing_timeout_s:
+            self._report_missing(run)
             self._end(run)
 
     def _pass_on(self, run: "_Followed", name: str, doc: dict[str, Any]) -> None:
@@ -155,18 +155,18 @@ class FollowedRuns(DocumentWorker):
             self._consumer(name, doc)
         run.next_look = time.monotonic() + (_RETRY_S if run.missing() else _QUIET_S)
 
-    def _stranger(self, doc: Mapping[str, Any]) -> str | None:
+    def _look_up_run(self, doc: Mapping[str, Any]) -> str | None:
         """Have a document looked up whose beginning has been missed; return its run if that is over."""
         sought = str(doc.get("run_start") or doc.get("descriptor") or doc.get("resource") or "")
         if sought in self._ended:
             return sought
         now = time.monotonic()
-        if sought and now >= self._strangers.get(sought, 0.0):
-            self._strangers[sought] = now + _RETRY_S
+        if sought and now >= self._next_look_up.get(sought, 0.0):
+            self._next_look_up[sought] = now + _RETRY_S
             if self._raw is not None:
                 self._asking.offer(sought, _Question(sought=sought))
             else:
-                self._note(
+                self._record_error(
                     DroppedDocumentsError(
                         "documents come of a run whose beginning was not seen; without Tiled it cannot "
                         "be analysed, "
@@ -181,14 +181,14 @@ class FollowedRuns(DocumentWorker):
         del self._runs[run.uid]
         self._ended.add(run.uid)
 
-    def _say_missing(self, run: "_Followed") -> None:
+    def _report_missing(self, run: "_Followed") -> None:
         told = ", ".join(f"{count} of stream {stream!r}" for stream, count in run.missing().items())
         where = (
             "and could not be had from Tiled"
             if self._raw is not None
             else "and no Tiled server was given to ask"
         )
-        self._note(
+        self._record_error(
             DroppedDocumentsError(
                 f"events of run {run.uid[:8]} were lost on the way {where} ({told}); its maps are "
                 "without them"
@@ -203,20 +203,20 @@ class FollowedRuns(DocumentWorker):
                 for stored in self._recent_runs(question.sought):
                     known = self._runs.get(stored.metadata["start"]["uid"])
                     if known is None or question.sought is not None:
-                        self._tell(stored, () if known is None else known.events)
+                        self._queue_stored(stored, () if known is None else known.events)
             elif question.uid in self._raw:
-                self._tell(self._raw[question.uid], question.known)
+                self._queue_stored(self._raw[question.uid], question.known)
         except Exception as error:
             if not isinstance(error, CallbackError):
                 error = DroppedDocumentsError(
                     f"Tiled cannot be asked for what was missed ({type(error).__name__}); it is asked again"
                 )
-            self._note(error)
+            self._record_error(error)
         finally:
             if question.uid is not None:
                 self(_ANSWERED, {"uid": question.uid})
 
-    def _tell(self, stored: Any, known: Collection[EventIdentity]) -> None:
+    def _queue_stored(self, stored: Any, known: Collection[EventIdentity]) -> None:
         for name, doc in documents_of(stored, skip=known.__contains__):
             self(name, doc)
 
@@ -264,7 +264,7 @@ class _Followed:
         self._documents: set[str] = set()
         self._streams: dict[str, str] = {}
         self._numbers: dict[str, set[int]] = defaultdict(set)
-        self._forgiven: dict[str, int] = defaultdict(int)
+        self._accepted_missing: dict[str, int] = defaultdict(int)
 
     def is_new(self, name: str, doc: dict[str, Any]) -> bool:
         """Note a document and return whether it is the first of its kind."""
@@ -296,12 +296,12 @@ class _Followed:
         for stream in {*self._numbers, *counted}:
             numbers = self._numbers.get(stream, set())
             last = max([int(counted.get(stream, 0)), *numbers])
-            lacking = last - len(numbers) - self._forgiven[stream]
+            lacking = last - len(numbers) - self._accepted_missing[stream]
             if lacking > 0:
                 found[stream] = lacking
         return found
 
-    def forgive(self) -> None:
+    def accept_missing(self) -> None:
         """Take what is missing as lost."""
         for stream, lacking in self.missing().items():
-            self._forgiven[stream] += lacking
+            self._accepted_missing[stream] += lacking

@@ -19,7 +19,7 @@ class ForeignCorrections:
         self._documents.append((name, doc))
         return [(name, doc)]
 
-    def retold(self, run: str) -> Iterator[Document]:
+    def as_stream_of(self, run: str) -> Iterator[Document]:
         """Tell the documents as those of a stream of another run."""
         for name, doc in self._documents:
             if name in ("resource", "stream_resource"):

@@ -44,7 +44,7 @@ class ForeignScan:
         self._energies: list[float] = []
         self._held: list[Document] | None = None
         self._descriptors: dict[str, _Descriptor] = {}
-        self._told: set[str] = set()
+        self._descriptors_given: set[str] = set()
         self._slots: dict[tuple[str, int], Shot] = {}
         self._attempts: Counter[tuple[str, int]] = Counter()
         self._repeats: Counter[tuple[str, int, float]] = Counter()
@@ -60,7 +60,7 @@ class ForeignScan:
         if self._held is not None:
             self._held.append((name, doc))
             return self._release() if name == "stop" else []
-        return list(self._tell(name, doc))
+        return list(self._translated(name, doc))
 
     def _begin(self, energies: Sequence[float]) -> list[Document]:
         """Give the start document its contract, then tell the corrections that are there already."""
@@ -82,10 +82,10 @@ class ForeignScan:
             raise DocumentError(
                 f"run {self._start['uid'][:8]} holds no reading of the energy axis {self._layout.energy!r}"
             )
-        told = self._begin(_distinct(known))
+        translated = self._begin(_distinct(known))
         for name, doc in held[1:]:
-            told += self._tell(name, doc)
-        return told
+            translated += self._translated(name, doc)
+        return translated
 
     def _contract(self, repeats: int) -> dict[str, Any]:
         layout = self._layout
@@ -168,10 +168,10 @@ class ForeignScan:
 
     def _earlier_runs(self) -> Iterator[Document]:
         for run in self._corrections:
-            for name, doc in run.retold(self._start["uid"]):
-                yield from self._tell(name, doc, only=run.stream)
+            for name, doc in run.as_stream_of(self._start["uid"]):
+                yield from self._translated(name, doc, only=run.stream)
 
-    def _tell(self, name: str, doc: dict[str, Any], only: Stream | None = None) -> Iterator[Document]:
+    def _translated(self, name: str, doc: dict[str, Any], only: Stream | None = None) -> Iterator[Document]:
         if name == "descriptor":
             stream = only or self._layout.streams.get(doc.get("name", "primary"))
             mixed = self._layout.frame_type is not None and stream == "primary" and only is None
@@ -224,8 +224,8 @@ class ForeignScan:
                 )
             stream = self._layout.frame_types[kind]
             uid = derived_uid(uid, stream)
-            if uid not in self._told:
-                self._told.add(uid)
+            if uid not in self._descriptors_given:
+                self._descriptors_given.add(uid)
                 yield "descriptor", self._labelled(descriptor.doc, stream, uid)
         # A number that comes again after a pause is another attempt at the same frame.
         known = (event["descriptor"], int(event["seq_num"]))
@@ -240,15 +240,15 @@ class ForeignScan:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 data[key] = float(in_ev(np.asarray([value]))[0])
         data |= shot_values(shot, self._attempts[known])
-        told = {**event, "descriptor": uid, "data": data}
+        translated = {**event, "descriptor": uid, "data": data}
         if descriptor.mixed:
             self._numbers[stream] += 1
-            told["seq_num"] = self._numbers[stream]
-        told["timestamps"] = {
+            translated["seq_num"] = self._numbers[stream]
+        translated["timestamps"] = {
             **event.get("timestamps", {}),
             **dict.fromkeys(shot_values(shot, 0), event["time"]),
         }
-        yield "event", told
+        yield "event", translated
 
     def _shot(self, stream: Stream, event: Mapping[str, Any], descriptor: Mapping[str, Any]) -> Shot:
         energy = self._energy_ev(event["data"])
@@ -320,12 +320,12 @@ def _events(documents: Sequence[Document]) -> Iterator[Mapping[str, Any]]:
 
 
 def _distinct(energies: Sequence[float]) -> list[float]:
-    """Return each energy once, in the order met; readings of the same one as often as they came."""
+    """Return energies with those that are the same within the tolerance made equal, in the order met."""
     found: list[float] = []
-    told: list[float] = []
+    made_equal: list[float] = []
     for value in energies:
         same = next((known for known in found if abs(known - value) <= _SAME_ENERGY_EV), None)
         if same is None:
             found.append(value)
-        told.append(value if same is None else same)
-    return told
+        made_equal.append(value if same is None else same)
+    return made_equal

@@ -61,7 +61,7 @@ class FrameFiles:
     """Reads frames from files and waits, within bounds, for those that are not there yet.
 
     A file that has let one frame wait in vain is not waited for again until it has given a frame, or
-    `be_patient` is called: a detector that writes nothing costs a run one wait, not one per frame.
+    `wait_again` is called: a detector that writes nothing costs a run one wait, not one per frame.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class FrameFiles:
         FrameError
             The file can never give them.
         """
-        patience_s = 0.0 if place.source in self._given_up else self._timeout_s
+        wait_s = 0.0 if place.source in self._given_up else self._timeout_s
         began = time.monotonic()
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -97,7 +97,7 @@ class FrameFiles:
                 block = self._read_once(place)
             except _NotYetError as reason:
                 unreadable = isinstance(reason, _UnreadableError)
-                allowed_s = min(patience_s, _UNREADABLE_S) if unreadable else patience_s
+                allowed_s = min(wait_s, _UNREADABLE_S) if unreadable else wait_s
                 left_s = began + allowed_s - time.monotonic()
                 if left_s <= 0:
                     self._given_up.add(place.source)
@@ -113,7 +113,7 @@ class FrameFiles:
             self._given_up.discard(place.source)
             return block
 
-    def be_patient(self) -> None:
+    def wait_again(self) -> None:
         """Wait again for files that were given up."""
         self._given_up.clear()
 

@@ -61,7 +61,7 @@ class LatestWins(Generic[Item]):
         self._in_hand: _Offer[Item] | None = None
         self._ending = self._stopped = False
         self.log = ErrorLog(name)
-        self._worker = RestartedThread(self._run, name, self._note)
+        self._worker = RestartedThread(self._run, name, self._record_error)
 
     def offer(self, key: Hashable, item: Item, *, final: bool = False) -> None:
         """Hand something over; costs microseconds."""
@@ -125,7 +125,7 @@ class LatestWins(Generic[Item]):
             except LaterError as error:
                 again, pause_s = True, error.pause_s
             except BaseException as error:  # whatever a subscriber raises is the subscriber's own affair
-                self._note(error)
+                self._record_error(error)
             finally:
                 with self._changed:
                     self._in_hand = None
@@ -170,5 +170,5 @@ class LatestWins(Generic[Item]):
             newer = self._offers[following]
             newer.due, newer.n_tries = offer.due, offer.n_tries
 
-    def _note(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         self.log.unexpected(error, " failed; the scan and the other subscribers go on")

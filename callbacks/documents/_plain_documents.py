@@ -132,14 +132,14 @@ class _Plain:
             return _CIRCULAR
         if len(above) >= _DEEPEST:
             self._note(path, f"nested more than {_DEEPEST} levels deep; kept as text")
-            return self._text(_said(value), path)
+            return self._text(_as_text(value), path)
         return self._container(value, path, (*above, id(value)))
 
     def _container(self, value: Any, path: str, above: tuple[int, ...]) -> Any:
         if isinstance(value, Mapping):
             return self.mapping(_items(value), path, above)
         if isinstance(value, Set):
-            ordered = sorted(value, key=lambda item: (type(item).__name__, _said(item)))
+            ordered = sorted(value, key=lambda item: (type(item).__name__, _as_text(item)))
             return self._list(ordered, path, above)
         if isinstance(value, Sequence):
             return self._list(value, path, above)
@@ -156,7 +156,7 @@ class _Plain:
                 if callable(convert := getattr(type(value), method, None)):
                     return self(convert(value), path, above)
         self._note(path, f"a {type(value).__name__}; kept as text")
-        return self._text(_said(value), path)
+        return self._text(_as_text(value), path)
 
     def mapping(self, items: list[tuple[Any, Any]], path: str, above: tuple[int, ...]) -> dict[str, Any]:
         """Return a mapping with keys of text, all different."""
@@ -250,10 +250,10 @@ def _items(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     return [(key, value[key]) for key in value]
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # what a stranger's object does when it is asked
+    except Exception:  # what an object of unknown type does when it is asked
         return f"<{type(value).__name__} that cannot be read>"
 
 

@@ -11,7 +11,7 @@ from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFr
 from edge_fitting import EDGES
 from scan_contract import LABEL_DEVICE, STREAMS, RunContract, read_label
 
-from ._assets import AssetBook, Reference
+from ._assets import AssetIndex, Reference
 from ._channels import EXPOSURE_KEY, ChannelKey, StreamKeys, as_image, as_number, channel_value, resolve_keys
 from ._frame_files import FrameFiles, FramePlace, mean_exposure
 from ._left_out import FrameLoss, LeftOut
@@ -75,7 +75,7 @@ class RunReadings:
         self._edge_ev = EDGES[contract.scan.edge].energy_ev
         self._keys: dict[str, StreamKeys] = {}
         self._seen: set[EventIdentity] = set()
-        self._assets = AssetBook(roots)
+        self._assets = AssetIndex(roots)
         self._files = FrameFiles(file_timeout_s)
         self._waiting: dict[Reference, deque[Event]] = defaultdict(deque)
         self._late: list[tuple[StreamKeys, Event, FramePlace]] = []
@@ -188,7 +188,7 @@ class RunReadings:
 
     def _finish(self) -> list[Reading]:
         readings = []
-        self._files.be_patient()
+        self._files.wait_again()
         for keys, event, place in self._late:
             assert keys.image is not None
             try:

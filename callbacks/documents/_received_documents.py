@@ -71,7 +71,7 @@ class ReceivedDocuments:
         # A decoder that is trusted may raise anything, and a crafted message may ask for more memory than there is.
         except Exception as error:
             self.n_refused += 1
-            if _is_said(self.n_refused):
+            if _is_logged(self.n_refused):
                 reason = str(error) if isinstance(error, StreamError) else f"{type(error).__name__}: {error}"
                 logger.error("a message was refused (%d so far): %s", self.n_refused, reason[:500])
             return
@@ -124,12 +124,12 @@ def check_form(name: Any, doc: Any) -> None:
         raise StreamError(f"a document {name!r} is a {type(doc).__name__} instead of a mapping")
     for key, expected in _NEEDED[name].items():
         if not isinstance(doc.get(key), expected):
-            raise StreamError(f"a document {name!r} has {_said(doc, key)} as {key!r}")
+            raise StreamError(f"a document {name!r} has {_type_of(doc, key)} as {key!r}")
     for key, expected in _WHERE_THERE.get(name, {}).items():
         if key in doc and not isinstance(doc[key], expected):
-            raise StreamError(f"a document {name!r} has {_said(doc, key)} as {key!r}")
+            raise StreamError(f"a document {name!r} has {_type_of(doc, key)} as {key!r}")
     if name == "event" and type(doc.get("seq_num")) is not int:
-        raise StreamError(f"an event document has {_said(doc, 'seq_num')} as 'seq_num'")
+        raise StreamError(f"an event document has {_type_of(doc, 'seq_num')} as 'seq_num'")
     if name == "event_page":
         _check_page(doc)
 
@@ -149,10 +149,10 @@ def _check_page(doc: Mapping[str, Any]) -> None:
         raise StreamError("an event_page document has a seq_num that is no integer")
 
 
-def _said(doc: Mapping[str, Any], key: str) -> str:
+def _type_of(doc: Mapping[str, Any], key: str) -> str:
     return "nothing" if key not in doc else f"a {type(doc[key]).__name__}"
 
 
-def _is_said(count: int) -> bool:
+def _is_logged(count: int) -> bool:
     """Whether the count is 1, 10, 100, ...: a flood of messages must not fill the log."""
     return str(count).rstrip("0") == "1"

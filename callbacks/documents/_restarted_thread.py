@@ -18,16 +18,16 @@ class RestartedThread:
         Returns when it is done for good.
     name : str
         Name of the thread.
-    note : callable
+    on_error : callable
         Gets what ended the work.
     """
 
     def __init__(
-        self, work: Callable[[], object], name: str, note: Callable[[BaseException], object]
+        self, work: Callable[[], object], name: str, on_error: Callable[[BaseException], object]
     ) -> None:
         self._work = work
         self._name = name
-        self._note = note
+        self._on_error = on_error
         self._done = False
         self._lock = threading.Lock()
         self._thread = self._new()
@@ -59,7 +59,7 @@ class RestartedThread:
                 self._work()
                 self._done = True
             except BaseException as error:
-                self._note(error)
+                self._on_error(error)
                 time.sleep(_RESTART_PAUSE_S)
 
 

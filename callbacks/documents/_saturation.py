@@ -89,7 +89,7 @@ class SaturationWatch:
         self._highest: dict[float, float] = {}
         self._noisy = False
         self._share = 0.0
-        self._told_limit = np.inf
+        self._warned_limit = np.inf
         self._disbelieved: float | None = None
 
     def state(self, counts: float | None) -> None:
@@ -122,7 +122,7 @@ class SaturationWatch:
         limit = self.limit(image.dtype, exposure_s)
         share = float(np.mean(few >= limit))
         if share > self._share:
-            self._share, self._told_limit = share, limit
+            self._share, self._warned_limit = share, limit
         return changed
 
     def warnings(self) -> list[str]:
@@ -134,10 +134,10 @@ class SaturationWatch:
                 "not used; correct its setting"
             )
         if self._share >= _TOLD_SHARE:
-            source = "stated" if self._told_limit == self._stated else "found in the frames"
+            source = "stated" if self._warned_limit == self._stated else "found in the frames"
             said.append(
                 f"up to {100 * self._share:.3g} % of the pixels of a frame or flat are at the limit of the camera, "
-                f"{self._told_limit:g} counts ({source}): they are saturated and left out; use shorter exposures"
+                f"{self._warned_limit:g} counts ({source}): they are saturated and left out; use shorter exposures"
             )
         return said
 

@@ -26,20 +26,20 @@ class DocumentWorker(Closing):
         Name of the thread.
     memory_bytes : int
         How much of the documents that wait may be in memory; the rest waits on disk.
-    patience_s : float, optional
+    close_timeout_s : float, optional
         A worker that takes longer than that over one document is left behind by `close`, which is said.
     """
 
     def __init__(
-        self, name: str, memory_bytes: int = MEMORY_BYTES, *, patience_s: float | None = None
+        self, name: str, memory_bytes: int = MEMORY_BYTES, *, close_timeout_s: float | None = None
     ) -> None:
         self._name = name
         self._log = ErrorLog(name)
         self.errors = self._log.errors
-        self._close_patience_s = patience_s
+        self._close_timeout_s = close_timeout_s
         self._queue = DocumentQueue(memory_bytes)
         self._closed = False
-        self._worker = RestartedThread(self._run, name, self._note)
+        self._worker = RestartedThread(self._run, name, self._record_error)
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take note of one document."""
@@ -76,10 +76,10 @@ class DocumentWorker(Closing):
         while not self._worker.join(LOOK_S):
             if len(self._queue) != waiting:
                 waiting, since = len(self._queue), time.monotonic()
-            elif self._close_patience_s is not None and time.monotonic() - since >= self._close_patience_s:
-                self._note(
+            elif self._close_timeout_s is not None and time.monotonic() - since >= self._close_timeout_s:
+                self._record_error(
                     CallbackError(
-                        f"{self._name} has hung for {self._close_patience_s:g} s; it is left behind with what waits "
+                        f"{self._name} has hung for {self._close_timeout_s:g} s; it is left behind with what waits "
                         "for it"
                     )
                 )
@@ -125,10 +125,10 @@ class DocumentWorker(Closing):
         try:
             return function(*arguments)
         except BaseException as error:  # a SystemExit in a handler is no reason to end the analysis
-            self._note(error)
+            self._record_error(error)
             return None
 
-    def _note(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         """Keep an error and say it once."""
         if isinstance(error, CallbackError):
             self._log.expected(error, named=True)

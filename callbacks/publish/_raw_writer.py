@@ -219,11 +219,11 @@ class RawRunWriter(Closing):
         self._outlet.join(min(timeout_s, _JOIN_S))
         # A request that still hangs is the last one of this thread: what is left belongs to the next writer.
         self._ended = True
-        self._say_what_is_left()
+        self._report_undelivered()
         if self._temporary and self._spool_dir.is_dir() and not any(self._spool_dir.iterdir()):
             self._spool_dir.rmdir()
 
-    def _say_what_is_left(self) -> None:
+    def _report_undelivered(self) -> None:
         with self._changed:
             left = [run for run in self._runs.values() if run.n_pending]
             n_documents = sum(run.n_pending for run in left)
@@ -249,13 +249,13 @@ class RawRunWriter(Closing):
             try:
                 return Path(tempfile.mkdtemp(prefix="nimco-spool-"))
             except OSError as error:
-                self._say_spool(error.strerror or str(error), "temporary files", error.errno)
+                self._report_spool(error.strerror or str(error), "temporary files", error.errno)
                 return Path(tempfile.gettempdir()) / f"nimco-spool-{secrets.token_hex(8)}"
         folder = Path(spool_dir)
         try:
             private_folder(folder)
         except OSError as error:
-            self._say_spool(error.strerror or str(error), str(folder), error.errno)
+            self._report_spool(error.strerror or str(error), str(folder), error.errno)
         return folder
 
     def _is_done(self) -> bool:
@@ -327,7 +327,7 @@ class RawRunWriter(Closing):
             cause = problem.__cause__
             number = cause.errno if isinstance(cause, OSError) else None
             reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(problem)
-            self._say_spool(reason, str(self._spool_dir), number)
+            self._report_spool(reason, str(self._spool_dir), number)
         if name == "stop":
             self._routing.forget(uid)
 
@@ -528,7 +528,7 @@ class RawRunWriter(Closing):
             )
         )
 
-    def _say_spool(self, reason: str, where: str, number: int | None) -> None:
+    def _report_spool(self, reason: str, where: str, number: int | None) -> None:
         self._log.expected(
             SpoolError(
                 f"cannot write to the spool {where} ({reason}); documents are kept in memory until Tiled has them, "

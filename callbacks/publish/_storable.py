@@ -1,4 +1,4 @@
-"""Documents as Tiled's writer takes them: what a stranger's device or plan got wrong costs that value or document."""
+"""Documents as Tiled's writer takes them: what a device or plan got wrong costs that value or document."""
 
 import json
 import math

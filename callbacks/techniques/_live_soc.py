@@ -92,7 +92,7 @@ class LiveSOC(DocumentWorker):
             raise CallbackError(f"update_frames must be at least 1, not {update_frames}")
         self._update_period_s = update_period_s
         self._update_frames = update_frames
-        self._told_frames: dict[str, int] = {}
+        self._frames_in_result: dict[str, int] = {}
         self._file_timeout_s = file_timeout_s
         self._roots = RootMap(root_map)
         self._foreign = ForeignRuns(layouts)
@@ -158,7 +158,7 @@ class LiveSOC(DocumentWorker):
             sink.end()
         for sink in self._called:
             if not sink.join(max(deadline - time.monotonic(), 0.0)):
-                self._note(
+                self._record_error(
                     CallbackError(
                         f"{sink.name} has not returned within {_SUBSCRIBER_TIMEOUT_S:g} s; it is left behind, "
                         "and may not have seen the last map"
@@ -189,13 +189,13 @@ class LiveSOC(DocumentWorker):
         try:
             if run.add(name, doc):
                 self._changed.add(run.contract.raw_uid)
-                told = self._told_frames.get(run.contract.raw_uid, 0)
+                told = self._frames_in_result.get(run.contract.raw_uid, 0)
                 if self._update_frames and name != "stop" and run.n_frames - told >= self._update_frames:
-                    self._tell(run)
+                    self._update_result(run)
         finally:
             if name == "stop":
                 try:
-                    self._tell(run)
+                    self._update_result(run)
                 finally:
                     self._end(run)
 
@@ -236,14 +236,14 @@ class LiveSOC(DocumentWorker):
             f"{run.contract.raw_uid[:8]}"
         )
         run.warn(problem)
-        self._note(CallbackError(problem))
+        self._record_error(CallbackError(problem))
 
     def _end(self, run: RunPipeline) -> None:
         """Let a run go that is over; one that was interrupted may be resumed."""
         uid = run.contract.raw_uid
         self._runs.pop(uid, None)
         self._throttles.pop(uid, None)
-        self._told_frames.pop(uid, None)
+        self._frames_in_result.pop(uid, None)
         self._routing.forget(uid)
         if not run.may_be_resumed or not run.holds_frames:
             run.close()
@@ -258,16 +258,16 @@ class LiveSOC(DocumentWorker):
         for uid in tuple(self._changed):
             due_in = self._throttles[uid].due_in(busy=self.backlog > 0)
             if due_in <= 0:
-                self._tell(self._runs[uid])
+                self._update_result(self._runs[uid])
             else:
                 delay = due_in if delay is None else min(delay, due_in)
         return delay
 
     def _before_barrier(self) -> None:
         for uid in tuple(self._changed):
-            self._tell(self._runs[uid])
+            self._update_result(self._runs[uid])
 
-    def _tell(self, run: RunPipeline) -> None:
+    def _update_result(self, run: RunPipeline) -> None:
         uid = run.contract.raw_uid
         self._changed.discard(uid)
         began = time.monotonic()
@@ -282,7 +282,7 @@ class LiveSOC(DocumentWorker):
                     f" hold no sample frame{lacking}: {'; '.join(run.warnings())}"
                 )
             return
-        self._told_frames[uid] = run.n_frames
+        self._frames_in_result[uid] = run.n_frames
         key = result_key(uid, getattr(run.scan, "edge", None))
         if isinstance(update, SOCUpdate):
             soc = update

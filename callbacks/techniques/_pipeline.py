@@ -75,7 +75,7 @@ class RunPipeline:
         self._reducers = tuple(technique.reducers(contract, self._left_out))
         self._estimator = estimator
         self._done: set[Slot] = set()
-        self._told_losses: set[FrameLoss] = set()
+        self._losses_passed_on: set[FrameLoss] = set()
         self._errors: list[CallbackError] = []
         self._changed = False
         self._other_warnings: list[str] = []
@@ -147,7 +147,7 @@ class RunPipeline:
         try:
             readings = self._readings.add(name, doc)
         finally:
-            self._tell_losses()
+            self._pass_on_losses()
         self._feed(readings)
         if self._errors and not self._changed:
             raise self._errors[0]
@@ -211,17 +211,17 @@ class RunPipeline:
     def _waiting(self) -> set[Slot]:
         return {slot for reducer in self._reducers for slot in reducer.waiting}
 
-    def _tell_losses(self) -> None:
+    def _pass_on_losses(self) -> None:
         """Tell the reducers of readings that cannot be used, lest others wait for them."""
         for loss in self._left_out.losses():
-            if loss not in self._told_losses:
-                self._told_losses.add(loss)
+            if loss not in self._losses_passed_on:
+                self._losses_passed_on.add(loss)
                 self._feed([loss])
 
     def _feed(self, items: Iterable[Item], first: int = 0) -> None:
         """Pass items through the reducers from a certain one on, to the estimator."""
         for item in items:
-            if isinstance(item, FrameLoss) and item not in self._told_losses:
+            if isinstance(item, FrameLoss) and item not in self._losses_passed_on:
                 self._note_refused(item)
             if first < len(self._reducers):
                 self._feed(self._reducers[first].add(item), first + 1)
@@ -232,7 +232,7 @@ class RunPipeline:
 
     def _note_refused(self, loss: FrameLoss) -> None:
         """Note a reading that a reducer found unusable."""
-        self._told_losses.add(loss)
+        self._losses_passed_on.add(loss)
         self._left_out.add(loss)
         stream = loss.slot[0]
         self._errors.append(
