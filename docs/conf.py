@@ -25,6 +25,7 @@ PACKAGES = (
     "beamline_plans",
     "callbacks",
     "nimco",
+    "nimco.testing",
     "scan_contract",
     "sim_devices",
     "beamline_devices",

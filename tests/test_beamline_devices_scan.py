@@ -18,8 +18,7 @@ from beamline_devices.epics import ContinuousAcquisition
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import LiveSOC, RawRunWriter
 from edge_fitting import ReferenceSeries
-from nimco import TiledServer
-from nimco._standards import measure_standards
+from nimco import TiledServer, measure_standards
 from sim_devices import SimBeamline, SourceSettings, TwinSettings
 from sim_devices.ioc import IOCBeamline, connect_ioc
 

@@ -10,27 +10,14 @@ from bluesky.utils import RunEngineInterrupted, single_gen
 
 from beamline_plans import EnergyGrid, LiveMaps, PlanError, adaptive_xanes, validate_run_documents
 from callbacks import LiveSOC
-from nimco._standards import measure_standards
+from nimco import measure_standards
+from nimco.testing import DocumentCollector
 from sim_devices import SimBeamline
-
-
-class Recorder:
-    def __init__(self):
-        self.RE = RunEngine({}, call_returns_result=True)
-        self.documents = []
-        self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
-
-    def of(self, name):
-        return [doc for n, doc in self.documents if n == name]
-
-    def events(self, stream):
-        uids = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
-        return [doc["data"] for doc in self.of("event") if doc["descriptor"] in uids]
 
 
 @pytest.fixture
 def recorder():
-    return Recorder()
+    return DocumentCollector(RunEngine({}, call_returns_result=True))
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +70,15 @@ def test_a_live_soc_can_be_followed():
 
 def test_the_scan_stops_when_the_map_is_good_enough(beamline, references, recorder, capsys):
     with LiveSOC(update_period_s=0.02) as live:
-        recorder.RE.subscribe(live)
-        result = recorder.RE(
+        recorder.run_engine.subscribe(live)
+        result = recorder.run_engine(
             plan_for(beamline, references, live, target_sigma=0.05, max_frames=40)
         ).plan_result
         live.wait(240)
         final = live.latest(result.uid)
     validate_run_documents(recorder.documents)
     assert result.reason == "target"
-    assert result.n_frames == len(recorder.events("primary")) == final.attrs["n_frames"] < 40
+    assert result.n_frames == len(recorder.data("primary")) == final.attrs["n_frames"] < 40
     assert result.frames_saved == 62 - result.n_frames
     sigma = final["soc_sigma"].values[np.isfinite(final["soc"].values)]
     assert np.median(sigma) == pytest.approx(result.median_sigma, rel=1e-3)
@@ -101,24 +88,24 @@ def test_the_scan_stops_when_the_map_is_good_enough(beamline, references, record
     where = truth.mask & np.isfinite(final["soc"].values) & (truth.jump > 0.3)
     error = (final["soc"].values - truth.soc)[where]
     assert np.sqrt(np.mean(error**2)) < 2 * 0.05
-    decisions = recorder.events("adaptive")
+    decisions = recorder.data("adaptive")
     assert decisions[-1]["adaptive_decision"] == "target"
     assert decisions[-1]["adaptive_n_frames"] == result.n_frames
     assert "% of its dose was saved" in capsys.readouterr().out
 
 
 def test_an_energy_taken_again_counts_its_repeats_and_shares_its_flat(beamline, references, recorder):
-    recorder.RE(plan_for(beamline, references, FixedLive(1.0), max_frames=25))
+    recorder.run_engine(plan_for(beamline, references, FixedLive(1.0), max_frames=25))
     validate_run_documents(recorder.documents)
     taken = {}
-    for event in recorder.events("primary"):
+    for event in recorder.data("primary"):
         taken.setdefault(event["xanes_energy_index"], []).append(event["xanes_repeat"])
     assert max(len(repeats) for repeats in taken.values()) > 1
     assert all(repeats == list(range(len(repeats))) for repeats in taken.values())
-    flats = [event["xanes_energy_index"] for event in recorder.events("flat")]
+    flats = [event["xanes_energy_index"] for event in recorder.data("flat")]
     assert sorted(flats) == sorted(taken)
     energies = recorder.of("start")[0]["xanes"]["energies_ev"]
-    for event in recorder.events("primary"):
+    for event in recorder.data("primary"):
         assert event["xanes_energy_setpoint_ev"] == energies[event["xanes_energy_index"]]
 
 
@@ -127,10 +114,10 @@ def test_an_energy_taken_again_counts_its_repeats_and_shares_its_flat(beamline, 
     [({"max_frames": 9}, "frames", 9), ({"max_frames": 20, "max_exposure_s": 3.6}, "dose", 7)],
 )
 def test_the_scan_stops_when_the_budget_is_spent(beamline, references, recorder, budget, reason, frames):
-    result = recorder.RE(plan_for(beamline, references, FixedLive(0.5), **budget)).plan_result
+    result = recorder.run_engine(plan_for(beamline, references, FixedLive(0.5), **budget)).plan_result
     assert (result.reason, result.n_frames, result.median_sigma) == (reason, frames, pytest.approx(0.5))
     assert result.dose_saved == pytest.approx(1 - frames / 62)
-    assert recorder.events("adaptive")[-1]["adaptive_decision"] == reason
+    assert recorder.data("adaptive")[-1]["adaptive_decision"] == reason
 
 
 def test_the_scan_stops_when_the_time_is_spent(beamline, references):
@@ -154,16 +141,20 @@ def test_the_scan_stops_when_the_time_is_spent(beamline, references):
 def test_the_questions_become_rare_while_the_target_is_far(beamline, references, recorder):
     far, near = FixedLive(0.2), FixedLive(0.06)
     for live in (far, near):
-        recorder.RE(plan_for(beamline, references, live, max_frames=24, target_sigma=0.05))
+        recorder.run_engine(plan_for(beamline, references, live, max_frames=24, target_sigma=0.05))
     assert len(far.asked) < len(near.asked)
 
 
 def test_a_silent_analysis_does_not_hang_the_scan(beamline, references, recorder):
-    result = recorder.RE(plan_for(beamline, references, FixedLive(), max_frames=6, timeout_s=0.1)).plan_result
+    result = recorder.run_engine(
+        plan_for(beamline, references, FixedLive(), max_frames=6, timeout_s=0.1)
+    ).plan_result
     assert (result.reason, result.median_sigma) == ("frames", None)
-    assert math.isnan(recorder.events("adaptive")[-1]["adaptive_median_sigma"])
+    assert math.isnan(recorder.data("adaptive")[-1]["adaptive_median_sigma"])
     late = FixedLive(0.01, behind=9_999)
-    result = recorder.RE(plan_for(beamline, references, late, max_frames=6, timeout_s=0.1)).plan_result
+    result = recorder.run_engine(
+        plan_for(beamline, references, late, max_frames=6, timeout_s=0.1)
+    ).plan_result
     assert result.n_frames == 6
 
 
@@ -171,7 +162,7 @@ def test_a_silent_analysis_does_not_hang_the_scan(beamline, references, recorder
 def test_a_pause_changes_nothing_but_marks_the_double(beamline, references, at):
     outcomes = []
     for paused in (False, True):
-        recorder = Recorder()
+        recorder = DocumentCollector(RunEngine({}, call_returns_result=True))
         count = [0]
 
         def mutate(msg, count=count, paused=paused):
@@ -183,12 +174,12 @@ def test_a_pause_changes_nothing_but_marks_the_double(beamline, references, at):
         plan = plan_mutator(plan_for(beamline, references, FixedLive(0.5), max_frames=9), mutate)
         if paused:
             with pytest.raises(RunEngineInterrupted):
-                recorder.RE(plan)
-            result = recorder.RE.resume().plan_result
+                recorder.run_engine(plan)
+            result = recorder.run_engine.resume().plan_result
         else:
-            result = recorder.RE(plan).plan_result
+            result = recorder.run_engine(plan).plan_result
         validate_run_documents(recorder.documents)
-        frames = {(e["xanes_energy_index"], e["xanes_repeat"]) for e in recorder.events("primary")}
+        frames = {(e["xanes_energy_index"], e["xanes_repeat"]) for e in recorder.data("primary")}
         outcomes.append((frames, result.n_frames))
     assert outcomes[0] == outcomes[1]
 
@@ -212,5 +203,5 @@ def test_a_pause_changes_nothing_but_marks_the_double(beamline, references, at):
 def test_a_request_that_makes_no_sense_moves_nothing(beamline, references, recorder, kwargs, said):
     fixed = {"references": references.to_dict(), "live": FixedLive(0.1)}
     with pytest.raises(PlanError, match=said):
-        recorder.RE(plan_with(beamline, **{**fixed, **kwargs}))
+        recorder.run_engine(plan_with(beamline, **{**fixed, **kwargs}))
     assert recorder.documents == []

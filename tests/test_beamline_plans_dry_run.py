@@ -20,6 +20,7 @@ from beamline_plans import (
     xas_scan,
 )
 from edge_fitting import ReferenceSeries, expected_sigma
+from nimco.testing import devices_of
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid.from_regions([(8300, 8330, 10, 0.2), (8335, 8355, 1, 0.5), (8365, 8425, 20, 0.2)])
@@ -30,10 +31,6 @@ TWIN = TimeModel(frame_s=0.0, energy_s=0.05, energy_s_per_ev=1 / 50, stage_s=2.0
 @pytest.fixture
 def beamline():
     return SimBeamline(shape=(16, 24), seed=3)
-
-
-def devices_of(beamline):
-    return beamline.camera, beamline.energy, beamline.shutter, beamline.stage
 
 
 def scan(beamline, **kwargs):

@@ -22,6 +22,7 @@ from beamline_plans import (
 from callbacks import LiveSOC
 from edge_fitting import ReferenceSeries, expected_sigma
 from nimco import measure_standards
+from nimco.testing import devices_of
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid.preset("default", "Ni_K")
@@ -32,10 +33,6 @@ def references():
     return measure_standards(
         RunEngine({}), SimBeamline((32, 32), seed=1), "Ni_K", socs=(0.0, 0.5, 1.0), grid=GRID
     )
-
-
-def devices_of(beamline):
-    return beamline.camera, beamline.energy, beamline.shutter, beamline.stage
 
 
 def history_of(references, seed, order):

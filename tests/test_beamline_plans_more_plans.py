@@ -18,33 +18,16 @@ from beamline_plans import (
     xanes_series,
     xas_scan,
 )
+from nimco.testing import DocumentCollector, devices_of
 from sim_devices import MonoSettings, SimBeamline, SourceSettings, TwinSettings
 
 GRID = EnergyGrid((8300.0, 8345.0), 0.1)
 HOME_EV = 8000.0
 
 
-class Recorder:
-    def __init__(self):
-        self.RE = RunEngine({}, call_returns_result=True)
-        self.documents = []
-        self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
-
-    def of(self, name):
-        return [doc for n, doc in self.documents if n == name]
-
-    def runs(self):
-        runs = []
-        for name, doc in self.documents:
-            if name == "start":
-                runs.append([])
-            runs[-1].append((name, doc))
-        return runs
-
-
 @pytest.fixture
 def recorder():
-    return Recorder()
+    return DocumentCollector(RunEngine({}, call_returns_result=True))
 
 
 @pytest.fixture
@@ -52,10 +35,6 @@ def beamline():
     beamline = SimBeamline(shape=(8, 8), seed=3)
     beamline.energy.set(HOME_EV).wait(60)
     return beamline
-
-
-def devices_of(beamline):
-    return beamline.camera, beamline.energy, beamline.shutter, beamline.stage
 
 
 def test_a_series_visits_every_place_in_every_cycle(beamline, recorder):
@@ -70,7 +49,7 @@ def test_a_series_visits_every_place_in_every_cycle(beamline, recorder):
         n_darks=1,
         md={"sample": "cell"},
     )
-    result = recorder.RE(plan)
+    result = recorder.run_engine(plan)
     starts = recorder.of("start")
     assert result.plan_result == [s["uid"] for s in starts]
     got = [(s["series"]["cycle"], s["series"]["position"], s["xanes"]["edge"]) for s in starts]
@@ -136,13 +115,13 @@ def test_a_series_that_cannot_keep_up_goes_on_at_once(beamline):
 )
 def test_a_series_that_makes_no_sense_moves_nothing(beamline, recorder, kwargs, said):
     with pytest.raises(PlanError, match=said):
-        recorder.RE(xanes_series(*devices_of(beamline), **kwargs))
+        recorder.run_engine(xanes_series(*devices_of(beamline), **kwargs))
     assert recorder.documents == []
 
 
 def test_the_jump_map_measures_the_amount_of_each_metal(recorder):
     beamline = SimBeamline(shape=(32, 32), seed=5)
-    recorder.RE(
+    recorder.run_engine(
         edge_jump_map(*devices_of(beamline), edges=["Ni_K", "Co_K"], i0=beamline.i0, repeats=4, n_flats=4)
     )
     for run, edge in zip(recorder.runs(), ("Ni_K", "Co_K"), strict=True):
@@ -185,7 +164,7 @@ def optical_depths(run):
 )
 def test_a_jump_map_that_makes_no_sense_moves_nothing(beamline, recorder, kwargs):
     with pytest.raises(PlanError):
-        recorder.RE(edge_jump_map(*devices_of(beamline), **kwargs))
+        recorder.run_engine(edge_jump_map(*devices_of(beamline), **kwargs))
     assert recorder.documents == []
 
 
@@ -203,7 +182,7 @@ def point_detectors(beamline):
 def test_a_point_scan_says_which_channel_is_which(beamline, recorder):
     it = point_detectors(beamline)
     grid = EnergyGrid((8300.0, 8340.0, 8345.0))
-    uid = recorder.RE(
+    uid = recorder.run_engine(
         xas_scan(
             beamline.energy,
             edge="Ni_K",
@@ -252,7 +231,7 @@ def test_a_point_scan_that_makes_no_sense_moves_nothing(beamline, recorder, kwar
     if "it" in kwargs:
         kwargs = {**kwargs, "it": beamline.i0}
     with pytest.raises(PlanError, match=said):
-        recorder.RE(xas_scan(beamline.energy, **{"edge": "Ni_K", "grid": GRID, **kwargs}))
+        recorder.run_engine(xas_scan(beamline.energy, **{"edge": "Ni_K", "grid": GRID, **kwargs}))
     assert recorder.documents == []
 
 
@@ -275,12 +254,12 @@ def test_calibration_puts_the_foil_where_it_belongs(shifted, recorder, capsys):
         shutter=shifted.shutter,
         write="yes",
     )
-    shift = recorder.RE(plan).plan_result
+    shift = recorder.run_engine(plan).plan_result
     assert shift == pytest.approx(1.3, abs=0.15)
     assert shifted.energy.offset_ev.get() == pytest.approx(-shift)
     assert "first inflection" in capsys.readouterr().out
     # What reads 8333 now is 8333.
-    again = recorder.RE(
+    again = recorder.run_engine(
         calibrate_energy(
             shifted.energy,
             shifted.i0,
@@ -302,8 +281,8 @@ def test_calibration_asks_before_it_writes(shifted, recorder, answer, written):
         asked.append(msg.kwargs["prompt"])
         return answer
 
-    recorder.RE.register_command("input", answer_it)
-    recorder.RE(
+    recorder.run_engine.register_command("input", answer_it)
+    recorder.run_engine(
         calibrate_energy(
             shifted.energy,
             shifted.i0,
@@ -322,15 +301,17 @@ def test_calibration_refuses_what_it_cannot_trust(shifted, recorder):
     offset = shifted.energy.offset_ev
     common = {"edge": "Ni_K", "write": "yes"}
     with pytest.raises(PlanError, match=r"more than 0\.5 eV"):
-        recorder.RE(
+        recorder.run_engine(
             calibrate_energy(
                 shifted.energy, shifted.i0, foil, offset, shutter=shifted.shutter, max_shift_ev=0.5, **common
             )
         )
     with pytest.raises(PlanError, match=r"read zero or less|no calibration"):
-        recorder.RE(calibrate_energy(shifted.energy, shifted.i0, foil, offset, **common))
+        recorder.run_engine(calibrate_energy(shifted.energy, shifted.i0, foil, offset, **common))
     with pytest.raises(PlanError, match="write must be"):
-        recorder.RE(calibrate_energy(shifted.energy, shifted.i0, foil, offset, edge="Ni_K", write="maybe"))
+        recorder.run_engine(
+            calibrate_energy(shifted.energy, shifted.i0, foil, offset, edge="Ni_K", write="maybe")
+        )
     assert offset.get() == 0
 
 

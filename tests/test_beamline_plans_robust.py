@@ -22,6 +22,7 @@ from beamline_plans import (
     validate_run_documents,
     xanes_scan,
 )
+from nimco.testing import devices_of
 from sim_devices import Fault, SimBeamline, SourceSettings, TwinSettings
 
 GRID = EnergyGrid((8300.0, 8350.0, 8345.0, 8300.0), (0.1, 0.2, 0.2, 0.1))
@@ -35,10 +36,6 @@ def quiet_beamline():
     beamline = SimBeamline(shape=(32, 32), seed=3, settings=settings)
     beamline.energy.set(HOME_EV).wait(60)
     return beamline
-
-
-def devices_of(beamline):
-    return beamline.camera, beamline.energy, beamline.shutter, beamline.stage
 
 
 def scan(beamline, **kwargs):

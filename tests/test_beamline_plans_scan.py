@@ -20,6 +20,7 @@ from beamline_plans import (
     xanes_scan,
 )
 from edge_fitting import ReferenceSeries
+from nimco.testing import DocumentCollector
 from scan_contract import read_contract
 from sim_devices import SimBeamline
 
@@ -39,28 +40,9 @@ def scan(beamline, **kwargs):
     return xanes_scan(*devices, **{"edge": "Ni_K", "grid": GRID, "i0": beamline.i0, **kwargs})
 
 
-class Recorder:
-    """A RunEngine whose documents are kept, run by run."""
-
-    def __init__(self):
-        self.RE = RunEngine({}, call_returns_result=True)
-        self.documents = []
-        self.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
-
-    def __call__(self, plan):
-        return self.RE(plan)
-
-    def of(self, name):
-        return [doc for n, doc in self.documents if n == name]
-
-    def events(self, stream):
-        uids = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
-        return [doc["data"] for doc in self.of("event") if doc["descriptor"] in uids]
-
-
 @pytest.fixture
 def recorder():
-    return Recorder()
+    return DocumentCollector(RunEngine({}, call_returns_result=True))
 
 
 def frames_of(messages):
@@ -147,7 +129,7 @@ def test_message_order_of_one_energy(beamline):
 
 
 def test_a_scan_keeps_the_contract_and_leaves_the_instrument_as_it_was(beamline, recorder):
-    result = recorder(
+    result = recorder.run(
         scan(beamline, n_flats=2, repeats=2, pixel_size_nm=30.0, md={"sample": "NMC622", "proposal": 7})
     )
     validate_run_documents(recorder.documents)
@@ -159,13 +141,11 @@ def test_a_scan_keeps_the_contract_and_leaves_the_instrument_as_it_was(beamline,
     assert (xanes["schema_version"], xanes["edge"], xanes["technique"]) == (2, "Ni_K", "full_field")
     assert EnergyGrid.from_dict({k: xanes[k] for k in ("energies_ev", "exposure_s")}) == GRID
     assert xanes["devices"] == {"camera": "camera", "energy": "energy", "i0": "i0"}
-    assert [e["xanes_energy_index"] for e in recorder.events("primary")] == [0, 0, 1, 1, 2, 2, 3, 3]
-    for event in recorder.events("primary") + recorder.events("flat"):
+    assert [e["xanes_energy_index"] for e in recorder.data("primary")] == [0, 0, 1, 1, 2, 2, 3, 3]
+    for event in recorder.data("primary") + recorder.data("flat"):
         assert event["energy"] == pytest.approx(event["xanes_energy_setpoint_ev"], abs=0.1)
         assert event["xanes_attempt"] == 0
-    flat, primary, dark = (
-        np.mean(recorder.events(s)[-1]["camera_image"]) for s in ("flat", "primary", "dark")
-    )
+    flat, primary, dark = (np.mean(recorder.data(s)[-1]["camera_image"]) for s in ("flat", "primary", "dark"))
     assert flat > primary > dark
     assert left_as_it_was(beamline)
 
@@ -176,9 +156,9 @@ def left_as_it_was(beamline):
 
 
 def test_energies_may_come_in_any_order_and_twice(beamline, recorder):
-    recorder(scan(beamline, grid={"energies_ev": [8345.0, 8300.0, 8345.0], "exposure_s": 0.1}))
+    recorder.run(scan(beamline, grid={"energies_ev": [8345.0, 8300.0, 8345.0], "exposure_s": 0.1}))
     validate_run_documents(recorder.documents)
-    events = recorder.events("primary")
+    events = recorder.data("primary")
     assert [(e["xanes_energy_index"], e["xanes_energy_setpoint_ev"]) for e in events] == [
         (0, 8345.0),
         (1, 8300.0),
@@ -198,7 +178,7 @@ def test_a_failure_leaves_the_instrument_safe_and_what_was_measured_readable(bea
 
     monkeypatch.setattr(beamline.camera, "trigger", failing_trigger)
     with pytest.raises(FrameError, match=r"failed 3 times in a row \(OSError: camera unplugged\)"):
-        recorder(scan(beamline, n_darks=2))
+        recorder.run(scan(beamline, n_darks=2))
     assert left_as_it_was(beamline)
     assert recorder.of("stop")[0]["exit_status"] == "fail"
     assert len(recorder.of("event")) == 8
@@ -215,10 +195,10 @@ def test_one_device_that_fails_in_the_cleanup_does_not_keep_the_others_from_it(
         if name == "event":
             monkeypatch.setattr(beamline.shutter, "set", stuck)
 
-    recorder.RE.subscribe(break_things)
+    recorder.run_engine.subscribe(break_things)
     said = r"NOT SAFE: could not close the shutter \(shutter to closed; OSError: shutter stuck\). Look where shutter is"
     with pytest.raises(NotSafeError, match=said):
-        recorder(scan(beamline, n_darks=1))
+        recorder.run(scan(beamline, n_darks=1))
     assert any(record.levelname == "CRITICAL" and "NOT SAFE" in record.message for record in caplog.records)
     assert beamline.stage.position == "in"
     assert beamline.energy.position == pytest.approx(HOME_EV, abs=0.1)
@@ -240,8 +220,8 @@ def paused_after(plan, command, occurrence):
 
 def test_an_abort_leaves_the_instrument_safe(beamline, recorder):
     with pytest.raises(RunEngineInterrupted):
-        recorder(paused_after(scan(beamline, n_darks=2), "save", 9))
-    recorder.RE.abort("enough")
+        recorder.run(paused_after(scan(beamline, n_darks=2), "save", 9))
+    recorder.run_engine.abort("enough")
     assert left_as_it_was(beamline)
     assert recorder.of("stop")[0]["exit_status"] == "abort"
     validate_run_documents(recorder.documents)
@@ -251,21 +231,19 @@ def test_an_abort_leaves_the_instrument_safe(beamline, recorder):
 def test_after_a_pause_the_energy_is_taken_again_and_the_double_is_marked(beamline, recorder, command):
     n = {"checkpoint": 5, "set": 25, "wait": 21, "trigger": 13, "create": 7, "read": 27, "save": 7}[command]
     with pytest.raises(RunEngineInterrupted):
-        recorder(paused_after(scan(beamline, n_darks=2, repeats=2), command, n))
+        recorder.run(paused_after(scan(beamline, n_darks=2, repeats=2), command, n))
     # A person looks around during the pause.
     beamline.energy.set(8200.0).wait(60)
     beamline.stage.set("out").wait(60)
     beamline.shutter.set("closed").wait(60)
-    recorder.RE.resume()
+    recorder.run_engine.resume()
     validate_run_documents(recorder.documents)
-    for event in recorder.events("primary") + recorder.events("flat"):
+    for event in recorder.data("primary") + recorder.data("flat"):
         assert event["energy"] == pytest.approx(event["xanes_energy_setpoint_ev"], abs=0.1)
     # The pause after the seventh save comes when both repeats of the first energy are saved.
     if command == "save":
-        assert [e["xanes_attempt"] for e in recorder.events("primary")[:4]] == [0, 0, 1, 1]
-    images = {
-        s: [np.mean(e["camera_image"]) for e in recorder.events(s)] for s in ("dark", "flat", "primary")
-    }
+        assert [e["xanes_attempt"] for e in recorder.data("primary")[:4]] == [0, 0, 1, 1]
+    images = {s: [np.mean(e["camera_image"]) for e in recorder.data(s)] for s in ("dark", "flat", "primary")}
     assert min(images["primary"]) > 1.5 * max(images["dark"])
     assert left_as_it_was(beamline)
 
@@ -273,7 +251,7 @@ def test_after_a_pause_the_energy_is_taken_again_and_the_double_is_marked(beamli
 def test_multi_edge_is_one_run_per_edge_under_one_group(beamline, recorder):
     grids = {"Ni_K": GRID, "Mn_K": {"energies_ev": [6500.0, 6550.0], "exposure_s": 0.3}}
     devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
-    result = recorder(
+    result = recorder.run(
         multi_edge_xanes(*devices, edges=["Ni_K", "Mn_K"], grids=grids, i0=beamline.i0, md={"sample": "s"})
     )
     starts = recorder.of("start")
@@ -296,7 +274,7 @@ def test_filters_are_set_per_edge_and_restored(beamline, recorder):
     filters.subscribe(lambda value, **_: moves.append(value), run=False)
     devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
     grids = {"Ni_K": GRID, "Co_K": EnergyGrid((7700.0,))}
-    recorder(
+    recorder.run(
         multi_edge_xanes(
             *devices,
             edges=["Ni_K", "Co_K"],
@@ -328,16 +306,16 @@ def test_a_camera_that_repeats_its_last_frame_is_asked_again_and_then_given_up(
 
     monkeypatch.setattr(beamline.camera, "trigger", sometimes)
     frozen[:] = [4, 8, 9]
-    recorder(scan(beamline, n_darks=2))
+    recorder.run(scan(beamline, n_darks=2))
     validate_run_documents(recorder.documents)
     times = [doc["timestamps"]["camera_image"] for doc in recorder.of("event")]
     assert len(set(times)) == len(times) == 4 + 8
-    assert [e["xanes_attempt"] for s in ("dark", "flat", "primary") for e in recorder.events(s)].count(2) == 1
+    assert [e["xanes_attempt"] for s in ("dark", "flat", "primary") for e in recorder.data(s)].count(2) == 1
 
     calls.clear()
     frozen[:] = [5, 6, 7]
     with pytest.raises(FrameError, match="camera gave the frame of before"):
-        recorder(scan(beamline, n_darks=2))
+        recorder.run(scan(beamline, n_darks=2))
     assert left_as_it_was(beamline)
 
 
@@ -349,7 +327,7 @@ def references(low, high):
 
 
 def test_references_travel_in_the_start_document(beamline, recorder):
-    recorder(scan(beamline, references=references(8200, 8700)))
+    recorder.run(scan(beamline, references=references(8200, 8700)))
     series = ReferenceSeries.from_dict(recorder.of("start")[0]["xanes"]["references"])
     assert list(series.soc) == [0.0, 1.0]
 
@@ -376,7 +354,7 @@ def test_references_travel_in_the_start_document(beamline, recorder):
 )
 def test_a_request_that_makes_no_sense_moves_nothing(beamline, recorder, kwargs, said):
     with pytest.raises(PlanError, match=said) as caught:
-        recorder(scan(beamline, **kwargs))
+        recorder.run(scan(beamline, **kwargs))
     assert "\n" not in str(caught.value)
     assert recorder.documents == []
     assert beamline.energy.position == pytest.approx(HOME_EV)
@@ -388,13 +366,13 @@ def test_an_energy_the_device_refuses_stops_the_scan_before_it_moves(recorder):
     original = beamline.energy.check_value
     beamline.energy.check_value = lambda value: original(value if value < 8390 else high + 1)
     with pytest.raises(PlanError, match="energy cannot go to 8400"):
-        recorder(scan(beamline))
+        recorder.run(scan(beamline))
     assert recorder.documents == []
 
 
 def test_a_device_that_cannot_serve_is_named(beamline, recorder):
     with pytest.raises(PlanError, match=r"camera \(i0\) has no 'exposure_s'"):
-        recorder(xanes_scan(beamline.i0, beamline.energy, beamline.shutter, beamline.stage, edge="Ni_K"))
+        recorder.run(xanes_scan(beamline.i0, beamline.energy, beamline.shutter, beamline.stage, edge="Ni_K"))
 
 
 @pytest.mark.parametrize(
@@ -411,18 +389,18 @@ def test_a_device_that_cannot_serve_is_named(beamline, recorder):
 def test_multi_edge_checks_every_edge_before_the_first(beamline, recorder, kwargs, said):
     devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
     with pytest.raises(PlanError, match=said):
-        recorder(multi_edge_xanes(*devices, **kwargs))
+        recorder.run(multi_edge_xanes(*devices, **kwargs))
     assert recorder.documents == []
 
 
 def test_flats_may_come_before_all_frames_and_a_run_that_goes_on_takes_its_own(beamline, recorder):
     ledger = RunLedger()
-    recorder.RE.subscribe(ledger)
-    recorder(
+    recorder.run_engine.subscribe(ledger)
+    recorder.run(
         scan(beamline, flat_order="before_all", n_flats=3, md={"sample": {"name": "cell 4", "cycle": 2}})
     )
     validate_run_documents(recorder.documents)
-    assert [d["xanes_energy_index"] for d in recorder.events("flat")] == [-1, -1, -1]
+    assert [d["xanes_energy_index"] for d in recorder.data("flat")] == [-1, -1, -1]
     start = recorder.of("start")[0]
     assert len(recorder.of("event")) == read_contract(start).scan.events_expected
     assert ledger.taken(start["uid"]).missing() == {"primary": [], "flat": []}
@@ -431,12 +409,12 @@ def test_flats_may_come_before_all_frames_and_a_run_that_goes_on_takes_its_own(b
     ledger.add_documents(d for d in recorder.documents if d[1] is not recorder.of("event")[-1])
     recorder.documents.clear()
     devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
-    recorder(resume_scan(*devices, uid=start["uid"], archive=ledger, i0=beamline.i0))
+    recorder.run(resume_scan(*devices, uid=start["uid"], archive=ledger, i0=beamline.i0))
     validate_run_documents(recorder.documents)
     scanned = read_contract(recorder.of("start")[0]).scan
     assert (scanned.resumes, scanned.taken_indices, scanned.sample.cycle) == (start["uid"], (3,), 2)
     assert len(recorder.of("event")) == scanned.events_expected
-    assert len(recorder.events("flat")) == 3
+    assert len(recorder.data("flat")) == 3
 
 
 def test_who_and_what_are_in_the_contract_and_checked_before_anything_moves(beamline, recorder):
@@ -445,7 +423,7 @@ def test_who_and_what_are_in_the_contract_and_checked_before_anything_moves(beam
         "proposal": 317000,
         "field_of_view": {"row_um": 3},
     }
-    recorder(scan(beamline, md=md))
+    recorder.run(scan(beamline, md=md))
     said = recorder.of("start")[0]["xanes"]
     assert said["sample"] == {"name": "cell 4", "composition": "NMC622"}
     assert (said["proposal"], said["field_of_view"]) == ({"number": "317000"}, {"row_um": 3.0})
@@ -455,7 +433,7 @@ def test_who_and_what_are_in_the_contract_and_checked_before_anything_moves(beam
         ({"proposal": ["a"]}, "proposal is \\['a'\\]"),
     ):
         with pytest.raises(PlanError, match=match):
-            recorder(scan(beamline, md=wrong))
+            recorder.run(scan(beamline, md=wrong))
     assert recorder.documents == []
 
 
@@ -489,14 +467,14 @@ def tampered(documents, name, change):
     ],
 )
 def test_the_validator_says_what_is_wrong(beamline, recorder, name, change, said):
-    recorder(scan(beamline))
+    recorder.run(scan(beamline))
     validate_run_documents(recorder.documents)
     with pytest.raises(DocumentError, match=said):
         validate_run_documents(tampered(recorder.documents, name, change))
 
 
 def test_the_validator_misses_frames_doubles_and_documents(beamline, recorder):
-    recorder(scan(beamline))
+    recorder.run(scan(beamline))
     documents = recorder.documents
     events = [i for i, (name, _) in enumerate(documents) if name == "event"]
     for gone in (events[0], events[-1], events[-2]):

@@ -2,7 +2,6 @@ import os
 import threading
 
 import numpy as np
-import pytest
 
 from callbacks import LiveSOC
 from callbacks.documents import Reading, RecordStore
@@ -10,6 +9,7 @@ from callbacks.documents._document_queue import DocumentQueue
 from callbacks.documents._spool_format import HEADER
 from callbacks.errors import DamagedSpoolError
 from callbacks.reduce._image_store import ImageStore
+from nimco.testing import wait_until
 from scan_contract import Label
 
 
@@ -23,26 +23,11 @@ def record(number, shape=(50, 40)):
     return Reading(label, 8333.0, 8333.0, 1.0, 1.0, {"image": image}, number, str(number), 0.0)
 
 
-@pytest.fixture
-def until():
-    """Wait for something another thread does."""
-
-    def wait(condition, timeout_s=10.0):
-        pause = threading.Event()
-        for _ in range(int(timeout_s / 0.01)):
-            if condition():
-                return
-            pause.wait(0.01)
-        raise AssertionError("it did not happen")
-
-    return wait
-
-
-def test_what_is_too_much_for_the_memory_waits_on_disk_and_comes_back_in_order(until):
+def test_what_is_too_much_for_the_memory_waits_on_disk_and_comes_back_in_order():
     queue = DocumentQueue(memory_bytes=200_000)
     for number in range(100):
         queue.put("event", event(number))
-    until(lambda: queue.memory_nbytes <= 200_000)
+    wait_until(lambda: queue.memory_nbytes <= 200_000)
     assert len(queue) == 100
     got = [queue.get() for _ in range(100)]
     assert [doc["uid"] for _, doc in got] == [str(number) for number in range(100)]
@@ -68,14 +53,14 @@ def test_a_queue_that_is_emptied_while_it_moves_documents_loses_none():
     queue.close()
 
 
-def test_a_full_disk_leaves_documents_in_memory(until, monkeypatch, caplog):
+def test_a_full_disk_leaves_documents_in_memory(monkeypatch, caplog):
     monkeypatch.setattr(
         "os.pwrite", lambda *arguments: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     queue = DocumentQueue(memory_bytes=50_000)
     for number in range(20):
         queue.put("event", event(number))
-    until(lambda: any("No space left" in record.message for record in caplog.records))
+    wait_until(lambda: any("No space left" in record.message for record in caplog.records))
     assert [queue.get()[1]["uid"] for _ in range(20)] == [str(number) for number in range(20)]
     queue.close()
 

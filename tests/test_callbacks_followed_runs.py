@@ -7,6 +7,7 @@ import pytest
 
 from callbacks import DroppedDocumentsError, FollowedRuns, LiveSOC, RawRunWriter
 from callbacks.documents import DocumentWorker
+from nimco.testing import wait_until
 
 
 class Recorder(DocumentWorker):
@@ -60,22 +61,12 @@ def followed(documents, raw, *, uid=None, n_events=None, missing_timeout_s=60.0,
                 return any(name == "stop" for name, _ in recorder.documents)
             return len(numbers(recorder.documents)) == n_events
 
-        wait_for(is_done)
+        wait_until(is_done)
         runs.close()
         both.close()
         live.wait(240)
         recorder.wait(240)
         return live.latest(uid), recorder.documents, runs.errors
-
-
-def wait_for(condition, timeout_s=300.0):
-    import threading
-    import time
-
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        threading.Event().wait(0.02)
 
 
 def test_a_complete_run_passes_unchanged_and_nothing_is_asked_of_tiled(scan_documents):
@@ -91,7 +82,7 @@ def test_a_complete_run_passes_unchanged_and_nothing_is_asked_of_tiled(scan_docu
     for name, doc in [documents[0], *documents, *documents[-3:]]:
         runs(name, doc)
     runs.wait(240)
-    wait_for(lambda: recorder.documents and recorder.documents[-1][0] == "stop")
+    wait_until(lambda: recorder.documents and recorder.documents[-1][0] == "stop")
     runs.close()
     recorder.close()
     assert recorder.documents == documents

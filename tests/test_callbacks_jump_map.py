@@ -7,13 +7,10 @@ from bluesky import RunEngine
 from beamline_plans import EnergyGrid, edge_jump_map, xanes_scan
 from callbacks import LiveSOC, LiveSOCPlot, SOCPublisher, has_value, open_soc
 from edge_fitting import EDGES, EdgeFitter, FitStatus, ReferenceSeries
+from nimco.testing import devices_of
 from sim_devices import SimBeamline
 
 EDGE_NAMES = ("Ni_K", "Mn_K", "Co_K")
-
-
-def devices_of(beamline):
-    return beamline.camera, beamline.energy, beamline.shutter, beamline.stage
 
 
 def measure(beamline, plan, *subscribers, **kwargs):

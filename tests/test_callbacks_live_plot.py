@@ -4,7 +4,6 @@ import sys
 import textwrap
 import threading
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,8 +203,7 @@ def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path)
     code = """
         %matplotlib agg
         import sys, threading
-        sys.path.insert(0, {tests!r})
-        from conftest import ScanDocuments
+        from nimco.testing import ScanDocuments
         from callbacks import LiveSOC, LiveSOCPlot
         from callbacks.views import _live_plot
         drawn_in = []
@@ -225,7 +223,7 @@ def test_the_window_in_ipython_is_drawn_by_the_timer_of_its_event_loop(tmp_path)
         live.close(); plot.close()
         print("drawn once")
         """
-    script = textwrap.dedent(code).format(tests=str(Path(__file__).parent))
+    script = textwrap.dedent(code)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "IPython", "--no-banner", "--quick", "-c", script],
         env={**os.environ, "IPYTHONDIR": str(tmp_path)},

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from callbacks import CallbackError, LiveSOC, LiveSpectrum, has_value
-
-
-def play(live, documents):
-    for name, doc in documents:
-        live(name, doc)
+from nimco.testing import play, wait_until
 
 
 def error_of(update, scan):
@@ -218,9 +214,9 @@ def test_a_slow_viewer_holds_nobody_up(scan_documents):
     with LiveSOC(subscribers=[slow_viewer, fast.append], update_period_s=0.0) as live:
         for name, doc in documents:
             live(name, doc)
+        wait_until(lambda: fast and fast[-1].final)
         with pytest.raises(CallbackError, match="has not returned"):
             live.wait(2)
-        assert fast[-1].final
         gate.set()
         live.wait(240)
     assert slow[-1].final

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from callbacks import DeliveryError, LiveSOC, RawRunWriter, SOCPublisher, open_soc
-from nimco._server import TiledServer
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Let tiled's client give a dead server up at once, so that our own handling is what is tested."""
-    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
+from nimco import TiledServer
 
 
 def updates_of(documents, upto=None):
@@ -79,7 +73,7 @@ def test_a_map_that_cannot_be_written_costs_only_itself(tiled_server, scan_docum
 
 @pytest.mark.slow
 def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
-    scan_documents, tmp_path, impatient, caplog
+    scan_documents, tmp_path, impatient_client, caplog
 ):
     runs = [scan_documents(seed=seed).run() for seed in (1, 2)]
     with TiledServer(tmp_path / "data") as server:
@@ -108,7 +102,7 @@ def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
 
 
 @pytest.mark.slow
-def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient, caplog):
+def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient_client, caplog):
     update = updates_of(scan_documents().run())[-1]
     with TiledServer(tmp_path / "data") as server:
         maps = server.maps

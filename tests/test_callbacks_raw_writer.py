@@ -14,13 +14,7 @@ import pytest
 from tiled.client.container import Container
 
 from callbacks import CallbackError, DeliveryError, RawRunWriter
-from nimco._server import TiledServer
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Let tiled's client give a dead server up at once, so that our own handling is what is tested."""
-    monkeypatch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)
+from nimco import TiledServer
 
 
 def assert_stored(client, documents):
@@ -280,7 +274,7 @@ def test_closing_without_an_answer_takes_bounded_time_and_says_what_waits(
 
 
 @pytest.mark.slow
-def test_tiled_dies_and_returns_mid_scan(scan_documents, tmp_path, impatient, caplog):
+def test_tiled_dies_and_returns_mid_scan(scan_documents, tmp_path, impatient_client, caplog):
     documents = scan_documents().run()
     with (
         TiledServer(tmp_path / "data") as server,
@@ -300,7 +294,9 @@ def test_tiled_dies_and_returns_mid_scan(scan_documents, tmp_path, impatient, ca
 
 
 @pytest.mark.slow
-def test_tiled_is_never_there_and_the_next_session_delivers(scan_documents, tmp_path, impatient, caplog):
+def test_tiled_is_never_there_and_the_next_session_delivers(
+    scan_documents, tmp_path, impatient_client, caplog
+):
     documents = scan_documents().run()
     with TiledServer(tmp_path / "data") as server:
         raw = server.raw
@@ -324,8 +320,7 @@ def test_a_killed_session_loses_nothing_it_had_received(tiled_server, scan_docum
     """A process is killed mid-scan; the next writer on its spool folder brings the run to Tiled."""
     code = f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from conftest import ScanDocuments
+        from nimco.testing import ScanDocuments
         from tiled.client import from_uri
         from callbacks import RawRunWriter
         documents = ScanDocuments().run()

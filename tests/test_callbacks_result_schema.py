@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from callbacks import CallbackError
-from callbacks.results._result_schema import Field, ResultSchema
+from callbacks.results import Field, ResultSchema
 
 SCHEMA = ResultSchema(
     "Toy",

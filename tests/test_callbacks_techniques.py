@@ -23,6 +23,7 @@ from callbacks import (
 )
 from callbacks.reduce import optical_depth
 from callbacks.results import Field, ResultSchema
+from nimco.testing import play
 from scan_contract import PointContract
 
 WAIT_S = 240  # a cold machine compiles the kernels meanwhile
@@ -100,11 +101,6 @@ def test_a_photodiode_against_energy_is_a_technique_in_one_module(tiled_server, 
     reader = chexus.read_hdf5(str(path))  # closes the file once it is forgotten
     found = chexus.validate(next(reader), chexus.validators.base_validators(has_scipp=False))
     assert not chexus.has_violations(found), chexus.report(found)
-
-
-def play(consumer, documents):
-    for name, doc in documents:
-        consumer(name, doc)
 
 
 def corrected(scan, steps, **options):

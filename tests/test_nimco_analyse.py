@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from callbacks.documents._document_streams import KafkaStream
 from nimco import TiledServer
 from nimco._commands import analyse
 from nimco.errors import NimcoError
+from nimco.testing import wait_until
 from scan_contract import MissingPackageError
 from sim_devices import SimBeamline
 
@@ -30,13 +30,6 @@ def proxy():
     made = Proxy(("tcp", "127.0.0.1"), ("tcp", "127.0.0.1"))
     threading.Thread(target=made.start, daemon=True).start()
     return made.in_port, made.out_port
-
-
-def wait_for(condition, timeout_s=300.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        threading.Event().wait(0.05)
 
 
 def start_analysis(server: TiledServer, *arguments: str) -> subprocess.Popen:
@@ -106,7 +99,7 @@ def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole
                 return
             n_primary += 1
             if n_primary == 14:
-                wait_for(lambda: n_mapped() >= 1)  # it was at work
+                wait_until(lambda: n_mapped() >= 1)  # it was at work
                 os.kill(processes[0].pid, 9)
                 assert processes[0].wait(240) == -9
             elif n_primary == 24:
@@ -123,7 +116,7 @@ def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole
         )  # fmt: skip
         publisher.close()
         client = server.client()
-        wait_for(lambda: n_mapped() == len(energies) and client["maps"][uids[0]]["Ni_K"].metadata["final"])
+        wait_until(lambda: n_mapped() == len(energies) and client["maps"][uids[0]]["Ni_K"].metadata["final"])
         reference.wait(240)
         expected = reference.latest(uids[0])
         found = open_soc(client, uids[0])
@@ -169,10 +162,10 @@ def test_documents_travel_over_0mq_whole_and_in_order(scan_documents, proxy):
         publisher.wait(240)
         return bool(received)
 
-    wait_for(knock)
+    wait_until(knock)
     for name, doc in documents[1:]:
         publisher(name, doc)
-    wait_for(lambda: received and received[-1][0] == "stop")
+    wait_until(lambda: received and received[-1][0] == "stop")
     publisher.close()
     stream.stop()
     thread.join(240)
@@ -294,10 +287,10 @@ def test_bluesky_s_own_publisher_is_followed_where_it_is_trusted_only(scan_docum
         publisher("start", documents[0][1])
         return bool(received[True]) and "--trust-pickle" in caplog.text
 
-    wait_for(knock)
+    wait_until(knock)
     for name, doc in documents[1:]:
         publisher(name, doc)
-    wait_for(lambda: received[True][-1:] == ["stop"])
+    wait_until(lambda: received[True][-1:] == ["stop"])
     publisher.close()
     for stream, thread in zip(streams.values(), threads, strict=True):
         stream.stop()

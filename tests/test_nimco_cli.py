@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -14,6 +13,7 @@ import pytest
 
 from callbacks import open_soc
 from nimco import TiledServer
+from nimco.testing import wait_until
 from sim_devices import SimBeamline
 
 NIMCO = [sys.executable, "-c", "from nimco._cli import main; main()"]
@@ -106,8 +106,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     ) as process:
         picture = tmp_path / "data" / "live.png"
         # The picture appears with the first map, so the scan is under way then.
-        while not picture.exists() and process.poll() is None:
-            time.sleep(0.05)
+        wait_until(lambda: picture.exists() or process.poll() is not None, 600)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=600)
     assert process.returncode == 130, out + err

@@ -111,12 +111,10 @@ def scans(make: Any) -> dict[str, list[list[tuple[str, dict[str, Any]]]]]:
 
 def gains(folder: Path, uri: str, api_key: str) -> dict[str, Any]:
     """What scans of every kind compile in this process after a session has started."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from conftest import ScanDocuments
-
     from callbacks import LiveSOC
     from nimco import RemoteTiled, Session
     from nimco._compiling import compile_kernels
+    from nimco.testing import ScanDocuments
 
     found: dict[str, Any] = {"before": sum(compiled().values())}
     kinds = scans(ScanDocuments)

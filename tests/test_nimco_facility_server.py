@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -18,8 +17,9 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC, RawRunWriter, SOCPublisher, follow_soc, open_soc
-from nimco._remote import RemoteTiled
+from nimco import RemoteTiled
 from nimco.errors import NimcoError
+from nimco.testing import free_port, wait_until
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "run-a-facility-server.md"
 
@@ -34,22 +34,13 @@ def program(name):
     return found
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
-def wait_for_port(port, process, timeout_s=300.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+def wait_for_port(port, process):
+    def answers():
         assert process.poll() is None, f"ended with {process.returncode}"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        process_pause.wait(0.1)
-    raise AssertionError(f"nothing listens on {port}")
+            return True
 
-
-process_pause = threading.Event()
+    wait_until(answers, what=f"listening on port {port}")
 
 
 @contextlib.contextmanager

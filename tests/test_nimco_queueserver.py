@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +12,7 @@ import pytest
 
 import beamline_plans
 import nimco
+from nimco.testing import free_port, wait_until
 
 zmq_comms = pytest.importorskip("bluesky_queueserver", reason="bluesky-queueserver is not installed")
 
@@ -28,23 +28,6 @@ PLANS = {
 }
 EDGES_OFFERED = "typing.Literal['Ni_K', 'Co_K', 'Mn_K', 'Ni_L3', 'Ni_L2', 'Co_L3', 'Co_L2', 'Mn_L3', 'Mn_L2']"
 PERMISSIONS = Path(nimco.__path__[0]) / "user_group_permissions.yaml"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition, timeout_s, what):
-    """Poll, as the RE Manager has no way to call back."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not happen within {timeout_s} s")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +48,7 @@ def redis_address(tmp_path_factory):
             return False
 
     try:
-        until(answers, 240, "the start of redis-server")
+        wait_until(answers, 240, "the start of redis-server")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -104,16 +87,16 @@ def manager(redis_address, tmp_path_factory):
             return None
 
     try:
-        until(status, 300, "the start of the RE Manager")
+        wait_until(status, 300, "the start of the RE Manager")
         opened = ask("environment_open")
         assert opened["success"], opened
-        idle = until(
+        idle = wait_until(
             lambda: ask("status")["manager_state"] == "idle" and ask("status"), 600, "opening the environment"
         )
         assert idle["worker_environment_exists"], (folder / "log.txt").read_text()[-4000:]
         yield ask
         ask("environment_close")
-        until(lambda: not ask("status")["worker_environment_exists"], 240, "closing the environment")
+        wait_until(lambda: not ask("status")["worker_environment_exists"], 240, "closing the environment")
         ask("manager_stop")
         process.wait(240)
     finally:
@@ -136,8 +119,8 @@ def run_plan(ask, name, *devices, **kwargs):
     assert added["success"], added
     started = ask("queue_start")
     assert started["success"], started
-    until(lambda: ask("status")["items_in_history"] > before, 600, f"the end of {name}")
-    until(lambda: ask("status")["manager_state"] == "idle", 240, "rest")
+    wait_until(lambda: ask("status")["items_in_history"] > before, 600, f"the end of {name}")
+    wait_until(lambda: ask("status")["manager_state"] == "idle", 240, "rest")
     return ask("history_get")["items"][-1]["result"]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RootMap, open_soc
+from nimco import TiledServer
 from nimco._commands import analyse, export, replay
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
-from nimco._server import TiledServer
 from nimco.errors import NimcoError, RecordingError
 
 GRID = [8300.0, 8340.0, 8341.0, 8342.0, 8347.0, 8347.0, 8400.0, 8500.0]

@@ -6,7 +6,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ import pytest
 from tiled.client import from_uri
 
 from nimco._server import DataDirectoryError, PortInUseError, ServerError, TiledServer
+from nimco.testing import wait_until
 
 
 def test_it_listens_on_loopback_only_and_knows_its_key(tiled_server):
@@ -117,8 +117,7 @@ def test_a_server_that_dies_again_and_again_is_told_and_started_until_it_stays(t
             extra.rename(extra.with_name(extra.name.replace("catalog", "kept")))
         catalog.write_bytes(b"no database" * 100)
         os.kill(server.pid, signal.SIGKILL)
-        while "3 times in a row" not in caplog.text:
-            time.sleep(0.05)
+        wait_until(lambda: "3 times in a row" in caplog.text, 600)
         told = [record.getMessage() for record in caplog.records if "in a row" in record.getMessage()]
         assert "file is not a database" in told[-1]
         pauses = [float(text.rsplit(" in ", 1)[1].removesuffix(" s")) for text in told]
@@ -126,8 +125,12 @@ def test_a_server_that_dies_again_and_again_is_told_and_started_until_it_stays(t
         assert pauses[0] < pauses[-1]
         for path in tmp_path.glob("kept.db*"):
             path.replace(path.with_name(path.name.replace("kept", "catalog")))
-        while server.pid is None or httpx.get(f"{server.uri}/healthz", timeout=60).status_code != 200:
-            time.sleep(0.05)
+        wait_until(
+            lambda: (
+                server.pid is not None and httpx.get(f"{server.uri}/healthz", timeout=60).status_code == 200
+            ),
+            600,
+        )
         assert server.client()["maps/kept"].read().sum() == 3
     catalog.write_bytes(b"no database" * 100)
     with pytest.raises(ServerError, match=r"ended while starting .*file is not a database.*server\.log"):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -13,6 +12,7 @@ import pytest
 
 from callbacks import RawRunWriter
 from nimco import TiledServer
+from nimco.testing import wait_until
 
 NIMCO = [sys.executable, "-u", "-c", "from nimco._cli import main; main()"]
 # What a process prints when it gets to a moment that nothing of its own output marks.
@@ -68,15 +68,12 @@ def sentence(code, err, expected=130):
 
 def assert_no_server_is_left(data_dir: Path) -> None:
     """The lock is free and no process serves the directory."""
-    deadline = time.monotonic() + 20
-    while left := subprocess.run(
-        ["pgrep", "-f", f"_server_process.py {data_dir.resolve()}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+
+    def left():
+        command = ["pgrep", "-f", f"_server_process.py {data_dir.resolve()}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+    wait_until(lambda: not left(), 20, f"the end of the server on {data_dir}")
 
 
 @pytest.mark.slow
