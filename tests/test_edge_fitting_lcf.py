@@ -84,6 +84,79 @@ def test_non_negative_agrees_with_scipy():
     assert (maps.weights[np.isfinite(maps.weights)] >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("truth", "weights_within"),
+    [
+        ((1.0, 0.0), 1.2),
+        ((0.99, 0.01), 1.2),
+        ((0.0, 1.0, 0.0), 1.2),
+        ((0.5, 0.0, 0.0, 0.5), 1.4),
+        ((1.0, 0.0, 0.0), 1.7),
+    ],
+)
+def test_a_weight_that_is_held_at_zero_has_an_honest_sigma(truth, weights_within):
+    """Root mean square of the errors of many pixels, as stated: never less, and little more."""
+    series, noise = references(len(truth)), 0.02
+    weights = np.broadcast_to(np.array(truth)[:, None, None], (len(truth), 70, 70))
+    maps = fit_lcf(ENERGY, mixture(series, weights, noise=noise, seed=2), series, constraint="non_negative")
+    assert (maps.status == FitStatus.OK).all()
+    alone = (maps.weights > 0).sum(axis=0) == 1
+    assert alone.mean() > 0.1 or max(truth) < 1.0
+    assert (maps.soc_sigma[alone] > 0.2 * np.median(maps.soc_sigma)).all()
+
+    def ratio(values, sigma, expected):
+        error = (values - np.asarray(expected).reshape(-1, *[1] * 2)) ** 2
+        return np.sqrt((sigma**2).reshape(error.shape).mean((1, 2)) / error.mean((1, 2)))
+
+    assert np.isfinite(maps.weights_sigma).all()
+    of_weights = ratio(maps.weights, maps.weights_sigma, truth)
+    assert ((of_weights > 0.95) & (of_weights < weights_within)).all(), of_weights
+    of_soc = ratio(maps.soc, maps.soc_sigma, series.soc @ np.array(truth))
+    assert 0.95 < of_soc[0] < 1.3
+    of_jump = ratio(maps.edge_jump, maps.edge_jump_sigma, sum(truth))
+    assert 0.95 < of_jump[0] < 1.15
+
+
+def test_a_weight_far_from_zero_does_not_notice_the_constraint():
+    series = references(3)
+    weights = np.broadcast_to(np.array([0.4, 0.3, 0.3])[:, None, None], (3, 4, 4))
+    frames = mixture(series, weights, noise=1e-3)
+    free, held = (fit_lcf(ENERGY, frames, series, constraint=c) for c in ("none", "non_negative"))
+    for name in ("weights", "weights_sigma", "soc", "soc_sigma", "edge_jump_sigma"):
+        np.testing.assert_allclose(getattr(held, name), getattr(free, name), rtol=1e-4)
+
+
+def test_references_that_look_alike_are_named():
+    series = references(3)
+    frames = mixture(series, np.full((3, 2, 2), 0.3), noise=1e-3)
+    assert fit_lcf(ENERGY, frames, series).warnings == ()
+
+    def said(mu, energy=ENERGY, constraint="none"):
+        alike = ReferenceSeries(ENERGY, mu, np.array([0.0, 0.4, 0.5, 1.0]))
+        keep = np.isin(ENERGY, energy)
+        maps = fit_lcf(energy, frames[keep], alike, constraint=constraint)
+        return "".join(maps.warnings), maps
+
+    nearly = series.mu[1] + 1e-3 * np.sin(ENERGY)
+    text, maps = said(np.stack([series.mu[0], series.mu[1], nearly, series.mu[2]]))
+    assert "references 2 and 3 (states 0.4 and 0.5) can hardly be told apart" in text
+    condition = float(text.split("condition number of all references ")[1].split(",")[0])
+    design = np.stack([series.mu[0], series.mu[1], nearly, series.mu[2]]).T
+    line = np.stack([np.ones_like(ENERGY), ENERGY - 8340.0]).T
+    left = design - line @ np.linalg.lstsq(line, design)[0]
+    assert condition == pytest.approx(np.linalg.cond(left / np.linalg.norm(left, axis=0)), rel=0.1)
+    assert (maps.status == FitStatus.OK).all()
+    # Two that are the same, and, at energies far above the edge, all.
+    text, maps = said(
+        np.stack([series.mu[0], series.mu[1], series.mu[1], series.mu[2]]), constraint="non_negative"
+    )
+    assert "references 2 and 3 (states 0.4 and 0.5) cannot be told apart" in text
+    assert not (maps.status == FitStatus.OK).any()
+    # A mixture of two others.
+    text, _ = said(np.stack([series.mu[0], 0.5 * (series.mu[0] + series.mu[2]), series.mu[1], series.mu[2]]))
+    assert "references" in text
+
+
 def test_missing_frames_and_bad_pixels():
     series = references(3)
     weights = np.broadcast_to(np.array([0.2, 0.2, 0.2])[:, None, None], (3, 1, 5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,9 @@ from edge_fitting.references import ReferenceSeries
 from edge_fitting.stack import too_many_saturated
 from edge_fitting.sums import SufficientStatistics
 
+from ._collinear import collinear_warnings
+from ._non_negative import non_negative, non_negative_covariance
+
 Array = NDArray[np.float64]
 Constraint = Literal["none", "sum_to_one", "non_negative"]
 
@@ -39,7 +41,8 @@ class LinearCombinationMaps:
     Parameters
     ----------
     weights, weights_sigma : ndarray of float32, shape (n_ref, rows, cols)
-        Weights and their standard deviations; a weight held at zero by ``non_negative`` has NaN for sigma.
+        Weights and their standard deviations. With ``non_negative`` they are the root mean square by which noise moves
+        the constrained weights, so that a weight held at zero has one too.
     fractions : ndarray of float32, shape (n_ref, rows, cols)
         Weights over their sum.
     edge_jump, edge_jump_sigma : ndarray of float32, shape (rows, cols)
@@ -53,6 +56,8 @@ class LinearCombinationMaps:
         A :class:`~edge_fitting.FitStatus` per pixel.
     constraint : {"none", "sum_to_one", "non_negative"}
         Constraint that was applied.
+    warnings : tuple of str
+        What to know before the weights are believed: references that look alike at these energies.
     """
 
     weights: NDArray[np.float32]
@@ -65,6 +70,7 @@ class LinearCombinationMaps:
     r_factor: NDArray[np.float32]
     status: NDArray[np.uint8]
     constraint: Constraint
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +112,7 @@ def fit_lcf(
         Edge that was scanned.
     constraint : {"none", "sum_to_one", "non_negative"}
         ``none``: all weights free. ``sum_to_one``: they add up to 1, for data that are normalised already.
-        ``non_negative``: none below zero (exact: the best of all feasible subsets).
+        ``non_negative``: none below zero (`scipy.optimize.nnls` where the free fit gives one).
     weights : array_like, shape (n_energy,), optional
         Weight of each frame, inversely proportional to the variance of its noise.
 
@@ -146,7 +152,7 @@ def fit_lcf(
         dof = n_frames - 2 - n_ref + (constraint == "sum_to_one")
         if dof < 1 or not determined(gram):
             continue
-        solution = solve(statistics.sums[:, pixels], gram, constraint)
+        solution = solve(statistics.sums[:, pixels], gram, constraint, dof)
         noise2 = solution.chi2 / dof
         w = solution.coefficients[2:]
         covariance = solution.covariance[2:, 2:] * noise2
@@ -193,6 +199,7 @@ def fit_lcf(
         r_factor=image(r_factor),
         status=status.reshape(rows, cols),
         constraint=constraint,
+        warnings=collinear_warnings(statistics.gram, references.soc, statistics.n_frames),
     )
 
 
@@ -233,7 +240,7 @@ def determined(gram: Array) -> bool:
     return bool((scale > 0).all() and np.linalg.cond(gram / np.outer(scale, scale)) < 1e12)
 
 
-def solve(sums: Array, gram: Array, constraint: Constraint) -> Combination:
+def solve(sums: Array, gram: Array, constraint: Constraint, dof: int = 1) -> Combination:
     """Solve the normal equations of many pixels with one Gram matrix.
 
     Parameters
@@ -244,6 +251,8 @@ def solve(sums: Array, gram: Array, constraint: Constraint) -> Combination:
         Gram matrix; the first two functions are the line, the others the references.
     constraint : {"none", "sum_to_one", "non_negative"}
         On the references' weights.
+    dof : int
+        Degrees of freedom; with ``non_negative`` the covariance depends on the noise.
 
     Returns
     -------
@@ -251,7 +260,10 @@ def solve(sums: Array, gram: Array, constraint: Constraint) -> Combination:
     """
     v, q = sums[:-1], sums[-1]
     if constraint == "non_negative":
-        coefficients, covariance, chi2 = _non_negative(v, q, gram)
+        coefficients = non_negative(v, gram)
+        chi2 = _chi2(coefficients, v, q, gram)
+        covariance = np.zeros((*gram.shape, q.size))
+        covariance[2:, 2:] = non_negative_covariance(coefficients[2:], chi2 / max(dof, 1), gram)
     else:
         inverse = np.linalg.inv(gram)
         coefficients, shared = inverse @ v, inverse
@@ -277,25 +289,3 @@ def _chi2(coefficients: Array, v: Array, q: Array, gram: Array) -> Array:
     chi2 = q - 2.0 * np.einsum("kp,kp->p", coefficients, v)
     chi2 += np.einsum("kp,kl,lp->p", coefficients, gram, coefficients, optimize=True)
     return np.asarray(np.maximum(chi2, 1e-14 * q))
-
-
-def _non_negative(v: Array, q: Array, gram: Array) -> tuple[Array, Array, Array]:
-    """Coefficients, covariance and squared residual of the best subset whose weights are all positive."""
-    n_basis, n_pixels = v.shape
-    best = np.zeros((n_basis, n_pixels))
-    covariance = np.zeros((n_basis, n_basis, n_pixels))
-    lowest = np.full(n_pixels, np.inf)
-    for size in range(n_basis - 1):
-        for chosen in combinations(range(2, n_basis), size):
-            index = np.array([0, 1, *chosen])
-            inverse = np.linalg.inv(gram[np.ix_(index, index)])
-            part = inverse @ v[index]
-            chi2 = _chi2(part, v[index], q, gram[np.ix_(index, index)])
-            better = (part[2:] >= 0.0).all(axis=0) & (chi2 < lowest)
-            lowest[better] = chi2[better]
-            best[:, better] = 0.0
-            best[np.ix_(index, np.flatnonzero(better))] = part[:, better]
-            full = np.zeros((n_basis, n_basis))
-            full[np.ix_(index, index)] = inverse
-            covariance[:, :, better] = full[:, :, None]
-    return best, covariance, lowest
