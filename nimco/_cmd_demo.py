@@ -64,7 +64,7 @@ def demo(
         interrupted = _measure(run_engine, beamline, names)
         session.wait()
         updates = session.updates()
-        progress.stop()
+        progress.close()
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
             print_where(console, server, updates, picture)

@@ -1,15 +1,15 @@
 """A progress bar with time left, fed by the documents of a scan."""
 
 from types import TracebackType
-from typing import Any
 
+from event_model import DocumentRouter, Event, EventDescriptor, RunStart, RunStop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from scan_contract import ContractError, read_contract
 
 
-class ScanProgress:
+class ScanProgress(DocumentRouter):
     """Subscribe to a RunEngine: one bar a run, counting every event: dark, flat and sample frame, or reading.
 
     Runs that keep no contract of an energy scan are passed over.
@@ -21,6 +21,7 @@ class ScanProgress:
     """
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,26 +43,34 @@ class ScanProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        self.close()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Leave the bars as they are and give the console back."""
         self._progress.stop()
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        """Take one document."""
-        if name == "start":
-            try:
-                contract = read_contract(doc)
-            except ContractError:
-                return
-            standard = doc["standard"].get("name") if contract.is_standard else None
-            label = f"{contract.scan.edge.replace('_', ' ')} {standard or 'scan'}"
-            total = contract.scan.events_expected
-            self._tasks[doc["uid"]] = self._progress.add_task(label, total=total)
-        elif name == "descriptor" and doc["run_start"] in self._tasks:
+    def start(self, doc: RunStart) -> None:
+        """Open a bar where the run is an energy scan."""
+        try:
+            contract = read_contract(doc)
+        except ContractError:
+            return
+        standard = contract.start["standard"].get("name") if contract.is_standard else None
+        label = f"{contract.scan.edge.replace('_', ' ')} {standard or 'scan'}"
+        self._tasks[doc["uid"]] = self._progress.add_task(label, total=contract.scan.events_expected)
+
+    def descriptor(self, doc: EventDescriptor) -> None:
+        """Remember which run it is of."""
+        if doc["run_start"] in self._tasks:
             self._run_of_descriptor[doc["uid"]] = doc["run_start"]
-        elif name == "event" and doc["descriptor"] in self._run_of_descriptor:
+
+    def event(self, doc: Event) -> Event:
+        """Count it; pages of events come here one by one."""
+        if doc["descriptor"] in self._run_of_descriptor:
             self._progress.advance(self._tasks[self._run_of_descriptor[doc["descriptor"]]])
-        elif name == "stop" and doc["run_start"] in self._tasks:
+        return doc
+
+    def stop(self, doc: RunStop) -> None:
+        """Stop the clock of its bar."""
+        if doc["run_start"] in self._tasks:
             self._progress.stop_task(self._tasks[doc["run_start"]])

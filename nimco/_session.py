@@ -26,7 +26,7 @@ from nimco._learned_times import LearnedTimes
 from scan_contract import is_energy_scan
 
 Document = tuple[str, dict[str, Any]]
-Consumer = Callable[[str, dict[str, Any]], None]
+Consumer = Callable[[str, dict[str, Any]], object]
 
 
 _CLOSE_TIMEOUT_S = 10.0

@@ -8,6 +8,7 @@ from typing import Any, Optional, Protocol
 
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
+from event_model import DocumentRouter, Event, EventDescriptor, RunStart, RunStop
 
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid
@@ -102,35 +103,41 @@ class RunArchive(Protocol):
         ...
 
 
-class RunLedger:
+class RunLedger(DocumentRouter):
     """Keeps, from the documents of runs, which frames were saved.
 
     Subscribe it to the RunEngine, or give it the documents of a stored run. It holds no images.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: OrderedDict[str, TakenFrames] = OrderedDict()
         self._streams: dict[str, tuple[str, str]] = {}
 
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        """Take one document."""
-        if name == "start":
+    def start(self, doc: RunStart) -> None:
+        """Open an account where the run is an energy scan."""
+        if is_energy_scan(doc):
             self._open(doc)
-        elif name == "descriptor" and doc["run_start"] in self._runs:
+
+    def descriptor(self, doc: EventDescriptor) -> None:
+        """Remember which stream it is of."""
+        if doc["run_start"] in self._runs:
             self._streams[doc["uid"]] = (doc["run_start"], doc.get("name", "primary"))
-        elif name == "event":
-            self._save(doc["descriptor"], [doc["data"]])
-        elif name == "event_page":
-            rows = range(len(doc["seq_num"]))
-            self._save(doc["descriptor"], ({k: v[row] for k, v in doc["data"].items()} for row in rows))
-        elif name == "stop":
-            for uid in [d for d, (run, _) in self._streams.items() if run == doc["run_start"]]:
-                del self._streams[uid]
+
+    def event(self, doc: Event) -> Event:
+        """Note which frame was saved; pages of events come here one by one."""
+        self._save(doc["descriptor"], doc["data"])
+        return doc
+
+    def stop(self, doc: RunStop) -> None:
+        """Forget the streams of the run."""
+        for uid in [d for d, (run, _) in self._streams.items() if run == doc["run_start"]]:
+            del self._streams[uid]
 
     def add_documents(self, documents: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Take the documents of a stored run."""
         for name, doc in documents:
-            self(name, doc)
+            self(name, dict(doc))
 
     def taken(self, uid: str) -> TakenFrames:
         """Return what run `uid` has recorded, with that of the runs that resumed it.
@@ -149,8 +156,6 @@ class RunLedger:
         return self._runs[found[0]]
 
     def _open(self, doc: Mapping[str, Any]) -> None:
-        if not is_energy_scan(doc):
-            return
         try:
             account = TakenFrames(doc)
         except ContractError as error:
@@ -163,18 +168,17 @@ class RunLedger:
         while len(self._runs) > _RUNS_KEPT:
             self._runs.popitem(last=False)
 
-    def _save(self, descriptor: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _save(self, descriptor: str, data: Mapping[str, Any]) -> None:
         run, stream = self._streams.get(descriptor, ("", ""))
         if run not in self._runs or stream not in STREAMS:
             return
-        for data in rows:
-            try:
-                label = read_label(stream, data)
-            except ContractError as error:
-                # What cannot be told is taken again.
-                _LOG.warning("run %s: %s", run[:8], error)
-                continue
-            self._runs[run].frames[stream].add((label.energy_index, label.repeat))
+        try:
+            label = read_label(stream, data)
+        except ContractError as error:
+            # What cannot be told is taken again.
+            _LOG.warning("run %s: %s", run[:8], error)
+            return
+        self._runs[run].frames[stream].add((label.energy_index, label.repeat))
 
 
 def resume_scan(

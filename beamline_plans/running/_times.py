@@ -1,10 +1,11 @@
 """How long things take: assumed at first, learnt from the documents of past runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import numpy as np
+from event_model import EventPage, unpack_event_page
 
 from beamline_plans.errors import PlanError
 from scan_contract import ALL_ENERGIES, LABEL_DEVICE, STREAMS, ContractError, Shot, read_label, read_shot
@@ -131,10 +132,21 @@ def _line(points: list[tuple[float, float]]) -> tuple[float, float]:
     return float(coefficients[0]), float(coefficients[1])
 
 
+def _one_by_one(
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield documents with pages of events taken apart."""
+    for name, doc in documents:
+        if name == "event_page":
+            yield from (("event", event) for event in unpack_event_page(cast(EventPage, doc)))
+        else:
+            yield name, doc
+
+
 def _steps(documents: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterable[_Step]:
     streams: dict[str, str] = {}
     last: Optional[tuple[float, str, float]] = None
-    for name, doc in documents:
+    for name, doc in _one_by_one(documents):
         if name == "start":
             last = None
         elif name == "descriptor":
