@@ -190,7 +190,7 @@ def test_an_interrupted_scan_is_resumed_in_the_same_order(references, flats, sto
         first = documents[0][1]["uid"]
         n_before = len(documents)
         engine(resume_scan(*devices_of(beamline), uid=first, archive=ledger, i0=beamline.i0))
-        live.wait(60)
+        live.wait(240)
         update = live.latest()
     validate_run_documents(documents[n_before:])
     assert update.attrs["complete"]

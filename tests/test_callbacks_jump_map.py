@@ -20,7 +20,7 @@ def measure(beamline, plan, *subscribers, **kwargs):
     with LiveSOC(subscribers=subscribers, **kwargs) as live:
         engine.subscribe(live)
         engine(plan)
-        live.wait(60)
+        live.wait(240)
         return [live.latest(uid) for uid in starts], live.errors
 
 

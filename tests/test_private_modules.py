@@ -16,10 +16,11 @@ PRIVATE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)*?\.(?:_(?!_)\w+)")
 # Test file -> the private modules that it tests.
 TESTED: dict[str, set[str]] = {
     "test_beamline_devices_lost_ioc.py": {"beamline_plans.running._frames"},
-    "test_beamline_devices_pure.py": {"beamline_devices._described"},
+    "test_beamline_devices_pure.py": {"beamline_devices._described", "beamline_devices._tasks"},
     "test_callbacks_bad_frames.py": {"callbacks.documents._saturation"},
     "test_callbacks_bounded_memory.py": {
         "callbacks.documents._document_queue",
+        "callbacks.documents._spool_format",
         "callbacks.reduce._image_store",
     },
     "test_callbacks_exports.py": {"nimco._commands"},
@@ -52,7 +53,8 @@ TESTED: dict[str, set[str]] = {
     "test_nimco_key_guard.py": {"nimco._key_guard", "nimco._server_process"},
     "test_nimco_queueserver.py": {"nimco._queueserver_plans", "nimco._queueserver_startup"},
     "test_nimco_recordings.py": {"nimco._recordings", "nimco._replay"},
-    "test_nimco_reference_files.py": {"nimco._reference_files"},
+    "test_nimco_reference_files.py": {"nimco._reference_files", "nimco._reference_options"},
+    "test_nimco_reference_library.py": {"nimco._cli", "nimco._reference_options"},
     "test_nimco_selection.py": {"nimco._commands", "nimco._selection"},
     "test_nimco_server.py": {"nimco._commands", "nimco._server"},
     "test_nimco_session.py": {"callbacks.techniques._live_soc", "nimco._session"},
@@ -66,7 +68,7 @@ TESTED: dict[str, set[str]] = {
     "test_packaging.py": {"nimco._cli", "nimco._queueserver_plans"},
     "test_sim_devices_absorption.py": {"sim_devices.twin._absorption"},
     "test_sim_devices_lineshape.py": {"sim_devices.twin._absorption", "sim_devices.twin._compounds"},
-    "test_sim_devices_render.py": {"sim_devices.twin._render", "sim_devices.twin._twin"},
+    "test_sim_devices_render.py": {"sim_devices.twin._projection", "sim_devices.twin._render"},
     "test_sim_devices_sample.py": {"sim_devices.twin._absorption", "sim_devices.twin._sample"},
     "test_sim_devices_twin.py": {"sim_devices.twin._absorption"},
     "test_text_tables.py": {"nimco._reference_files"},
