@@ -25,12 +25,16 @@ TESTED: dict[str, set[str]] = {
     },
     "test_callbacks_exports.py": {"nimco._commands"},
     "test_callbacks_foreign_runs.py": {"nimco._commands", "nimco._layouts"},
-    "test_callbacks_live_plot.py": {"callbacks.views._live_plot", "callbacks.views._picture"},
+    "test_callbacks_live_plot.py": {
+        "callbacks.views._live_plot",
+        "callbacks.views._map_panel",
+        "callbacks.views._quantity",
+    },
     "test_callbacks_plain_documents.py": {"callbacks.documents._plain_documents"},
     "test_callbacks_raw_writer.py": {"callbacks.publish._raw_writer"},
     "test_callbacks_routing.py": {"nimco._progress"},
     "test_callbacks_spool.py": {"callbacks.publish._run_log"},
-    "test_callbacks_stored_run.py": {"callbacks.documents._readings"},
+    "test_callbacks_stored_run.py": {"callbacks.documents._reading"},
     "test_callbacks_uploads.py": {"callbacks.publish._uploads"},
     "test_callbacks_wire_format.py": {
         "callbacks.documents._received_documents",
