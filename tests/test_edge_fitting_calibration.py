@@ -76,6 +76,42 @@ def test_sigma_is_the_scatter(step: float, noise: float) -> None:
     assert abs(np.mean([c.measured_ev for c in found]) - true_inflection(8333.0)) < 0.1
 
 
+def arctan(energy: np.ndarray, at: float, width: float) -> np.ndarray:
+    return 0.5 + np.arctan((energy - at) / width) / np.pi
+
+
+@pytest.mark.parametrize("width", [0.7, 1.4, 2.0])
+@pytest.mark.parametrize("step", [0.25, 0.5, 1.0])
+def test_an_ideal_arctangent_step_reads_right_wherever_the_points_lie(width: float, step: float) -> None:
+    rng = np.random.default_rng(11)
+    for place in np.linspace(0.0, 0.8, 4) * step:
+        energy = np.arange(8273.0, 8423.0, step) + place
+        mu = arctan(energy, 8333.3, width) + 0.0005 * rng.standard_normal(energy.size)
+        # A step as wide as its points are apart may be refused, never read wrong.
+        with pytest.raises(EdgeFittingError, match=r"metal|stands out") if width < step else nullcontext():
+            found = calibrate_foil(energy, mu, edge="Ni_K")
+            assert abs(found.measured_ev - 8333.3) < 0.03 + 0.1 * (step == 1.0)
+            assert abs(found.measured_ev - 8333.3) < 3 * found.sigma_ev
+            if width < step:
+                raise EdgeFittingError("read right, which is better than what stands out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "shape"), [(0.5, 0.7), (0.5, 1.4), (0.5, None), (1.0, 1.4), (1.0, None)])
+def test_sigma_holds_without_noise_to_speak_of(step: float, shape: float | None) -> None:
+    rng = np.random.default_rng(4)
+    pulls = []
+    for _ in range(20):
+        energy = np.arange(8283.0, 8400.0, step) + rng.uniform(0, step)
+        mu = foil(energy, 8333.0) if shape is None else arctan(energy, 8333.0, shape)
+        found = calibrate_foil(energy, mu + 0.0005 * rng.standard_normal(energy.size), edge="Ni_K")
+        truth = true_inflection(8333.0) if shape is None else 8333.0
+        pulls.append(abs(found.measured_ev - truth) / found.sigma_ev)
+    # 68 % within one sigma of a normal distribution; 20 trials know that to 10 %.
+    assert np.mean(np.array(pulls) < 1) > 0.55
+    assert np.mean(np.array(pulls) < 2) >= 0.9
+
+
 def test_says_what_is_wrong() -> None:
     energy = np.arange(8283.0, 8400.0, 0.5)
     od = foil(energy, 8333.0)

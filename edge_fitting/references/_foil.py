@@ -35,8 +35,9 @@ _GOAL_EV = 0.05
 _STEP_EV = 0.1
 # A local fit that has to reach further than this times its half width, for lack of points, shows no position.
 _SPARSE = 1.5
-# The first inflection of Mn, Co and Ni lies at 0.15 to 0.2 of the step; other metals' and noise leave some room.
-_LEVELS = (0.08, 0.45)
+# The first inflection of Mn, Co and Ni lies at 0.15 to 0.2 of the step, that of an ideal arctangent step at 0.5; other
+# metals' and noise leave some room.
+_LEVELS = (0.08, 0.56)
 # Where the fine part of a scan begins, the rise may have reached this part of the level of its inflection.
 _FOOT = 0.6
 # The edge's step is read from what lies this far below and above a rise.
@@ -54,6 +55,8 @@ _NEIGHBOURS_SPAN_EV = 9.0
 # A wider window moves the lopsided rise of a metal up, by about this times its squared half width.
 _MOVED_PER_EV = 0.045
 _UNMOVED_EV = 1.6
+# Where the points happen to lie on the rise moves the inflection by about this part of their distance, noise or not.
+_PER_STEP = 0.045
 # The 1 eV on either side of the steepest 1 eV rise by at least this part of it: a core hole makes no sharper edge.
 _LEAST_BESIDE = 0.25
 
@@ -71,8 +74,8 @@ class FoilCalibration:
     nominal_ev : float
         First inflection by convention.
     sigma_ev : float
-        Standard deviation of ``measured_ev``: the noise of the scan, and how far windows wider than 1.5 eV move the
-        inflection of a metal.
+        Standard deviation of ``measured_ev``: the noise of the scan, where its points happen to lie on the rise, and
+        how far windows wider than 1.5 eV move the inflection of a metal.
     smoothing_ev : float
         How far ``measured_ev`` moves when the smoothing is made half as wide again: a measure of what the shape
         of the rise leaves open. The rise of a metal is lopsided, so smoothing moves the inflection up: with
@@ -187,12 +190,15 @@ def calibrate_foil(
     if closest is None:
         raise EdgeFittingError(f"{refused} ({which.name}, near {nominal:.6g} eV).")
     measured, sigma, used = closest
+    moved = _MOVED_PER_EV * max(used**2 - _UNMOVED_EV**2, 0.0)
+    beside = np.abs(wide - measured) <= max(used, _NARROWEST_EV)
+    spacing = float(np.median(np.diff(wide[beside]))) if beside.sum() > 1 else used
     wider = _first_inflection(wide, whole, near, 1.5 * used, (energies, mu))
     return FoilCalibration(
         edge=which.name,
         measured_ev=measured,
         nominal_ev=nominal,
-        sigma_ev=float(np.hypot(sigma, _MOVED_PER_EV * max(used**2 - _UNMOVED_EV**2, 0.0))),
+        sigma_ev=float(np.linalg.norm([sigma, moved, _PER_STEP * spacing])),
         smoothing_ev=abs(wider[0] - measured) if not isinstance(wider, str) else float("inf"),
         window_ev=used,
         noise_sigma_ev=sigma,
@@ -330,7 +336,7 @@ def _without_glitches(energies: Array, mu: Array) -> NDArray[np.bool_]:
             if scale is None:
                 scale = MAD_TO_SIGMA * float(np.median(np.abs(judged)))
             limit = max(_GLITCH_NOISE * scale, _GLITCH_PART * height)
-            ratio = np.nan_to_num(np.abs(away)) / limit
+            ratio = np.where(_on_a_rise(mu[kept], size), 0.0, np.nan_to_num(np.abs(away)) / limit)
             # A wider glitch has to explain more than the narrower one that is part of it.
             i = int(ratio.argmax())
             if ratio[i] > 1.0 and (worst is None or ratio[i] > 1.3 * worst[0]):
@@ -342,6 +348,15 @@ def _without_glitches(energies: Array, mu: Array) -> NDArray[np.bool_]:
         f"the foil scan has more than {_MOST_GLITCHES} points that do not agree with their neighbours: it is too noisy "
         "or has glitches all over; measure it again."
     )
+
+
+def _on_a_rise(mu: Array, size: int) -> NDArray[np.bool_]:
+    """Where points go up from the one before to the one after a group: a steep edge does, a glitch does not."""
+    rises = np.diff(mu) > 0
+    found = np.zeros(mu.size, bool)
+    if mu.size > size + 1:
+        found[1 : mu.size - size] = np.lib.stride_tricks.sliding_window_view(rises, size + 1).all(axis=1)
+    return found
 
 
 def _beside_neighbours(energies: Array, mu: Array, size: int) -> Array:
