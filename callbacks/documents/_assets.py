@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from event_model import unpack_datum_page
+from event_model import Resource, StreamDatum, StreamResource, unpack_datum_page
 
 from callbacks.errors import DocumentError
 
@@ -53,7 +53,7 @@ class AssetIndex:
         self._sources: dict[str, _Source] = {}
         self._datums: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._stream_indices: dict[Reference, deque[tuple[str, int]]] = defaultdict(deque)
-        self._early: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        self._early: dict[str, list[StreamDatum]] = defaultdict(list)
         self._seen: set[tuple[Reference, int]] = set()
 
     @staticmethod
@@ -74,12 +74,13 @@ class AssetIndex:
             self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"])
             return [("datum", doc["datum_id"])]
         if name == "stream_datum":
-            return self._stream_datum(doc)
+            return self._stream_datum(cast(StreamDatum, doc))
         if name == "resource":
-            self._sources[doc["uid"]] = _Source(_place_of_resource(doc, self._roots), None)
+            self._sources[doc["uid"]] = _Source(_place_of_resource(cast(Resource, doc), self._roots), None)
             return [("datum", id_) for id_, (resource, _) in self._datums.items() if resource == doc["uid"]]
         if name == "stream_resource" and doc["uid"] not in self._sources:
-            self._sources[doc["uid"]] = _Source(_place_of_stream(doc, self._roots), doc["data_key"])
+            place = _place_of_stream(cast(StreamResource, doc), self._roots)
+            self._sources[doc["uid"]] = _Source(place, doc["data_key"])
             return [found for early in self._early.pop(doc["uid"], ()) for found in self._stream_datum(early)]
         return []
 
@@ -110,7 +111,7 @@ class AssetIndex:
         resource, index = indices.popleft()
         return _at(self._sources[resource].checked(), index, per_event, {})
 
-    def _stream_datum(self, doc: Mapping[str, Any]) -> list[Reference]:
+    def _stream_datum(self, doc: StreamDatum) -> list[Reference]:
         source = self._sources.get(doc["stream_resource"])
         if source is None:
             self._early[doc["stream_resource"]].append(doc)
@@ -143,7 +144,7 @@ def _at(place: FramePlace, index: int, per_event: int, datum_kwargs: Mapping[str
     )
 
 
-def _place_of_resource(doc: Mapping[str, Any], roots: RootMap) -> FramePlace:
+def _place_of_resource(doc: Resource, roots: RootMap) -> FramePlace:
     kwargs = dict(doc["resource_kwargs"])
     spec = str(doc["spec"])
     within = str(doc["resource_path"])
@@ -158,7 +159,7 @@ def _place_of_resource(doc: Mapping[str, Any], roots: RootMap) -> FramePlace:
     return FramePlace(path, spec=spec, per_event=per_event, resource_kwargs=kwargs)
 
 
-def _place_of_stream(doc: Mapping[str, Any], roots: RootMap) -> FramePlace | DocumentError:
+def _place_of_stream(doc: StreamResource, roots: RootMap) -> FramePlace | DocumentError:
     parameters = doc["parameters"]
     uri = urlsplit(doc["uri"])
     if doc["mimetype"] != _HDF5_MIMETYPE or parameters.get("template") or uri.scheme != "file":

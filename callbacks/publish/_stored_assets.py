@@ -3,7 +3,7 @@
 from typing import Any
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
-from event_model import DocumentNames
+from event_model import DocumentNames, StreamDatum, StreamResource
 
 from callbacks.errors import DocumentError
 
@@ -21,7 +21,7 @@ class FrameAssets(RunNormalizer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._resources: dict[str, dict[str, Any]] = {}
+        self._resources: dict[str, StreamResource] = {}
         self._per_event: dict[tuple[str, str], int] = {}
         self._own: dict[tuple[str, str], dict[str, Any]] = {}
         self._resource_of: dict[tuple[str, str], str] = {}
@@ -51,7 +51,7 @@ class FrameAssets(RunNormalizer):
         self._ext_ref_cache = placed
         return count
 
-    def _of_stream(self, doc: dict[str, Any]) -> dict[str, Any]:
+    def _of_stream(self, doc: StreamDatum) -> dict[str, Any]:
         descriptor, shared = doc["descriptor"], self._resources[doc["stream_resource"]]
         per_event = self._rows_per_event(descriptor, shared)
         own = self._own.get((shared["uid"], descriptor))
@@ -72,13 +72,13 @@ class FrameAssets(RunNormalizer):
         stop = first + indices["stop"] - indices["start"]
         return {**doc, "stream_resource": own["uid"], "indices": {"start": first, "stop": stop}}
 
-    def _rows_per_event(self, descriptor: str, resource: dict[str, Any]) -> int:
+    def _rows_per_event(self, descriptor: str, resource: StreamResource) -> int:
         parameters = resource["parameters"]
         if len(parameters.get("chunk_shape", ())) == 4:
             return 1  # the file has an axis of its own for the exposures of one event
         return int(parameters.get("multiplier") or self._per_event.get((descriptor, resource["data_key"]), 1))
 
-    def _refuse_second_file(self, descriptor: str, resource: dict[str, Any]) -> None:
+    def _refuse_second_file(self, descriptor: str, resource: StreamResource) -> None:
         before = self._resource_of.setdefault((descriptor, resource["data_key"]), resource["uid"])
         if before != resource["uid"]:
             raise DocumentError(
@@ -88,5 +88,5 @@ class FrameAssets(RunNormalizer):
             )
 
 
-def _is_one_file(doc: dict[str, Any]) -> bool:
+def _is_one_file(doc: StreamResource) -> bool:
     return doc["mimetype"] == _HDF5_MIMETYPE and not doc["parameters"].get("template")
