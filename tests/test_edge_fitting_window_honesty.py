@@ -193,3 +193,21 @@ def test_a_clean_spectrum_of_few_points_beside_the_edge_has_an_edge():
     clean = 0.3 + 0.5 * oxide(energy, 0.5)
     noisy = clean + 0.002 * np.random.default_rng(7).standard_normal(energy.size)
     assert fit_stack(energy, noisy[:, None, None], method="half_jump").counts() == {"OK": 1}
+
+
+@pytest.mark.parametrize(("n_pixels", "n_scans"), [(1, 60), (4, 40)])
+def test_without_references_the_error_of_the_own_mean_spectrum_counts(n_pixels, n_scans):
+    energy = np.r_[
+        np.arange(8200.0, 8320.0, 10.0), np.arange(8326.0, 8362.0), np.arange(8370.0, 8580.0, 10.0)
+    ]
+    clean = 0.5 + 0.6 * oxide(energy, 0.2, width=2.0)
+    exact = fit_stack(energy, clean[:, None, None].repeat(4, axis=2), method="series").edge_energy_ev[0, 0]
+    random = np.random.default_rng(8)
+    error, own = [], []
+    for _ in range(n_scans):
+        frames = clean[:, None, None] + 0.01 * random.standard_normal((energy.size, 1, n_pixels))
+        maps = fit_stack(energy, frames, method="series")
+        error.append(maps.edge_energy_ev[maps.has_value].astype(float) - exact)
+        own.append(maps.edge_energy_sigma_ev[maps.has_value].astype(float))
+    rms, sigma = (np.sqrt(np.mean(np.concatenate(values) ** 2)) for values in (error, own))
+    assert 0.75 < rms / sigma < 1.3
