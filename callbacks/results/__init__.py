@@ -3,6 +3,7 @@
 from ._kept_variables import KeptVariable, dataset_of, first_of, related, variables_from, variables_of
 from ._plain_metadata import plain_metadata
 from ._result_schema import Field, ResultSchema, Role
+from ._sample_name import sample_name
 from ._sink import CalledSink, DeferredResult, Sink, result_key
 from ._software import software_versions
 
@@ -19,6 +20,7 @@ __all__ = [
     "plain_metadata",
     "related",
     "result_key",
+    "sample_name",
     "software_versions",
     "variables_from",
     "variables_of",

@@ -1,13 +1,12 @@
 """What full-field transmission gives: maps of each pixel, tables of frames and particles, mean spectrum, history."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from callbacks.results import Field, ResultSchema, software_versions
+from callbacks.results import Field, ResultSchema
 from edge_fitting import EDGES, EdgeMaps, FitStatus, label_particles, particle_statistics
 
 from ._update import SOCUpdate
@@ -240,13 +239,15 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
     """Return everything that a reader of the maps needs to know beside the arrays."""
     edge, maps = EDGES[update.edge], update.maps
     edges = update.start.get("edges")
+    # Of a fit without references no source is named, whatever the start document says.
+    unused: dict[str, Any] = {"reference_sources": []} if update.references is None else {}
     return {
+        **unused,
         "technique": "full_field",
         "raw_uid": update.raw_uid,
         "raw_path": f"raw/{update.raw_uid}",
         "raw_uids": update.raw_uids,
         "scan_group": update.scan_group,
-        "sample": _name_of(update.start),
         "edges": [str(name) for name in edges] if isinstance(edges, list | tuple) else [update.edge],
         "edge": update.edge,
         "element": edge.element,
@@ -265,7 +266,6 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
             "repeats": update.xanes.get("repeats", 1),
         },
         "status_legend": {str(int(code)): code.name for code in FitStatus},
-        "versions": software_versions(),
         "n_frames": update.frames_done,
         "frames_expected": update.frames_expected,
         "final": update.final,
@@ -277,14 +277,6 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
         "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),
         "time": update.time_s,
     }
-
-
-def _name_of(start: Mapping[str, Any]) -> str:
-    """Return what a picture calls the measurement: the sample, or else the plan."""
-    sample = start.get("sample")
-    if isinstance(sample, Mapping):
-        sample = sample.get("name")
-    return str(sample or start.get("plan_name") or "")
 
 
 def _material(maps: EdgeMaps) -> npt.NDArray[np.uint8]:

@@ -26,6 +26,7 @@ from scan_contract import CONTRACTS, RunContract, is_energy_scan
 from ._full_field import FULL_FIELD
 from ._full_field_result import result_of
 from ._pipeline import RunPipeline
+from ._provenance import provenance_of
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
 
@@ -98,6 +99,7 @@ class LiveSOC(DocumentWorker):
         self._foreign = ForeignRuns(layouts)
         self._routing = RunRouting()
         self._runs: dict[str, RunPipeline] = {}
+        self._provenance: dict[str, dict[str, Any]] = {}
         self._throttles: dict[str, Throttle] = {}
         self._interrupted: deque[RunPipeline] = deque()
         self._changed: set[str] = set()
@@ -215,6 +217,7 @@ class LiveSOC(DocumentWorker):
         run = RunPipeline(
             technique, contract, estimator, file_timeout_s=self._file_timeout_s, roots=self._roots
         )
+        self._provenance[contract.raw_uid] = provenance_of(contract, self._options)
         self._runs[contract.raw_uid] = run
         self._throttles[contract.raw_uid] = Throttle(self._update_period_s)
         if scan.resumes is not None:
@@ -242,6 +245,7 @@ class LiveSOC(DocumentWorker):
         """Let a run go that is over; one that was interrupted may be resumed."""
         uid = run.contract.raw_uid
         self._runs.pop(uid, None)
+        self._provenance.pop(uid, None)
         self._throttles.pop(uid, None)
         self._frames_in_result.pop(uid, None)
         self._routing.forget(uid)
@@ -284,12 +288,16 @@ class LiveSOC(DocumentWorker):
             return
         self._frames_in_result[uid] = run.n_frames
         key = result_key(uid, getattr(run.scan, "edge", None))
+        provenance = self._provenance[uid]
         if isinstance(update, SOCUpdate):
             soc = update
-            result = DeferredResult(lambda: result_of(soc), key=key, final=run.final)
+            result = DeferredResult(
+                lambda: _with_provenance(result_of(soc), provenance), key=key, final=run.final
+            )
             nbytes = 8 * soc.maps.soc.nbytes
         else:
-            result = DeferredResult(lambda: update, key=key, final=run.final)
+            made = _with_provenance(update, provenance)
+            result = DeferredResult(lambda: made, key=key, final=run.final)
             nbytes = update.nbytes
         self._keep(uid, result, int(nbytes))
         for sink in self._sinks:
@@ -302,3 +310,8 @@ class LiveSOC(DocumentWorker):
         while held > _KEPT_MAP_BYTES and len(self._latest) > 1:
             _, (_, dropped) = self._latest.popitem(last=False)
             held -= dropped
+
+
+def _with_provenance(result: xr.Dataset, provenance: Mapping[str, Any]) -> xr.Dataset:
+    """Add who, what and which analysis; what the technique says itself stays."""
+    return result.assign_attrs({**provenance, **result.attrs})

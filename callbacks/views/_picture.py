@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.figure import Figure
 
+from callbacks.results import sample_name
 from edge_fitting import EDGES
 
 from ._colours import ACCENT, INK, SECOND
@@ -96,7 +97,7 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
     figure.text(
         0.02,
         0.945,
-        f"{what}   run {about['raw_uid'][:8]}   {about.get('sample', '')}",
+        f"{what}   run {about['raw_uid'][:8]}   {sample_name(about)}",
         fontsize=13,
         weight="bold",
     )
