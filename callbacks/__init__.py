@@ -37,12 +37,14 @@ if TYPE_CHECKING:
         FollowedMap,
         RawRunWriter,
         SOCPublisher,
+        SOCVersion,
         export_csv,
         export_nexus,
         export_tiff,
         follow_soc,
         open_soc,
         open_soc_table,
+        soc_versions,
         waiting_in,
     )
     from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, Retraction
@@ -98,6 +100,7 @@ __all__ = [
     "RunReadings",
     "RunState",
     "SOCPublisher",
+    "SOCVersion",
     "Sink",
     "SpoolError",
     "StreamError",
@@ -113,6 +116,7 @@ __all__ = [
     "open_stream",
     "planned_energies",
     "read_run",
+    "soc_versions",
     "waiting_in",
 ]
 
@@ -158,6 +162,7 @@ _HOME = {
     "RunReadings": "callbacks.documents._readings",
     "SOCPublisher": "callbacks.publish._publisher",
     "Sink": "callbacks.results._sink",
+    "SOCVersion": "callbacks.publish._reading",
     "SpoolError": "callbacks.errors",
     "StreamError": "callbacks.errors",
     "documents_of": "callbacks.documents._stored_run",
@@ -167,6 +172,7 @@ _HOME = {
     "follow_soc": "callbacks.publish._following",
     "open_soc": "callbacks.publish._reading",
     "open_soc_table": "callbacks.publish._reading",
+    "soc_versions": "callbacks.publish._reading",
     "open_stream": "callbacks.documents._document_streams",
     "planned_energies": "callbacks.documents._foreign_layout",
     "read_run": "callbacks.documents._run_contract",

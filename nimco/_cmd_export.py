@@ -7,7 +7,7 @@ from typing import Literal
 from rich.console import Console
 
 from callbacks import export_csv, export_nexus, export_tiff, open_soc
-from callbacks.publish import container_name
+from callbacks.publish import export_stem
 from nimco._stopping import ended_by_signal
 from nimco._stored_data import stored_data
 
@@ -18,6 +18,7 @@ def export(
     to: Path,
     layout: Literal["nexus", "tiff", "both"],
     edge: str | None,
+    version: int | None,
     tiled: str | None,
     api_key_file: Path | None,
     data_dir: Path,
@@ -27,9 +28,9 @@ def export(
     written: list[Path] = []
     with ended_by_signal(lambda: _progress_sentence(written)), ExitStack() as closing:
         client = stored_data(closing, tiled, api_key_file, data_dir)
-        maps = open_soc(client, run, edge)
+        maps = open_soc(client, run, edge, version)
         if layout != "tiff":
-            name = f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}.h5"
+            name = f"{export_stem(maps)}.h5"
             written.append(export_nexus(maps, to / name))
         if layout != "nexus":
             written += export_tiff(maps, to)

@@ -264,6 +264,9 @@ def export(
         Literal["nexus", "tiff", "both"], typer.Option("--format", help="What to write.")
     ] = "both",
     edge: Annotated[str | None, typer.Option(help="Edge, where the run has maps of several.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Which version of the maps, where they were analysed anew.")
+    ] = None,
     tiled: Annotated[
         str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
     ] = None,
@@ -280,6 +283,7 @@ def export(
         to=to,
         layout=layout,
         edge=edge,
+        version=version,
         tiled=tiled,
         api_key_file=api_key_file,
         data_dir=data_dir,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,9 +14,12 @@ from callbacks.results import KeptVariable, plain_metadata, variables_of
 
 CONTENTS = "contents"
 """Key of the metadata with the list of the variables and the sizes of the dimensions."""
-BY_STORE = ("version", "current")
+VERSION, CURRENT, WRITTEN_BY = "version", "current", "written_by"
+BY_STORE = (VERSION, CURRENT, WRITTEN_BY)
 """Keys of the metadata that the container has and a result before it is published has not."""
 VERSION_MARK = "@"
+
+_MOST_LOOKS = 3
 
 
 def container_name(result: xr.Dataset) -> str:
@@ -26,6 +30,20 @@ def container_name(result: xr.Dataset) -> str:
 def container_path(result: xr.Dataset) -> str:
     """Return the path of the container of a result below the root of the server."""
     return f"maps/{result.attrs['raw_uid']}/{container_name(result)}"
+
+
+def analysis_id(attrs: Mapping[str, Any]) -> str | None:
+    """Return which analysis a result is of; None where it does not say."""
+    about = attrs.get("analysis")
+    said = about.get("id") if isinstance(about, Mapping) else None
+    return str(said) if said else None
+
+
+def analysed_s(attrs: Mapping[str, Any]) -> float:
+    """Return when the analysis of a result began, in seconds since the epoch; 0 where it does not say."""
+    about = attrs.get("analysis")
+    said = about.get("began_s") if isinstance(about, Mapping) else None
+    return float(said) if isinstance(said, int | float) else 0.0
 
 
 def container_metadata(result: xr.Dataset) -> dict[str, Any]:
@@ -62,9 +80,27 @@ def tables_of(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(held) for name, held in columns.items()}
 
 
+def is_written(part: Any) -> bool:
+    """Return whether an array or a table has values: of a table only the name is there when its writer ended too early.
+
+    Raises
+    ------
+    httpx.HTTPError
+        The server does not answer.
+    """
+    if part.structure_family != "table":
+        return True
+    link = part.item["links"]["partition"].format(index=0)
+    for _ in range(_MOST_LOOKS):
+        if part.context.http_client.get(link).status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            return True
+        part.refresh()  # fails where the trouble is the server's
+    return False
+
+
 def attributes_of(metadata: Mapping[str, Any], variables: tuple[KeptVariable, ...]) -> dict[str, Any]:
     """Return the attributes of a result: the metadata of its container without what became variables."""
-    taken = {CONTENTS, *(about.group for about in variables if about.storage == "metadata")}
+    taken = {CONTENTS, *BY_STORE, *(about.group for about in variables if about.storage == "metadata")}
     return {key: value for key, value in metadata.items() if key not in taken}
 
 

@@ -1,6 +1,5 @@
 """Results as files: HDF5 in the NeXus layout, TIFF and CSV."""
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +16,8 @@ from callbacks.errors import ExportError
 from callbacks.results import related, software_versions, variables_of
 from scan_contract import optional_import
 
-from ._containers import container_name
+from ._containers import CURRENT, VERSION, VERSION_MARK, analysed_s, container_name
+from ._who_and_what import group_in, json_of, text_in, who_and_what, write_note, write_who_and_what
 
 # Units of ours that the units of NeXus (UDUNITS) do not know; all are pure numbers there.
 _PIXELS = ("px", "pixel")
@@ -81,7 +81,7 @@ def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     return [
-        _replacing(folder / f"{_stem(maps)}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
+        _replacing(folder / f"{export_stem(maps)}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
         for name in map(str, maps.data_vars)
         if maps[name].ndim >= 2
     ]
@@ -89,6 +89,8 @@ def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
 
 def export_csv(maps: xr.Dataset, folder: Path | str) -> list[Path]:
     """Write what has one dimension to a CSV for each table or dimension, named by run, edge and table.
+
+    Lines that begin with ``#`` say first what was measured, and by which analysis, where the result does.
 
     Parameters
     ----------
@@ -113,13 +115,18 @@ def export_csv(maps: xr.Dataset, folder: Path | str) -> list[Path]:
             columns.setdefault(about.group, {})[about.column] = maps[about.name].values
     folder = Path(folder)
     return [
-        _replacing(folder / f"{_stem(maps)}_{name}.csv", partial(pd.DataFrame(held).to_csv, index=False))
+        _replacing(
+            folder / f"{export_stem(maps)}_{name}.csv",
+            partial(_write_csv, maps=maps, table=pd.DataFrame(held)),
+        )
         for name, held in columns.items()
     ]
 
 
-def _stem(maps: xr.Dataset) -> str:
-    return f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}"
+def export_stem(maps: xr.Dataset) -> str:
+    """Return what the files of a result begin with: its run, its edge, and its version where it is an older one."""
+    version = "" if maps.encoding.get(CURRENT, True) else f"{VERSION_MARK}{maps.encoding[VERSION]}"
+    return f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}{version}"
 
 
 def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
@@ -139,6 +146,15 @@ def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def _write_csv(path: Path, maps: xr.Dataset, table: pd.DataFrame) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        known = who_and_what(maps)
+        for key, value in ({"run": maps.attrs["raw_uid"], **known} if known else {}).items():
+            said = value if isinstance(value, str) else json_of(value)
+            file.write(f"# {key}: {' '.join(said.splitlines())}\n")
+        table.to_csv(file, index=False)
+
+
 def _write_nexus(path: Path, maps: xr.Dataset, tables: Mapping[str, pd.DataFrame]) -> None:
     about = maps.attrs
     now = datetime.now(UTC).isoformat()
@@ -154,20 +170,20 @@ def _write_nexus(path: Path, maps: xr.Dataset, tables: Mapping[str, pd.DataFrame
                 "HDF5_Version": _hdf5(),
             }
         )
-        entry = _group(file, "entry", "NXentry")
+        entry = group_in(file, "entry", "NXentry")
         entry.attrs["default"] = _default(maps, shown)
         title = f"{name.replace('_', ' ')} edge" if "edge" in about else name.replace("_", " ")
-        _text(entry, "title", f"{title}, run {about['raw_uid'][:8]}")
-        _text(entry, "entry_identifier", about["raw_uid"])
-        _text(entry, "experiment_identifier", about.get("scan_group") or "")
+        text_in(entry, "title", f"{title}, run {about['raw_uid'][:8]}")
+        text_in(entry, "entry_identifier", about["raw_uid"])
+        write_who_and_what(entry, maps, shown)
         if about.get("time"):
-            _text(entry, "end_time", datetime.fromtimestamp(float(about["time"]), UTC).isoformat())
+            text_in(entry, "end_time", datetime.fromtimestamp(float(about["time"]), UTC).isoformat())
         for variable in shown:
             _write_data(entry, maps, variable)
         if "mean_optical_depth" in maps and maps["mean_optical_depth"].size:
             _write_spectrum(entry, maps)
         _write_references(entry, about)
-        _write_process(entry, about, now)
+        _write_process(entry, maps)
         _write_tables(entry, maps, tables)
 
 
@@ -190,7 +206,7 @@ def _default(maps: xr.Dataset, shown: list[str]) -> str:
 def _write_data(entry: h5py.Group, maps: xr.Dataset, name: str) -> None:
     variable = maps[name]
     dims = list(map(str, variable.dims))
-    group = _group(entry, name, "NXdata", signal=name, axes=dims)
+    group = group_in(entry, name, "NXdata", signal=name, axes=dims)
     data = _dataset(group, name, variable.values, variable.attrs)
     for sigma in related(maps, name, "sigma"):
         _dataset(group, f"{name}_errors", maps[sigma].values, {"units": variable.attrs.get("units", "")})
@@ -208,7 +224,7 @@ def _write_data(entry: h5py.Group, maps: xr.Dataset, name: str) -> None:
 
 
 def _write_spectrum(entry: h5py.Group, maps: xr.Dataset) -> None:
-    group = _group(entry, "mean_spectrum", "NXdata", signal="optical_depth", axes=["energy"])
+    group = group_in(entry, "mean_spectrum", "NXdata", signal="optical_depth", axes=["energy"])
     _dataset(group, "optical_depth", maps["mean_optical_depth"].values, maps["mean_optical_depth"].attrs)
     _dataset(group, "energy", maps["energy_ev"].values, maps["energy_ev"].attrs)
 
@@ -217,27 +233,32 @@ def _write_references(entry: h5py.Group, about: Mapping[str, Any]) -> None:
     references = about.get("references")
     if not references:
         return
-    group = _group(entry, "references", "NXdata", signal="mu", axes=["soc", "energy"])
+    group = group_in(entry, "references", "NXdata", signal="mu", axes=["soc", "energy"])
     _dataset(group, "mu", np.asarray(references["mu"], float), {})
     _dataset(group, "soc", np.asarray(references["soc"], float), {})
     _dataset(group, "energy", np.asarray(references["energy_ev"], float), {"units": "eV"})
 
 
-def _write_process(entry: h5py.Group, about: Mapping[str, Any], now: str) -> None:
-    process = _group(entry, "process", "NXprocess")
+def _write_process(entry: h5py.Group, maps: xr.Dataset) -> None:
+    about = maps.attrs
+    process = group_in(entry, "process", "NXprocess")
     versions = about.get("versions") or software_versions()
-    _text(process, "program", "nimco")
-    _text(process, "version", versions.get("nimco", ""))
-    _text(process, "date", now)
+    text_in(process, "program", "nimco")
+    text_in(process, "version", versions.get("nimco", ""))
+    if began_s := analysed_s(about):
+        text_in(process, "date", datetime.fromtimestamp(began_s, UTC).isoformat())
+    if VERSION in maps.encoding:
+        process.create_dataset("result_version", data=int(maps.encoding[VERSION]))
+    for key in ("analysis", "reference_sources"):
+        if about.get(key):
+            write_note(process, key, json_of(about[key]))
     for key in ("edge", "element", "method", "definition", "raw_path", "exit_status"):
-        _text(process, "edge_energy_definition" if key == "definition" else key, str(about.get(key) or ""))
+        text_in(process, "edge_energy_definition" if key == "definition" else key, str(about.get(key) or ""))
     process.create_dataset("partial", data=bool(about.get("partial")))
     process.create_dataset("n_frames", data=int(about.get("n_frames", 0)))
     if about.get("pixel_size_nm"):
         process.create_dataset("pixel_size", data=float(about["pixel_size_nm"])).attrs["units"] = "nm"
-    metadata = _group(process, "metadata", "NXnote")
-    _text(metadata, "type", "application/json")
-    _text(metadata, "data", _json(about))
+    write_note(process, "metadata", json_of(about))
 
 
 def _write_tables(entry: h5py.Group, maps: xr.Dataset, further: Mapping[str, pd.DataFrame]) -> None:
@@ -245,11 +266,11 @@ def _write_tables(entry: h5py.Group, maps: xr.Dataset, further: Mapping[str, pd.
         if len(about.dims) == 1 and about.storage != "array" and about.group not in further:
             group = entry.get(about.group)
             if group is None:
-                group = _group(entry, about.group, "NXcollection")
+                group = group_in(entry, about.group, "NXcollection")
             if about.column not in group and group.attrs["NX_class"] == "NXcollection":
                 _dataset(group, about.column, maps[about.name].values, about.attrs)
     for name, table in further.items():
-        group = _group(entry, name, "NXcollection")
+        group = group_in(entry, name, "NXcollection")
         units = {
             about.column: about.attrs.get("units", "") for about in variables_of(maps) if about.group == name
         }
@@ -299,12 +320,13 @@ def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
         "edge_energy_definition": about.get("definition"),
         "partial": bool(about.get("partial")),
         "status_legend": about.get("status_legend"),
+        **who_and_what(maps),
     }
     while values.ndim > 3:
         values = values.reshape(-1, *values.shape[2:])
     values = values.astype(np.uint8) if values.dtype.kind == "b" else values
     values = values.astype(np.float32) if values.dtype.str[1:] not in ("u1", "u2", "f4") else values
-    metadata: dict[str, Any] = {"axes": "ZYX"[-values.ndim :], "Info": _json(info)}
+    metadata: dict[str, Any] = {"axes": "ZYX"[-values.ndim :], "Info": json_of(info)}
     finite = values[np.isfinite(values)]
     if finite.size:
         metadata |= {"min": float(np.percentile(finite, 1)), "max": float(np.percentile(finite, 99))}
@@ -319,26 +341,8 @@ def _write_tiff(path: Path, maps: xr.Dataset, name: str) -> None:
     )
 
 
-def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs.update({"NX_class": nx_class, **attributes})
-    return group
-
-
-def _text(group: h5py.Group, name: str, text: str) -> None:
-    group.create_dataset(name, data=text, dtype=h5py.string_dtype())
-
-
 def _has_values(maps: xr.Dataset, name: str) -> bool:
     return name in maps and bool(np.isfinite(maps[name].values).any())
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def _hdf5() -> str:

@@ -8,6 +8,8 @@ import xarray as xr
 
 from callbacks.techniques import FULL_FIELD_SCHEMA
 
+from ._containers import BY_STORE
+
 FIRST_SPEC = "NimcoSOC"
 _TAKEN = ("units", "mean_spectrum", "history", "spec", "schema_version", "signal")
 _TABLES = {"frames": "frame_", "particles": "particle_"}
@@ -46,10 +48,10 @@ def from_first_schema(metadata: Mapping[str, Any], keys: list[str], read: Callab
         values["history_n_frames"], values["history_sigma"] = np.asarray(history, float).T
     attrs = {
         "technique": "full_field",
-        "sample": "",
+        "sample": {},
         "edges": [metadata.get("edge")],
         "complete": metadata.get("n_frames", 0) >= metadata.get("frames_expected", 0),
-        **{key: value for key, value in metadata.items() if key not in _TAKEN},
+        **{key: value for key, value in metadata.items() if key not in (*_TAKEN, *BY_STORE)},
     }
     signal = "soc" if metadata.get("references") else "edge_energy_ev"
     return FULL_FIELD_SCHEMA.make(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from callbacks.errors import ReadingError
 
-from ._containers import CONTENTS
+from ._containers import CONTENTS, WRITTEN_BY
 from ._reading import maps_of_run
 
 logger = logging.getLogger("nimco.callbacks")
@@ -72,7 +72,16 @@ def follow_soc(
     ReadingError
         There is no such map within the time allowed.
     """
-    node, array = _wait_for_map(client, uid, edge, array, timeout_s)
+    while True:
+        node, name = _wait_for_map(client, uid, edge, array, timeout_s)
+        ended = yield from _states(node, name)
+        if ended:
+            return
+
+
+def _states(node: Any, array: str) -> Generator[FollowedMap, None, bool]:
+    """Yield the states of a map; return whether the last one is final, or another analysis has taken the place."""
+    owner = node.metadata.get(WRITTEN_BY)
     inbox = _Inbox()
     subscription = node[array].subscribe()
     # Held strongly here: the subscription itself keeps only weak references.
@@ -89,8 +98,15 @@ def follow_soc(
                 continue
             # Nothing was pushed: the run is over or slow, or the server cannot push.
             before, about = about, node.refresh().metadata
+            if about.get(WRITTEN_BY) != owner:
+                return False
             if about["final"] or (inbox.broken and about["n_frames"] != before["n_frames"]):
                 yield FollowedMap(np.asarray(node[array].read()), 0, time.time())
+        return True
+    except KeyError:
+        if node.refresh().metadata.get(WRITTEN_BY) == owner:
+            raise
+        return False
     finally:
         subscription.disconnect(wait=False)
 

@@ -1,6 +1,7 @@
 """Maps into Tiled while the scan runs."""
 
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from callbacks.documents import LaterError, is_outage
 from callbacks.errors import DamagedSpoolError, DeliveryError, SpoolError
 from callbacks.results import DeferredResult, Sink
 
-from ._containers import container_name, container_path
+from ._containers import analysed_s, analysis_id, container_name, container_path
 from ._kept_results import keep_on_disk, read_from_disk
 from ._result_writer import ResultWriter
 from ._run_log import DAMAGED, file_stem, set_aside, told_of
@@ -25,6 +26,8 @@ _LINK_PATIENCE_S = 300.0
 _CLOSE_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
 _MOST_CONFLICTS = 3
+
+_Place = tuple[str, str]  # path of the container, and the analysis that writes there
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class _Link:
 
 class SOCPublisher(Sink):
     """Writes each result to ``maps/<raw uid>/<edge>``: created once, overwritten in place, final at the end.
+
+    Only the results of one analysis overwrite each other. Where another analysis has a result there, that one is kept
+    as ``<edge>@1``, ``<edge>@2``, ... and the new one becomes the current version.
 
     Subscribe it to a `LiveSOC`. Being called costs microseconds; the writing is done on a thread of its own
     that skips what a newer result has overtaken. While the scan runs, the signal (such as the map of the state of
@@ -62,11 +68,13 @@ class SOCPublisher(Sink):
         self._maps = maps_container
         self._raw = raw_container
         self._spool_dir = None if spool_dir is None else Path(spool_dir)
+        # For results that do not say which analysis they are of: one until its final result.
+        self._own_ids: dict[str, str] = {}
         self._conflicts: Counter[str] = Counter()
         self._n_moved = 0
         self._closed = False
-        self._open: dict[str, ResultWriter] = {}
-        self._spooled: dict[str, Path] = {}
+        self._open: dict[_Place, ResultWriter] = {}
+        self._spooled: dict[_Place, Path] = {}
         super().__init__("SOC publisher")
         self._adopt_spooled()
 
@@ -121,12 +129,13 @@ class SOCPublisher(Sink):
 
     def _take(self, result: xr.Dataset) -> None:
         path, final = container_path(result), bool(result.attrs.get("final"))
+        place = path, self._analysis_of(result)
         try:
-            if path not in self._open:
-                self._open[path] = ResultWriter(self._maps, result, self._move)
-            self._open[path].write(result)
+            if place not in self._open:
+                self._open[place] = ResultWriter(self._maps, result, self._move, place[1])
+            self._open[place].write(result)
         except BaseException as error:
-            self._open.pop(path, None)
+            self._open.pop(place, None)
             if final:
                 self._keep(result)
             if not self._may_try_again(path, error):
@@ -136,12 +145,18 @@ class SOCPublisher(Sink):
             raise LaterError from error
         self._conflicts.pop(path, None)
         if final:
-            del self._open[path]
-            if spooled := self._spooled.pop(path, None):
+            del self._open[place]
+            if self._own_ids.get(path) == place[1]:
+                del self._own_ids[path]
+            if spooled := self._spooled.pop(place, None):
                 spooled.unlink(missing_ok=True)
             if self._raw is not None:
                 link = _Link(result.attrs["raw_uid"], path)
                 self._worker.offer(link, link, final=True)
+
+    def _analysis_of(self, result: xr.Dataset) -> str:
+        said = analysis_id(result.attrs)
+        return said or self._own_ids.setdefault(container_path(result), uuid.uuid4().hex)
 
     def _may_try_again(self, path: str, error: BaseException) -> bool:
         """Return whether a map that was not taken is offered again."""
@@ -173,11 +188,12 @@ class SOCPublisher(Sink):
 
     def _keep(self, result: xr.Dataset) -> None:
         """Keep a result on disk until it is delivered."""
-        where = container_path(result)
+        where = container_path(result), self._analysis_of(result)
         if self._spool_dir is None or where in self._spooled:
             return
         uid, name = str(result.attrs["raw_uid"]), container_name(result)
-        path = self._spool_dir / f"{file_stem(f'{uid}-{name}')}{SUFFIX}"
+        said = f"-{analysis}" if (analysis := analysis_id(result.attrs)) else ""
+        path = self._spool_dir / f"{file_stem(f'{uid}-{name}{said}')}{SUFFIX}"
         try:
             keep_on_disk(result, path)
         except SpoolError as error:
@@ -191,6 +207,7 @@ class SOCPublisher(Sink):
         """Take over maps that an earlier publisher could not deliver."""
         if self._spool_dir is None:
             return
+        adopted: list[xr.Dataset] = []
         for path in sorted(self._spool_dir.glob(f"*{SUFFIX}")):
             try:
                 result = read_from_disk(path)
@@ -201,8 +218,11 @@ class SOCPublisher(Sink):
                 self._log.expected(error)
                 continue
             if result is not None:
-                self._spooled[container_path(result)] = path
-                self(result)
+                self._spooled[container_path(result), self._analysis_of(result)] = path
+                adopted.append(result)
+        # The analysis that began last becomes the current version.
+        for result in sorted(adopted, key=lambda held: analysed_s(held.attrs)):
+            self(result)
 
 
 def _status(error: BaseException) -> int | None:

@@ -1,8 +1,10 @@
 """Results back from Tiled."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -11,11 +13,62 @@ from callbacks.errors import CallbackError, ReadingError
 from callbacks.results import KeptVariable, dataset_of, variables_from
 from edge_fitting import EdgeFittingError, edge_name
 
-from ._containers import CONTENTS, VERSION_MARK, attributes_of, from_metadata
+from ._containers import (
+    CONTENTS,
+    CURRENT,
+    VERSION,
+    VERSION_MARK,
+    WRITTEN_BY,
+    analysed_s,
+    attributes_of,
+    from_metadata,
+    is_written,
+)
 from ._first_schema import FIRST_SPEC, from_first_schema
+from ._versions import version_of, whole_versions
+
+_MOST_READS = 5
 
 
-def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
+@dataclass(frozen=True)
+class SOCVersion:
+    """One version of the result of a run.
+
+    Attributes
+    ----------
+    version : int
+        Its number, for `open_soc`.
+    current : bool
+        Whether it is what readers get who ask for none.
+    edge : str
+        Name of the result: its edge, or else its technique.
+    analysed_s : float or None
+        When its analysis began (seconds since the epoch); None where that is not known.
+    final, n_frames
+        Whether the analysis came to its end, and with how many frames.
+    method : str or None
+        Estimator.
+    software : str or None
+        Version of nimco.
+    options : mapping
+        What was asked for of the analysis.
+    reference_sources : tuple of mapping
+        Where the references came from.
+    """
+
+    version: int
+    current: bool
+    edge: str
+    analysed_s: float | None
+    final: bool
+    n_frames: int | None
+    method: str | None
+    software: str | None
+    options: Mapping[str, Any] = field(repr=False)
+    reference_sources: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+
+def open_soc(client: Any, uid: str, edge: str | None = None, version: int | None = None) -> xr.Dataset:
     """Read the result of a run, as it was published.
 
     Parameters
@@ -26,28 +79,65 @@ def open_soc(client: Any, uid: str, edge: str | None = None) -> xr.Dataset:
         Uid of the raw run, or its beginning.
     edge : str, optional
         Which edge; may be left out where the run has maps of only one.
+    version : int, optional
+        Which version, see `soc_versions`; by default the current one.
 
     Returns
     -------
     xarray.Dataset
         One variable per map, with dimensions ``row`` and ``column`` (in um where the pixel size is known), beside them
         the columns of the tables, the mean spectrum and the history, and the metadata as attributes: see
-        docs/reference/nimco-soc.md. While the run goes on, what is not written yet is missing.
+        docs/reference/nimco-soc.md. While the run goes on, what is not written yet is missing. Its ``encoding`` says
+        the ``version`` and whether it is the ``current`` one.
 
     Raises
     ------
     ReadingError
         There are no such maps, or several that fit.
     """
-    return read_result(maps_of_run(client, uid, edge))
+    for _ in range(_MOST_READS):
+        node = maps_of_run(client, uid, edge, version)
+        before = _owner(node)
+        try:
+            result = read_result(node)
+        except (ReadingError, KeyError, httpx.HTTPStatusError):
+            if _owner(node.refresh()) == before:
+                raise
+            continue
+        # Where another analysis took the place meanwhile, this may be parts of both.
+        if _owner(node.refresh()) == before:
+            number = version_of(node.item["id"], node.metadata)
+            result.encoding |= {VERSION: number, CURRENT: VERSION_MARK not in node.item["id"]}
+            return result
+    raise ReadingError(f"the maps of run {uid} are written anew again and again; read them once that is over")
 
 
-def open_soc_table(client: Any, uid: str, name: str, edge: str | None = None) -> pd.DataFrame:
-    """Read a table that stands beside the maps of a run.
+def soc_versions(client: Any, uid: str, edge: str | None = None) -> list[SOCVersion]:
+    """List the versions of the result of a run, the oldest first.
 
     Parameters
     ----------
     client, uid, edge
+        As for `open_soc`.
+
+    Raises
+    ------
+    ReadingError
+        There are no such maps, or several that fit.
+    """
+    of_run, _, name = _place_of(client, uid, edge)
+    found = [_described(name, key, node.metadata) for key, node in whole_versions(of_run, name).items()]
+    return sorted(found, key=lambda held: held.version)
+
+
+def open_soc_table(
+    client: Any, uid: str, name: str, edge: str | None = None, version: int | None = None
+) -> pd.DataFrame:
+    """Read a table that stands beside the maps of a run.
+
+    Parameters
+    ----------
+    client, uid, edge, version
         As for `open_soc`.
     name : str
         ``frames`` or ``particles``.
@@ -62,7 +152,7 @@ def open_soc_table(client: Any, uid: str, name: str, edge: str | None = None) ->
     ReadingError
         There are no such maps, or no such table beside them (yet).
     """
-    node = maps_of_run(client, uid, edge)
+    node = maps_of_run(client, uid, edge, version)
     if CONTENTS in node.metadata:
         known = tuple(
             dict.fromkeys(about.group for about in _variables(node.metadata) if about.storage == "table")
@@ -98,7 +188,8 @@ def read_result(node: Any) -> xr.Dataset:
                 held[about.name] = about, from_metadata(metadata, about)
             elif about.storage == "table" and about.group in keys:
                 if about.group not in tables:
-                    tables[about.group] = node[about.group].read()
+                    part = node[about.group]
+                    tables[about.group] = part.read() if is_written(part) else pd.DataFrame()
                 table = tables[about.group]
                 if about.column in table:
                     held[about.name] = about, about.decode(table[about.column].to_numpy(), (len(table),))
@@ -112,14 +203,23 @@ def read_result(node: Any) -> xr.Dataset:
         raise ReadingError(f"the maps of run {metadata.get('raw_uid')} cannot be read: {error}") from error
 
 
-def maps_of_run(client: Any, uid: str, edge: str | None = None) -> Any:
-    """Return the container of the maps of a run.
+def maps_of_run(client: Any, uid: str, edge: str | None = None, version: int | None = None) -> Any:
+    """Return the container of the maps of a run, of the current version unless another one is asked for.
 
     Raises
     ------
     ReadingError
         There are no such maps, or several that fit.
     """
+    of_run, full, name = _place_of(client, uid, edge)
+    node = of_run[name] if version is None else _of_version(of_run, full, name, version)
+    if CONTENTS not in node.metadata and FIRST_SPEC not in {spec.name for spec in node.specs}:
+        raise ReadingError(f"{full}/{name} was not written by this software (no spec {FIRST_SPEC})")
+    return node
+
+
+def _place_of(client: Any, uid: str, edge: str | None) -> tuple[Any, str, str]:
+    """Return the container of the results of a run, the run's whole uid, and the name of the result."""
     maps = client.get("maps", client)
     full = _full_uid(maps, uid)
     of_run = maps[full]
@@ -132,10 +232,37 @@ def maps_of_run(client: Any, uid: str, edge: str | None = None) -> Any:
         raise ReadingError(str(error)) from error
     if name not in edges:
         raise ReadingError(f"run {uid} has no maps of {name}, only of {', '.join(edges) or 'no edge yet'}")
-    node = of_run[name]
-    if CONTENTS not in node.metadata and FIRST_SPEC not in {spec.name for spec in node.specs}:
-        raise ReadingError(f"{full}/{name} was not written by this software (no spec {FIRST_SPEC})")
-    return node
+    return of_run, full, name
+
+
+def _of_version(of_run: Any, full: str, name: str, version: int) -> Any:
+    found = {version_of(key, node.metadata): node for key, node in whole_versions(of_run, name).items()}
+    if version not in found:
+        known = ", ".join(map(str, sorted(found)))
+        raise ReadingError(f"the maps of run {full[:8]} at {name} have no version {version}, only {known}")
+    return found[version]
+
+
+def _described(name: str, key: str, metadata: Mapping[str, Any]) -> SOCVersion:
+    about = metadata.get("analysis")
+    versions = metadata.get("versions")
+    return SOCVersion(
+        version=version_of(key, metadata),
+        current=key == name,
+        edge=name,
+        analysed_s=analysed_s(metadata) or None,
+        final=bool(metadata.get("final")),
+        n_frames=metadata.get("n_frames"),
+        method=metadata.get("method"),
+        software=versions.get("nimco") if isinstance(versions, Mapping) else None,
+        options=dict(about.get("options") or {}) if isinstance(about, Mapping) else {},
+        reference_sources=tuple(metadata.get("reference_sources") or ()),
+    )
+
+
+def _owner(node: Any) -> Any:
+    """Return which analysis wrote a container."""
+    return node.metadata.get(WRITTEN_BY)
 
 
 def _variables(metadata: Mapping[str, Any]) -> tuple[KeptVariable, ...]:

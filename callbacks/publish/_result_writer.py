@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -11,12 +12,15 @@ import xarray as xr
 from tiled.client.metadata_update import DELETE_KEY
 from tiled.structures.core import Spec
 
+from callbacks.errors import DeliveryError
 from callbacks.results import first_of, variables_of
 
-from ._containers import arrays_of, container_metadata, container_name, tables_of
+from ._containers import BY_STORE, WRITTEN_BY, arrays_of, container_metadata, container_name, tables_of
 from ._uploads import write_array
+from ._versions import claim
 
 _OTHERS_PERIOD_S = 2.0
+_MOST_MOVES = 10
 
 
 class ResultWriter:
@@ -30,32 +34,80 @@ class ResultWriter:
         The first result; `write` it too.
     moved : callable
         Called after each array that the server took: a sign of life of a slow one.
+    analysis_id : str
+        Which analysis the results are of: it writes over its own only.
     """
 
-    def __init__(self, maps_container: Any, result: xr.Dataset, moved: Callable[[], object]) -> None:
+    def __init__(
+        self, maps_container: Any, result: xr.Dataset, moved: Callable[[], object], analysis_id: str
+    ) -> None:
         self._moved = moved
-        uid, name = result.attrs["raw_uid"], container_name(result)
+        self._analysis_id = analysis_id
+        uid = result.attrs["raw_uid"]
         if uid not in maps_container:
             about = {"raw_uid": uid, "scan_group": result.attrs.get("scan_group"), "raw_path": f"raw/{uid}"}
             maps_container.create_container(uid, metadata=about)
-        of_run = maps_container[uid]
-        specs = [Spec(result.attrs["spec"], version=str(result.attrs["schema_version"]))]
-        self._written = container_metadata(result)
-        if name in of_run:
-            self._node = of_run[name]
-            change = _change(self._node.metadata, self._written)
-            self._node.update_metadata(change, specs=specs, drop_revision=True)
-        else:
-            self._node = of_run.create_container(name, metadata=self._written, specs=specs)
-        self._known = {key: self._node[key] for key in self._node}
-        for key, array in arrays_of(result).items():
-            if key not in self._known:
-                self._create(key, array, result)
-        self._others_written = time.monotonic()
+        self._of_run = maps_container[uid]
+        self._node: Any = None
 
     def write(self, result: xr.Dataset) -> None:
-        """Write a result: what viewers watch first, the rest from time to time and at the end."""
+        """Write a result: what viewers watch first, the rest from time to time and at the end.
+
+        Raises
+        ------
+        DeliveryError
+            Other analyses take the place of this one again and again.
+        """
         final = bool(result.attrs.get("final"))
+        for _ in range(_MOST_MOVES):
+            try:
+                if not self._is_own():
+                    self._claim(result)
+                self._write(result, final)
+                if not final or self._is_own():
+                    return
+            except KeyError:
+                self._node = None
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT):
+                    raise
+                self._node = None  # another analysis took the place, and cleared it or filled it
+        raise DeliveryError(
+            f"other analyses write {container_name(result)} of run {result.attrs['raw_uid'][:8]} at the same time; "
+            "let one end first"
+        )
+
+    def _claim(self, result: xr.Dataset) -> None:
+        """Find the container of this analysis, and what is in it already."""
+        specs = [Spec(result.attrs["spec"], version=str(result.attrs["schema_version"]))]
+        metadata = container_metadata(result)
+        self._node = claim(self._of_run, container_name(result), self._analysis_id, metadata, specs)
+        self._written = self._held_metadata()
+        self._known = {key: self._node[key] for key in self._node}
+        arrays, tables = arrays_of(result), tables_of(result)
+        for key in [key for key in self._known if key not in arrays and key not in tables]:
+            self._known.pop(key).delete(external_only=False)
+        # What an earlier writer left is not what this one has.
+        self._others_written = -np.inf if self._known else time.monotonic()
+        for key, array in arrays.items():
+            if key not in self._known:
+                self._create(key, array, result)
+
+    def _held_metadata(self) -> dict[str, Any]:
+        return {key: value for key, value in self._node.metadata.items() if key not in BY_STORE}
+
+    def _is_own(self) -> bool:
+        """Return whether the container is still that of this analysis."""
+        if self._node is None:
+            return False
+        try:
+            return bool(self._node.refresh().metadata.get(WRITTEN_BY) == self._analysis_id)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.NOT_FOUND:
+                return False
+            raise
+
+    def _write(self, result: xr.Dataset, final: bool) -> None:
         arrays, tables = arrays_of(result), tables_of(result)
         where = {about.name: about.group for about in variables_of(result) if about.storage == "table"}
         first = dict.fromkeys(where.get(name, name) for name in first_of(result))
@@ -69,8 +121,9 @@ class ResultWriter:
             self._others_written = time.monotonic()
         metadata = container_metadata(result)
         if final:
-            self._node.refresh()
-            self._node.update_metadata(_change(self._node.metadata, metadata), drop_revision=True)
+            if not self._is_own():
+                return
+            self._node.update_metadata(_change(self._held_metadata(), metadata), drop_revision=True)
             for key in arrays:
                 self._known[key].close_stream()
             self._node.close_stream()
