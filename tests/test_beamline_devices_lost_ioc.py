@@ -34,13 +34,13 @@ def ioc(start_ioc):
 
 @pytest.fixture
 def devices(ioc, tmp_path):
-    return connect_ioc(PREFIX, data_dir=tmp_path, pixel_size_nm=570.5, timeout_s=60.0)
+    return connect_ioc(PREFIX, data_dir=tmp_path, pixel_size_nm=570.5, timeout_s=240.0)
 
 
 @pytest.fixture(scope="module")
 def steady_devices(start_ioc, tmp_path_factory):
     with start_ioc("HELD:", shape=(16, 16), seed=3, steady=True, time_scale=0.2):
-        yield connect_ioc("HELD:", data_dir=tmp_path_factory.mktemp("frames"), timeout_s=60.0)
+        yield connect_ioc("HELD:", data_dir=tmp_path_factory.mktemp("frames"), timeout_s=240.0)
 
 
 def kill(process):

@@ -54,7 +54,7 @@ def history_of(references, seed, order):
     with LiveSOC(update_period_s=1e9, update_frames=1) as live:
         # In this thread: a subscriber of its own may skip what is overtaken.
         keep = live._keep
-        live._keep = lambda uid, update: (keep(uid, update), note(update.get()))
+        live._keep = lambda uid, update, nbytes: (keep(uid, update, nbytes), note(update.get()))
         engine.subscribe(live)
         engine(
             xanes_scan(

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-import select
+import selectors
 import socket
 import subprocess
 import sys
@@ -173,8 +173,11 @@ class IOCProcess:
     def _wait_until_ready(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         deadline = time.monotonic() + _START_TIMEOUT_S
-        readable, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0.0))
-        if not readable:
+        # Not `select.select`, which takes no descriptor above 1023.
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            has_answered = bool(selector.select(max(deadline - time.monotonic(), 0.0)))
+        if not has_answered:
             raise DeviceTimeoutError(f"the simulated IOC did not answer within {_START_TIMEOUT_S:g} s")
         if process.stdout.readline().strip() != _READY:
             where = "" if self._log is None else f"; its reasons are in {self._log}"
