@@ -23,7 +23,7 @@ from edge_fitting.design import (
     optical_depth_sigma,
 )
 from edge_fitting.errors import EdgeFittingError
-from edge_fitting.fit import EdgeFitter, fit_stack, warm_up
+from edge_fitting.fit import EdgeFitter, OffsetChoice, check_offset, fit_stack, warm_up
 from edge_fitting.maps import (
     Clusters,
     GroupSpectra,
@@ -79,6 +79,7 @@ __all__ = [
     "LinearCombinationMaps",
     "MapHistogram",
     "NormalizedStack",
+    "OffsetChoice",
     "ParticleStatistics",
     "RadialProfile",
     "RecentredMap",
@@ -89,6 +90,7 @@ __all__ = [
     "Title",
     "calibrate_foil",
     "calibration_bias",
+    "check_offset",
     "choose_energies",
     "cluster_maps",
     "cluster_spectra",

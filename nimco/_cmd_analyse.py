@@ -27,7 +27,8 @@ from callbacks import (
     documents_of,
     open_stream,
 )
-from edge_fitting import ReferenceSeries
+from edge_fitting import OffsetChoice, ReferenceSeries
+from nimco._axis_offset import parse_axis_offset
 from nimco._compiling import compile_kernels
 from nimco._layouts import read_layout, with_runs
 from nimco._reference_library import ReferenceLibrary
@@ -56,6 +57,7 @@ def analyse(
     method: str,
     plot: Path | None,
     soc_range: str | None,
+    axis_offset: str,
     leave_out: list[str] | None,
     no_dark: bool,
     root: list[str] | None,
@@ -73,6 +75,7 @@ def analyse(
         raise NimcoError(
             "--flat-run and --dark-run go with --run and --layout: they belong to a run of other plans."
         )
+    offset = parse_axis_offset(axis_offset)
     colours = parse_soc_range(soc_range)
     if colours is not None and plot is None:
         raise NimcoError(
@@ -109,7 +112,7 @@ def analyse(
                 )
                 foreign = with_runs(foreign, flat_uid=flat_uid, dark_uid=dark_uid)
         references = _references(console, reference or [], client, edge)
-        options = _Options(references, method, plot, colours, wanted, no_dark, roots)
+        options = _Options(references, method, offset, plot, colours, wanted, no_dark, roots)
         analyses.append(_Analysis(console, client, options))
         consumer = _consumer(analyses[0], foreign)
         if stream is not None:
@@ -200,6 +203,7 @@ class _Options:
 
     references: ReferenceSeries | dict[str, ReferenceSeries] | None
     method: str
+    axis_offset: OffsetChoice
     plot: Path | None
     soc_range: tuple[float, float] | None
     leave_out: LeaveOut
@@ -225,6 +229,7 @@ class _Analysis:
         self.live = LiveSOC(
             options.references,
             method=options.method,
+            axis_offset=options.axis_offset,
             subscribers=[self._print_update],
             root_map=options.roots,
         )

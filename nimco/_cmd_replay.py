@@ -8,6 +8,7 @@ from rich.console import Console
 
 from callbacks import LiveSOC, RootMap
 from edge_fitting import ReferenceSeries, edge_name
+from nimco._axis_offset import parse_axis_offset
 from nimco._progress import ScanProgress
 from nimco._recordings import Recording, RecordingFile
 from nimco._reference_options import ReferenceOption, parse_reference_option, reference_series, uses_library
@@ -37,10 +38,12 @@ def replay(
     port: int,
     hold: bool,
     soc_range: str | None,
+    axis_offset: str,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     console = Console()
     colours = parse_soc_range(soc_range)
+    offset = parse_axis_offset(axis_offset)
     name = None if edge is None else edge_name(edge)
     wanted = LeaveOut(leave_out or [])
     roots = RootMap(parse_roots(root or []))
@@ -64,13 +67,16 @@ def replay(
         with TiledServer(data_dir, port=port) as server:
             if references is None:
                 references = _references(console, recording, options, server)
-            half_jump = LiveSOC(references, method="half_jump")
+            half_jump = LiveSOC(
+                references, method="half_jump", axis_offset="report" if offset == "fit" else offset
+            )
             with (
                 half_jump,
                 ScanProgress(console) as progress,
                 Session(
                     server,
                     references=references,
+                    axis_offset=offset,
                     plot_path=picture,
                     observers=[progress, half_jump],
                     soc_range=colours,

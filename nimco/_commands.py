@@ -61,6 +61,12 @@ def replay(
         list[str] | None,
         typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
     ] = None,
+    axis_offset: Annotated[
+        str,
+        typer.Option(
+            help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
+        ),
+    ] = "report",
     data_dir: Annotated[
         Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
     ] = Path("nimco-data"),
@@ -86,6 +92,7 @@ def replay(
         data_dir=data_dir,
         port=port,
         hold=hold,
+        axis_offset=axis_offset,
         soc_range=soc_range,
     )
 
@@ -200,6 +207,12 @@ def analyse(
     method: Annotated[
         str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
     ] = "series",
+    axis_offset: Annotated[
+        str,
+        typer.Option(
+            help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
+        ),
+    ] = "report",
     leave_out: Annotated[
         list[str] | None,
         typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
@@ -249,6 +262,7 @@ def analyse(
         no_dark=no_dark,
         root=root,
         plot=plot,
+        axis_offset=axis_offset,
         soc_range=soc_range,
         trust_pickle=trust_pickle,
         layout=layout,

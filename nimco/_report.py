@@ -116,7 +116,17 @@ def _figures(result: xr.Dataset) -> dict[str, str]:
         "  central 68 %": _central(result["soc"].values, 3),
         "SOC sigma, median": _median(result["soc_sigma"].values, 3),
         "edge energy sigma (eV)": _median(result["edge_energy_sigma_ev"].values, 3),
+        "axis offset (eV)": _with_sigma(
+            result.attrs.get("axis_offset_ev"), result.attrs.get("axis_offset_sigma_ev")
+        ),
+        "SOC, systematic": _with_sigma(result.attrs.get("soc_systematic"), None),
     }
+
+
+def _with_sigma(value: float | None, sigma: float | None) -> str:
+    if value is None:
+        return "not told"
+    return f"{value:+.3f}" if sigma is None else f"{value:+.3f} ± {sigma:.3f}"
 
 
 def _median(values: np.ndarray, digits: int) -> str:

@@ -19,7 +19,7 @@ from callbacks import (
     SOCPublisher,
     waiting_in,
 )
-from edge_fitting import ReferenceSeries
+from edge_fitting import OffsetChoice, ReferenceSeries
 from nimco._compiling import compile_kernels
 from nimco._containers import TiledAccess
 from nimco._learned_times import LearnedTimes
@@ -46,6 +46,8 @@ class Session:
         By default those in the start documents.
     method : str
         Estimator of the live map, see `edge_fitting.fit_stack`.
+    axis_offset : {"report", "fit"} or float
+        What to do about an offset between the energy axes of scan and references, see `edge_fitting.fit_stack`.
     plot_path : Path or str, optional
         PNG that is refreshed with the map; where there is a display a window opens instead.
     observers : sequence of callables
@@ -64,6 +66,7 @@ class Session:
         *,
         references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
         method: str = "series",
+        axis_offset: OffsetChoice = "report",
         plot_path: Path | str | None = None,
         observers: Sequence[Consumer] = (),
         layouts: Sequence[ForeignLayout] = (),
@@ -75,7 +78,13 @@ class Session:
         self._spool_dir = spool
         self.raw_writer = RawRunWriter(server.raw, spool_dir=spool)
         self._method = method
-        self.live = LiveSOC(references, method=method, layouts=layouts, update_frames=update_frames)
+        self.live = LiveSOC(
+            references,
+            method=method,
+            axis_offset=axis_offset,
+            layouts=layouts,
+            update_frames=update_frames,
+        )
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path), soc_range=soc_range) if plot_path is not None else None
         self._observers: tuple[DocumentWorker, ...] = (

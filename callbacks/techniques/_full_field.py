@@ -16,7 +16,7 @@ from callbacks.reduce import (
     SampledSpectra,
     optical_depth,
 )
-from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries
+from edge_fitting import EdgeFitter, EdgeMaps, OffsetChoice, ReferenceSeries
 from scan_contract import CONTRACT_KEY, FullFieldContract, RunContract
 
 from ._planned import is_jump_map, references_of
@@ -24,6 +24,8 @@ from ._technique import EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
 
 FloatImage = npt.NDArray[np.float32]
+# The offset of the axis takes 12 to 20 ms: it is looked for again once there are so many times the frames.
+_OFFSET_ANEW = 1.1
 
 
 class FullFieldEstimator:
@@ -37,12 +39,23 @@ class FullFieldEstimator:
         Reference spectra of the fit.
     method : str
         Estimator, see `edge_fitting.EdgeFitter`.
+    axis_offset : {"report", "fit"} or float
+        What to do about an offset between the axes of scan and references, see `edge_fitting.fit_stack`. It is looked
+        for again once there are a tenth more frames, and at the end. Where it cannot be fitted it is reported.
     """
 
-    def __init__(self, contract: RunContract, references: ReferenceSeries | None, method: str) -> None:
+    def __init__(
+        self,
+        contract: RunContract,
+        references: ReferenceSeries | None,
+        method: str,
+        axis_offset: OffsetChoice = "report",
+    ) -> None:
         self._contract = contract
         self._references = references
         self._method: Any = method  # a name from outside: the fitter refuses those it does not know
+        self._axis_offset, self._own_warnings = _followed(axis_offset, references, method)
+        self._offset_of = 0
         self._fitter: EdgeFitter | None = None
         self._spectra: SampledSpectra | None = None
         self._no_dark: FloatImage | None = None
@@ -105,7 +118,11 @@ class FullFieldEstimator:
         """Return the maps with all that belongs to them; None before the first frame."""
         if self._fitter is None or self._spectra is None:
             return None
-        maps = self._fitter.maps()
+        n_frames = self._fitter.n_frames
+        is_due = state.final or n_frames >= _OFFSET_ANEW * self._offset_of
+        if is_due:
+            self._offset_of = n_frames
+        maps = self._fitter.maps(find_offset=is_due)
         energies, depths, _ = self._spectra.mean(maps.has_value)
         self._note_sigma(maps, state.frames_done)
         contract = self._contract
@@ -126,19 +143,29 @@ class FullFieldEstimator:
             mean_od=depths,
             history=np.asarray(self._history, float).reshape(-1, 2),
             frames=tuple(row for slot, row in self._summaries.items() if slot not in self._retracted),
-            warnings=state.warnings,
+            warnings=(*state.warnings, *self._own_warnings, *self._said_of(maps)),
             time_s=state.time_s,
+            axis_offset=self._axis_offset,
         )
 
     def _made_for(self, shape: tuple[int, int]) -> tuple[EdgeFitter, SampledSpectra]:
         if self._fitter is None or self._spectra is None:
             scan = self._contract.scan
-            # Nothing shows an offset of the axes yet, so that no map waits for it.
             self._fitter = EdgeFitter(
-                shape, edge=scan.edge, method=self._method, references=self._references, axis_offset=0.0
+                shape,
+                edge=scan.edge,
+                method=self._method,
+                references=self._references,
+                axis_offset=self._axis_offset,
             )
             self._spectra = SampledSpectra(shape, len(scan.energies_ev))
         return self._fitter, self._spectra
+
+    def _said_of(self, maps: EdgeMaps) -> tuple[str, ...]:
+        """Return the warnings of the fit; that references tell no offset is one where it was to be fitted."""
+        if self._axis_offset == "fit":
+            return maps.warnings
+        return tuple(said for said in maps.warnings if said != maps.axis_offset_reason)
 
     def _counts(self, frame: CorrectedFrame) -> dict[str, Any]:
         """Return what the fused kernel takes of a frame."""
@@ -168,6 +195,18 @@ class FullFieldEstimator:
         finite = sampled[np.isfinite(sampled)]
         if finite.size and (not self._history or self._history[-1][0] != frames_done):
             self._history.append((float(frames_done), float(np.median(finite))))
+
+
+def _followed(
+    choice: OffsetChoice, references: ReferenceSeries | None, method: str
+) -> tuple[OffsetChoice, tuple[str, ...]]:
+    """Return what can be done about an offset of the axes in this fit, and what to say where that is less."""
+    if choice != "fit" or (method == "series" and references is not None and references.coordinate == "soc"):
+        return choice, ()
+    return "report", (
+        "an offset of the energy axis was to be fitted, which takes method 'series' and references of known state of "
+        "charge: nothing is taken out",
+    )
 
 
 def _is_fused(values: Any) -> bool:
@@ -200,7 +239,8 @@ def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEst
         references = options.references_for(contract.scan.edge) or references_of(contract)
     if references is None and contract.is_standard:
         return None  # its mean spectrum is what is wanted of it, see LiveSpectrum
-    return FullFieldEstimator(contract, references, "edge_jump" if jump_only else options.method)
+    method = "edge_jump" if jump_only else options.method
+    return FullFieldEstimator(contract, references, method, options.axis_offset)
 
 
 FULL_FIELD = Technique(

@@ -20,7 +20,7 @@ from callbacks.documents import (
 )
 from callbacks.errors import CallbackError, DocumentError
 from callbacks.results import CalledSink, DeferredResult, Sink, result_key
-from edge_fitting import ReferenceSeries, keyed_by_edge
+from edge_fitting import OffsetChoice, ReferenceSeries, check_offset, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
 from ._full_field import FULL_FIELD
@@ -52,6 +52,9 @@ class LiveSOC(DocumentWorker):
     method : str
         Estimator of `edge_fitting.EdgeFitter`. A run without references gets the edge energy and no state of charge;
         ``series`` then moves the run's own mean spectrum, and keeps the frames.
+    axis_offset : {"report", "fit"} or float
+        What to do about an offset between the energy axes of scan and references: tell it with the bias it means, take
+        it out, or take out so many eV (see `edge_fitting.fit_stack`).
     subscribers : sequence of callables
         Called with a result: an xarray.Dataset of their own, whose arrays are read-only (see
         docs/reference/nimco-soc.md).
@@ -76,6 +79,7 @@ class LiveSOC(DocumentWorker):
         references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
         *,
         method: str = "series",
+        axis_offset: OffsetChoice = "report",
         subscribers: Sequence[Subscriber] = (),
         update_period_s: float = 0.5,
         update_frames: int | None = None,
@@ -86,7 +90,7 @@ class LiveSOC(DocumentWorker):
     ) -> None:
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)
-        self._options = EstimatorOptions(references, method)
+        self._options = EstimatorOptions(references, method, check_offset(axis_offset))
         self._techniques = {technique.name: technique for technique in techniques}
         self._contracts = {**CONTRACTS, **{technique.name: technique.contract for technique in techniques}}
         if update_frames is not None and update_frames < 1:

@@ -50,6 +50,7 @@ def provenance_of(contract: RunContract, options: EstimatorOptions) -> dict[str,
             "began_s": time.time(),
             "options": {
                 "method": options.method,
+                "axis_offset": options.axis_offset,
                 "references": references,
                 **{name: said[name] for name in _PLANNED if said.get(name) is not None},
             },

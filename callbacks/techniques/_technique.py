@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 
 from callbacks.documents import IMAGE_CHANNELS, Channel, LeftOut
 from callbacks.reduce import Reduced, Reducer
-from edge_fitting import ReferenceSeries
+from edge_fitting import OffsetChoice, ReferenceSeries
 from scan_contract import Contract, RunContract
 
 
@@ -68,10 +68,13 @@ class EstimatorOptions:
         Spectra of known state of charge; they go before those in the start document.
     method : str
         Name of a method of the technique's estimator.
+    axis_offset : {"report", "fit"} or float
+        What to do about an offset between the energy axes of scan and references, see `edge_fitting.fit_stack`.
     """
 
     references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = field(default=None, repr=False)
     method: str = "series"
+    axis_offset: OffsetChoice = "report"
 
     def references_for(self, edge: str) -> ReferenceSeries | None:
         """Return the references that were given for an edge."""

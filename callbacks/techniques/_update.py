@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks.documents import read_only
-from edge_fitting import EdgeMaps, ReferenceSeries
+from edge_fitting import EdgeMaps, OffsetChoice, ReferenceSeries
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class SOCUpdate:
         What a reader of the maps should know.
     time_s : float
         When the last frame of the maps was recorded (seconds since the epoch).
+    axis_offset : {"report", "fit"} or float
+        What was done about an offset between the axes of scan and references.
     """
 
     raw_uid: str
@@ -94,6 +96,7 @@ class SOCUpdate:
     frames: tuple[FrameSummary, ...] = field(repr=False)
     warnings: tuple[str, ...]
     time_s: float
+    axis_offset: OffsetChoice = "report"
 
     def __post_init__(self) -> None:
         for name in ("maps", "xanes", "start", "mean_energy_ev", "mean_od", "history"):

@@ -43,12 +43,15 @@ def mean_fit(result: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     if not result.attrs.get("references") or energy.size < _MIN_FRAMES_FOR_FIT:
         return None
     references = ReferenceSeries.from_dict(result.attrs["references"])
+    is_left_in = result.attrs.get("parameters", {}).get("axis_offset", "report") == "report"
+    offset_ev = 0.0 if is_left_in else float(result.attrs.get("axis_offset_ev") or 0.0)
     fit = fit_stack(
         energy,
         depth[:, None, None].astype(np.float32),
         edge=result.attrs["edge"],
         method="series",
         references=references,
+        axis_offset=offset_ev,
     )
     soc = float(fit.soc[0, 0])
     if not np.isfinite(soc):
@@ -56,9 +59,11 @@ def mean_fit(result: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     fine = np.linspace(energy[0], energy[-1], 600)
 
     def terms(at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        low, high = references.energy_ev[0] - 1.0, references.energy_ev[-1] + 1.0
+        moved = at if offset_ev == 0.0 else np.clip(at - offset_ev, low, high)
         line = (at - energy.mean()) / max(float(np.ptp(energy)), 1.0)
         return np.stack(
-            [np.ones_like(at), line, np.asarray(references.evaluate(at, soc)).reshape(-1)], axis=1
+            [np.ones_like(at), line, np.asarray(references.evaluate(moved, soc)).reshape(-1)], axis=1
         )
 
     coefficients, *_ = np.linalg.lstsq(terms(energy), depth, rcond=None)

@@ -108,9 +108,23 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
     if "n_frames" in about:
         _progress(figure, about, state)
     words = [f"edge energy: {about['definition']}"] if "definition" in about else []
+    if about.get("axis_offset_ev") is not None:
+        words.append(_offset_words(about))
+    elif about.get("axis_offset_reason"):
+        words.append(about["axis_offset_reason"])
     if about.get("warnings"):
         words.append("; ".join(about["warnings"][:2]))
     figure.text(0.02, 0.05, "\n".join(words), fontsize=8, va="top", color=INK, wrap=True)
+
+
+def _offset_words(about: Mapping[str, Any]) -> str:
+    sigma, shared = about.get("axis_offset_sigma_ev"), about.get("soc_systematic")
+    said = (
+        f"axis offset {about['axis_offset_ev']:+.2f}" + ("" if sigma is None else f" ± {sigma:.2f}") + " eV"
+    )
+    is_left_in = about.get("parameters", {}).get("axis_offset") == "report"
+    said += ", left in" if is_left_in else ", taken out"
+    return said if shared is None else f"{said}; uncertainty common to all pixels: {shared:.3f} SOC"
 
 
 def _progress(figure: Figure, about: Mapping[str, Any], state: str) -> None:

@@ -82,6 +82,8 @@ class EdgeMaps:
     soc_systematic : float or None
         Uncertainty of ``soc`` that all pixels share, from the axis: what an offset that was left in means, and what
         the uncertainty of the offset does.
+    axis_offset_reason : str
+        Why the offset of the axis cannot be told, as one of the warnings; empty otherwise.
     warnings : tuple of str
         Why the map should not be believed as it is, one sentence each; empty for a sound one.
     """
@@ -104,6 +106,7 @@ class EdgeMaps:
     axis_offset_sigma_ev: float | None = None
     soc_systematic: float | None = None
     warnings: tuple[str, ...] = ()
+    axis_offset_reason: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -40,13 +40,25 @@ def check_choice(choice: object, method: str, references: ReferenceSeries | None
     EdgeFittingError
         If it is none, or cannot be followed by this method.
     """
+    checked = check_offset(choice)
+    if checked == "fit" and (method != "series" or references is None or references.coordinate != "soc"):
+        raise EdgeFittingError(
+            "an axis offset is fitted by method 'series' with references only: give both, or the offset in eV."
+        )
+    return checked
+
+
+def check_offset(choice: object) -> OffsetChoice:
+    """Return what to do about an offset of the axes.
+
+    Raises
+    ------
+    EdgeFittingError
+        If it is none of ``report``, ``fit`` and a finite number of eV.
+    """
     if choice == "report":
         return "report"
     if choice == "fit":
-        if method != "series" or references is None or references.coordinate != "soc":
-            raise EdgeFittingError(
-                "an axis offset is fitted by method 'series' with references only: give both, or the offset in eV."
-            )
         return "fit"
     if isinstance(choice, (int, float, np.number)) and not isinstance(choice, bool) and math.isfinite(choice):
         return float(choice)
@@ -158,9 +170,12 @@ class SeriesWithOffset(StreamingSeries):
         super().join_tiles(tiles)
         self._sample.join([tile._sample for _, tile in tiles])
 
-    def fit(self) -> Values:
-        """Values and status of the frames so far."""
+    def find_offset(self) -> None:
+        """Look for the offset in the frames so far."""
         self.offset = estimate_offset(self._basis, *self._sample.stack) if len(self._sample) else AxisOffset()
+
+    def fit(self) -> Values:
+        """Values and status of the frames so far, at the offset found last."""
         if self._joint is None:
             return super().fit()
         found = self.offset.offset_ev
@@ -188,7 +203,7 @@ def offset_fields(estimator: Estimator, choice: OffsetChoice) -> dict[str, Any]:
     found = estimator.offset
     if found.reason:
         said = f"an offset between the axes of scan and references cannot be told: {found.reason}; calibrate on a foil."
-        return {"warnings": (said,)}
+        return {"axis_offset_reason": said, "warnings": (said,)}
     if not math.isfinite(found.offset_ev):
         return {}
     shared = abs(found.soc_per_ev) * found.sigma_ev
