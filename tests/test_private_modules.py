@@ -37,6 +37,11 @@ TESTED: dict[str, set[str]] = {
     "test_callbacks_spool.py": {"callbacks.publish._run_log"},
     "test_callbacks_stored_run.py": {"callbacks.documents._reading"},
     "test_callbacks_uploads.py": {"callbacks.publish._uploads"},
+    "test_callbacks_versions.py": {
+        "callbacks.publish._kept_results",
+        "callbacks.publish._result_writer",
+        "nimco._commands",
+    },
     "test_callbacks_wire_format.py": {
         "callbacks.documents._received_documents",
         "callbacks.documents._trusted_messages",
