@@ -67,7 +67,7 @@ def demo(
         progress.close()
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
-            print_where(console, server, updates, picture)
+            print_where(console, server, updates, picture, held=hold and not interrupted)
         if hold and not interrupted:
             server.hold(console)
 

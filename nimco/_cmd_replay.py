@@ -96,7 +96,7 @@ def replay(
                     for update in updates
                 }
             console.print(summary_table(updates, errors))
-            print_where(console, server, updates, picture)
+            print_where(console, server, updates, picture, held=hold and not interrupted)
             if hold and not interrupted:
                 server.hold(console)
 

@@ -28,6 +28,7 @@ def serve(
         console.print(f"Tiled server at {server.uri}", soft_wrap=True)
         if server.key_is_new:
             console.print(f"API key (shown only now): {server.api_key}", soft_wrap=True)
+        if server.key_is_new or console.is_terminal:  # not again and again in the log of a service
             console.print(f"Open it in a browser, with the key: {server.browser_url}", soft_wrap=True)
         console.print(f"The API key is kept in {server.key_path}, readable by you alone.", soft_wrap=True)
         if not _is_loopback(host):

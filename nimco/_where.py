@@ -1,5 +1,6 @@
 """Where the data of a measurement are, told at its end."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def stored_and_waiting(data_dir: Path, sessions: Sequence[Session]) -> str:
 
 
 def print_where(
-    console: Console, server: TiledServer, updates: list[xr.Dataset], picture: Path | None
+    console: Console, server: TiledServer, updates: list[xr.Dataset], picture: Path | None, *, held: bool
 ) -> None:
     """Say where raw frames, maps and the picture are, and how to open them in Python.
 
@@ -41,9 +42,19 @@ def print_where(
         The last result of each run.
     picture : Path or None
         PNG of the live map.
+    held : bool
+        Whether the server stays up.
     """
-    console.print(f"\nTiled  {server.uri}   (data directory {server.data_dir.resolve()})")
-    console.print(f"open   {server.browser_url}   (in a browser; it holds the key)", soft_wrap=True)
+    folder = server.data_dir.resolve()
+    if held:
+        console.print(f"\nTiled  {server.uri}   (data directory {folder})", soft_wrap=True)
+        console.print(f"open   {server.browser_url}   (in a browser; it holds the key)", soft_wrap=True)
+    else:
+        console.print(f"\nTiled  data directory {folder}", soft_wrap=True)
+        console.print(
+            f"open   nimco serve --data-dir {shlex.quote(str(folder))}   (gives the link for a browser)",
+            soft_wrap=True,
+        )
     for update in updates:
         console.print(
             f"run    {update.attrs['raw_uid']}   {update.attrs['edge'].replace('_', ' ')}", highlight=False

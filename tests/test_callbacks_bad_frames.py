@@ -70,6 +70,39 @@ def test_flats_without_light_and_darks_with_light_are_left_out(scan_documents):
     assert "darks of 1 s are left out: light in it" in said
 
 
+@pytest.mark.parametrize("where", [("primary",), ("flat",), ("primary", "flat")])
+@pytest.mark.parametrize("i0", [1e-9, 1e9])
+def test_an_i0_that_the_light_does_not_show_costs_its_own_frames(scan_documents, i0, where):
+    scan = scan_documents()
+
+    def change(stream, index, image):
+        return image, {"i0": i0} if index in (0, 12) and stream in where else {}
+
+    update, _ = analyse(scan.run(changed(scan, change)))
+    assert update.attrs["n_frames"] >= 34
+    assert has_value(update).all()
+    assert bias(scan, update) < 0.01
+    said = " | ".join(update.attrs["warnings"])
+    assert f"{scan.energies_ev[0]:.1f}, {scan.energies_ev[12]:.1f} eV" in said
+
+
+@pytest.mark.parametrize("value", [np.inf, 65535.0])
+def test_frames_saturated_in_every_pixel_cost_themselves(scan_documents, value):
+    scan = scan_documents()
+    which = (14, 15, 16, 17, 18, 19)
+
+    def change(stream, index, image):
+        lost = stream == "primary" and index in which
+        return (np.full(scan.shape, value) if lost else image.astype(float)), {}
+
+    update, _ = analyse(scan.run(changed(scan, change)))
+    assert update.attrs["n_frames"] == 30
+    assert has_value(update).all()
+    assert bias(scan, update) < 0.01
+    (said,) = [text for text in update.attrs["warnings"] if "saturated in every pixel" in text]
+    assert all(f"{scan.energies_ev[index]:.1f}" in said for index in which)
+
+
 def test_darks_above_everything_are_said(scan_documents):
     scan = scan_documents(counts=300)
     update, errors = analyse(

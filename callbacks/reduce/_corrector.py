@@ -19,6 +19,8 @@ from ._spectra import counting_variance, finite_mean, optical_depth, sampled_pix
 # A share of pixels without open beam that is worth a word.
 _TOLD_SHARE = 0.01
 _WITHOUT_LIGHT = "no light above the dark"
+# A sample lets less through than the open beam holds; a flat may be taken when the ring held less than before.
+_MOST_OF_OPEN_BEAM = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class _Given:
     weight: float
     transmission: float
     beamless_share: float
+    is_saturated: bool
 
 
 class FlatFieldCorrector:
@@ -113,6 +116,7 @@ class FlatFieldCorrector:
         """Give the frames that still wait, with the nearest dark and flat; retract those with next to no light."""
         yield from self._give(self._pairs.finish())
         yield from self._retract_dim()
+        yield from self._retract_saturated()
         if self._pairs.take_revised():
             yield from self._revise()
 
@@ -168,18 +172,36 @@ class FlatFieldCorrector:
         for slot, given in list(self._given.items()):
             if given.transmission < LEAST_OF_BRIGHTEST * bright:
                 retraction = self._retraction(slot)
-                self._leave_out(given.correction.held.reading)
+                self._leave_out(given.correction.held.reading, _WITHOUT_LIGHT)
                 yield retraction
 
+    def _retract_saturated(self) -> Iterator[Item]:
+        """Retract frames that are saturated in every pixel, unless most are: they would cost each pixel its value."""
+        saturated = [slot for slot, given in self._given.items() if given.is_saturated]
+        if 2 * len(saturated) > len(self._given):
+            return
+        for slot in saturated:
+            reading = self._given[slot].correction.held.reading
+            yield self._retraction(slot)
+            self._leave_out(reading, "saturated in every pixel")
+
     def _has_light(self, frame: CorrectedFrame) -> bool:
+        if frame.transmission > _MOST_OF_OPEN_BEAM:
+            reading = frame.reading
+            self._leave_out(
+                reading,
+                f"more than {_MOST_OF_OPEN_BEAM:g} times the light of the open beam at an incident intensity of "
+                f"{reading.i0:.3g}",
+            )
+            return False
         if frame.transmission > 0:
             return True
-        self._leave_out(frame.reading)
+        self._leave_out(frame.reading, _WITHOUT_LIGHT)
         return False
 
-    def _leave_out(self, reading: Reading) -> None:
+    def _leave_out(self, reading: Reading, reason: str) -> None:
         self._left_out.add(
-            FrameLoss(reading.slot, reading.attempt, reading.energy_ev, reading.exposure_s, _WITHOUT_LIGHT)
+            FrameLoss(reading.slot, reading.attempt, reading.energy_ev, reading.exposure_s, reason)
         )
 
     def _reduced(self, frame: CorrectedFrame) -> Reduced:
@@ -192,9 +214,21 @@ class FlatFieldCorrector:
         assert self._pixels is not None
         beamless_share = float(np.mean(~(frame.flat.reshape(-1)[self._pixels] > 0)))
         slot = frame.reading.slot
-        self._given[slot] = _Given(frame.correction, weight, frame.transmission, beamless_share)
+        self._given[slot] = _Given(
+            frame.correction,
+            weight,
+            frame.transmission,
+            beamless_share,
+            is_saturated=n_bad == sample.size and self._is_saturated(frame),
+        )
         self._left_out.discard(slot)
         return self._item(frame, weight, sample, mean_od, n_bad)
+
+    def _is_saturated(self, frame: CorrectedFrame) -> bool:
+        """Whether every pixel with open beam is at the limit of the camera, as far as the sampled ones tell."""
+        assert self._pixels is not None
+        depth = optical_depth(frame, self._pixels)
+        return bool(np.isneginf(depth).any() and np.isneginf(depth[~np.isnan(depth)]).all())
 
     def _retraction(self, slot: Slot) -> Retraction:
         given = self._given.pop(slot)

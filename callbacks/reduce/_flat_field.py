@@ -1,5 +1,6 @@
 """Darks, flats and the frames that wait for them: what is needed to turn counts into optical depth."""
 
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -25,6 +26,8 @@ from ._taken_frames import TakenFrames
 # deviations, holds light.
 _DARK_DRIFT = 0.5
 _DARK_SPREADS = 5.0
+# Of two flats whose light per incident intensity differs, nobody can say which one is wrong.
+_FEW_FLATS = 3
 
 
 class DarksAndFlats:
@@ -70,6 +73,7 @@ class DarksAndFlats:
         self._without_own_flat: dict[int, Reading] = {}
         self._other_darks: dict[float, float] = {}
         self._brightest = 0.0
+        self._lights_of_dose: list[float] = []
         self._finished = False
 
     @property
@@ -239,21 +243,33 @@ class DarksAndFlats:
         return min(recorded, key=lambda key: abs(key - index))
 
     def _sort_out_flats(self, index: int) -> bool:
-        """Leave out the flats that hold no light; return whether any is left."""
+        """Leave out flats without light, or not with what their I0 says; return whether any is left."""
         flats = self._flats[index]
         for held in flats.held:
             if held.light is None:
                 reading = held.load()
                 dark = self._means.dark(self._darks_of(reading.exposure_s), reading.image.shape)
-                held.light = open_beam_light(reading.image, dark) / dose_of(reading)
-            self._brightest = max(self._brightest, held.light)
+                held.light = open_beam_light(reading.image, dark) / reading.exposure_s
+                if held.light > 0:
+                    self._brightest = max(self._brightest, held.light)
+                    insort(self._lights_of_dose, _light_of_dose(held))
+        lights = self._lights_of_dose
+        brightest_dose = lights[-1] if lights else 0.0
+        usual = lights[len(lights) // 2] if len(lights) >= _FEW_FLATS else None
         for held in flats.held:
-            assert held.light is not None
-            if held.light <= LEAST_OF_BRIGHTEST * self._brightest:
-                flats.reject(held)
-                if self._finished:
-                    self._revised.add(index)
-                self._leave_out(held, "no light above the dark")
+            of_dose = _light_of_dose(held)
+            if (
+                held.light or 0.0
+            ) <= LEAST_OF_BRIGHTEST * self._brightest and of_dose <= LEAST_OF_BRIGHTEST * brightest_dose:
+                reason = "no light above the dark"
+            elif usual is not None and not LEAST_OF_BRIGHTEST < of_dose / usual < 1 / LEAST_OF_BRIGHTEST:
+                reason = f"an incident intensity of {held.reading.i0:.3g}, which its light does not show"
+            else:
+                continue
+            flats.reject(held)
+            if self._finished:
+                self._revised.add(index)
+            self._leave_out(held, reason)
         return bool(flats.held)
 
     def _sort_out_darks(self, exposure_s: float) -> None:
@@ -292,6 +308,8 @@ class DarksAndFlats:
 
     def _forget_dark(self, exposure_s: float) -> None:
         self._sorted_out_darks.discard(exposure_s)
+        self._brightest = 0.0
+        self._lights_of_dose.clear()
         for flats in self._flats.values():
             flats.judge_again()
 
@@ -335,3 +353,8 @@ class DarksAndFlats:
             self._sort_out_darks(nearest)
             self._sorted_out_darks.add(nearest)
         return tuple(self._darks[nearest].held)
+
+
+def _light_of_dose(held: HeldFrame) -> float:
+    """Return the counts of a flat above its dark over its exposure and incident intensity."""
+    return (held.light or 0.0) / abs(held.reading.i0)

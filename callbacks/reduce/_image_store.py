@@ -26,7 +26,7 @@ class HeldFrame:
     reading : Reading
         Everything about the frame but its image.
     light : float or None
-        Light of a flat per dose, once it has been looked at.
+        Light of a flat per second, once it has been looked at.
     dtype : dtype
         Type of the counts.
     shape : tuple of int
