@@ -1,4 +1,5 @@
 import datetime
+import json
 import logging
 import os
 import signal
@@ -184,6 +185,42 @@ def test_values_that_are_not_what_was_announced_cost_no_event(tiled_server, tmp_
     assert list(table["seq_num"]) == [1, 2, 3, 4]
     assert np.array_equal(table["x"], [np.nan, 1, np.nan, 2.5], equal_nan=True)
     assert list(table["text"]) == ["", "a", "5", "/a"]
+
+
+def test_arrays_of_any_size_are_stored(tiled_server, tmp_path):
+    values = {
+        "quadrants": ([2, 2], [np.arange(4.0).reshape(2, 2) + n for n in range(3)]),
+        "few": ([4], [np.arange(4) + n for n in range(3)]),
+        "lists": ([2, 2], [[[1, 2], [3, n]] for n in range(3)]),
+        "no_axis": ([], [np.array(float(n)) for n in range(3)]),
+        "any_length": ([None], [np.arange(n) for n in range(3)]),
+        "empty_at_first": ([0], [np.arange(float(n)) for n in range(3)]),
+    }
+    run = event_model.compose_run(validate=False)
+    keys = {key: {"dtype": "array", "shape": shape, "source": "x"} for key, (shape, _) in values.items()}
+    stream = run.compose_descriptor(name="primary", data_keys=keys, validate=False)
+    documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for n in range(3):
+        row = {key: held[n] for key, (_, held) in values.items()}
+        event = stream.compose_event(data=row, timestamps=dict.fromkeys(row, 1.0), validate=False)
+        documents.append(("event", event))
+    documents.append(("stop", run.compose_stop()))
+    with RawRunWriter(tiled_server.raw, spool_dir=tmp_path) as writer:
+        for name, doc in documents:
+            writer(name, doc)
+        writer.wait(120)
+        assert not writer.errors
+    stored = tiled_server.client()["raw"][run.start_doc["uid"]]
+    assert stored.metadata["stop"]["exit_status"] == "success"
+    data = stored["primary"].read()
+    for key in ("quadrants", "few", "lists"):
+        assert np.array_equal(data[key], values[key][1]), key
+    assert np.array_equal(np.ravel(data["no_axis"]), [0, 1, 2])
+    for key in ("any_length", "empty_at_first"):
+        assert [json.loads(str(text)) for text in data[key].values] == [
+            held.tolist() for held in values[key][1]
+        ], key
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_spool_that_cannot_be_written_costs_no_run_and_one_word(

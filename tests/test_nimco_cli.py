@@ -49,6 +49,8 @@ def test_demo_measures_fits_publishes_and_tells_where(tmp_path: Path) -> None:
     done = nimco("demo", "--size", "96", "--seed", "5", "--data-dir", "data", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (uid,) = run_uids(done.stdout)
+    assert "nimco serve --data-dir" in done.stdout
+    assert "http://127.0.0.1" not in done.stdout.partition("State of charge")[2]  # the server is gone
     assert (tmp_path / "data" / "live.png").stat().st_size > 10_000
     truth = SimBeamline((96, 96), seed=5).truth("Ni_K")
     with TiledServer(tmp_path / "data") as server:

@@ -12,7 +12,9 @@ from callbacks.errors import DocumentError
 
 Document = tuple[str, dict[str, Any]]
 
-_SMALL_ARRAY = 16  # up to here the writer keeps arrays in the table
+# Elements of the arrays that the writer keeps in the table of a stream: tables in SQLite hold none, and those of
+# other databases none of more than one dimension.
+LARGEST_IN_TABLE = 0
 _KINDS = {"number": "f", "integer": "i", "boolean": "b", "string": "s", "array": "a"}
 _KINDS_NUMPY = {"f": "f", "i": "i", "u": "i", "b": "b", "U": "s", "S": "s"}
 
@@ -188,6 +190,8 @@ class _Stream:
                 raise self._unusable(doc, f"has a ragged array {key!r}") from error
             if array.dtype == object:
                 raise self._unusable(doc, f"has a {key!r} that is no array")
+            if array.ndim == 0:
+                array = data[key] = array.reshape(1)  # the writer counts what it is given
             shape = array.shape
         expected = self._shapes.setdefault(key, shape)
         if shape != expected:
@@ -208,6 +212,8 @@ class _Stream:
         if kind == "a":
             return (value, True) if isinstance(value, list | np.ndarray) else ([value], True)
         if kind == "s":
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
             return (value, True) if isinstance(value, str) else (json.dumps(value, default=str), True)
         if isinstance(value, bool | int | float):
             if kind == "f":
@@ -230,6 +236,14 @@ def _data_keys(value: Any) -> dict[str, dict[str, Any]]:
     result = {}
     for key, about in _mapping(value).items():
         if isinstance(about, dict):
+            if about.get("dtype") == "array" and _has_any_length(about):
+                # Tables in SQLite take no lists, and its ragged arrays are tables: JSON text does.
+                kept = {
+                    name: held
+                    for name, held in about.items()
+                    if name not in ("dtype", "dtype_numpy", "shape")
+                }
+                about = {**kept, "dtype": "string", "shape": [], "stored_as": "JSON"}
             known = about.get("dtype") in _KINDS
             result[key] = about if known else {**about, "dtype": "array" if about.get("shape") else "number"}
             if "dtype_numpy" in about and not _is_dtype(about["dtype_numpy"]):
@@ -254,12 +268,15 @@ def _kind_of(value: Any) -> str:
     return "f" if value is None or isinstance(value, float) else "s"
 
 
+def _has_any_length(about: Mapping[str, Any]) -> bool:
+    """Return whether the arrays of a key have no size that is known beforehand."""
+    return any(size is None or size == 0 for size in about.get("shape") or ())
+
+
 def _is_large(about: Mapping[str, Any]) -> bool:
     shape = about.get("shape") or ()
-    if any(size is None for size in shape):
-        return False
     text = isinstance(about.get("dtype_numpy"), str) and np.dtype(about["dtype_numpy"]).kind in "USO"
-    return text or math.prod(shape) > _SMALL_ARRAY
+    return text or math.prod(shape) > LARGEST_IN_TABLE
 
 
 def _is_range(value: dict[str, Any]) -> bool:

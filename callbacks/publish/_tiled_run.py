@@ -10,7 +10,7 @@ from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from callbacks.documents import document_nbytes
 
-from ._storable import StorableDocuments
+from ._storable import LARGEST_IN_TABLE, StorableDocuments
 from ._stored_assets import FrameAssets
 
 _BATCH_BYTES = 4 * 2**20
@@ -39,7 +39,9 @@ class TiledRun:
     """
 
     def __init__(self, container: Any, uid: str, note: Callable[[str], object]) -> None:
-        self._writer = _BatchWriter(container.include_data_sources(), batch_size=_NEVER)
+        self._writer = _BatchWriter(
+            container.include_data_sources(), batch_size=_NEVER, max_array_size=LARGEST_IN_TABLE
+        )
         self._normalizer = FrameAssets()
         self._normalizer.subscribe(self._writer)
         self._storable = StorableDocuments(uid, note)
