@@ -80,8 +80,10 @@ class EdgeMaps:
         Energies of the scan minus those of the references for the same feature, with its standard deviation; None
         where it was not looked for or cannot be told. One for all pixels.
     soc_systematic : float or None
-        Uncertainty of ``soc`` that all pixels share, from the axis: what an offset that was left in means, and what
-        the uncertainty of the offset does.
+        Uncertainty of ``soc`` that all pixels share: from the axis (what an offset that was left in means, and what
+        the uncertainty of the offset does) and from the references (their noise, and their scatter about a smooth
+        curve), in quadrature. By how much the error of the references differs between the states of the map is in
+        ``soc_sigma``.
     axis_offset_reason : str
         Why the offset of the axis cannot be told, as one of the warnings; empty otherwise.
     warnings : tuple of str

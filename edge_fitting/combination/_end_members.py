@@ -36,14 +36,14 @@ class EndMemberFit:
 
     def __init__(self, series: ReferenceSeries) -> None:
         self.series = series
-        self._ends = np.stack([series.mu[0], series.mu[-1]])
-        basis = line_and(series.energy_ev, self._ends, series.edge_ev)
-        weights = (np.linalg.pinv(basis) @ series.mu.T)[2:]
+        spectra = series.evaluate(series.energy_ev, series.states)
+        basis = line_and(series.energy_ev, spectra[[0, -1]], series.edge_ev)
+        weights = (np.linalg.pinv(basis) @ spectra.T)[2:]
         fractions = weights[1] / weights.sum(axis=0)
         # Members out of order cannot calibrate a monotone curve; the ends are exact.
         order = np.flatnonzero(np.diff(np.maximum.accumulate(fractions), prepend=-np.inf) > 1e-6)
         order = np.unique(np.r_[order[fractions[order] < 1.0 - 1e-6], fractions.size - 1])
-        self._calibration = AnchorCalibration(fractions[order], series.soc[order])
+        self._calibration = AnchorCalibration(fractions[order], series.states[order])
         nodes = np.linspace(-MARGIN, 1.0 + MARGIN, N_NODES)
         fine = energies_around_edge(series)
         first, last = series.evaluate(fine, [series.soc[0], series.soc[-1]])

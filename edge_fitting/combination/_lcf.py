@@ -107,7 +107,7 @@ def fit_lcf(
     optical_depth : array_like, shape (n_energy, rows, cols)
         Optical depth; NaN marks missing values.
     references : ReferenceSeries
-        Two to six references; their states only serve the state of charge.
+        References of two to six different states, which only serve the state of charge.
     edge : str or Edge
         Edge that was scanned.
     constraint : {"none", "sum_to_one", "non_negative"}
@@ -129,21 +129,22 @@ def fit_lcf(
     energies = check_energies(energy_ev, edge=resolved)
     stack = check_stack(optical_depth, energies.size)
     frame_weights = check_weights(weights, energies.size)
-    if len(references) > _MOST_REFERENCES:
+    if references.states.size > _MOST_REFERENCES:
         raise EdgeFittingError(
-            f"a linear combination takes 2 to {_MOST_REFERENCES} references, not {len(references)}: pick end members."
+            f"a linear combination takes 2 to {_MOST_REFERENCES} references, not {references.states.size}: "
+            "pick end members."
         )
     if constraint not in ("none", "sum_to_one", "non_negative"):
         raise EdgeFittingError(
             f"constraint must be 'none', 'sum_to_one' or 'non_negative', not {constraint!r}."
         )
     rows, cols = stack.shape[1:]
-    spectra = references.evaluate(energies, references.soc)
-    statistics = SufficientStatistics(rows * cols, 2 + len(references))
+    spectra = references.members(energies)
+    statistics = SufficientStatistics(rows * cols, 2 + references.states.size)
     statistics.push_stack(
         line_and(energies, spectra, references.edge_ev), stack.reshape(energies.size, -1), frame_weights
     )
-    n_ref = len(references)
+    n_ref = references.states.size
     weight = np.full((n_ref, rows * cols), np.nan)
     weight_sigma = weight.copy()
     jump, jump_sigma, soc, soc_sigma, r_factor = (np.full(rows * cols, np.nan) for _ in range(5))
@@ -160,9 +161,9 @@ def fit_lcf(
         total_variance = covariance.sum(axis=(0, 1))
         # A sum of weights of zero gives NaN, and is no edge.
         with np.errstate(invalid="ignore", divide="ignore"):
-            state = references.soc @ (w / total)
+            state = references.states @ (w / total)
             # d soc = sum_k (soc_k - soc) dw_k / total
-            lever = (references.soc[:, None] - state) / total
+            lever = (references.states[:, None] - state) / total
             significance = total**2 / total_variance
         # Rounding makes a variance of zero negative where the weights are tied.
         state_variance = np.einsum("kp,klp,lp->p", lever, covariance, lever)
@@ -199,7 +200,7 @@ def fit_lcf(
         r_factor=image(r_factor),
         status=status.reshape(rows, cols),
         constraint=constraint,
-        warnings=collinear_warnings(statistics.gram, references.soc, statistics.n_frames),
+        warnings=collinear_warnings(statistics.gram, references.states, statistics.n_frames),
     )
 
 

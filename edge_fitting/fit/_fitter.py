@@ -24,7 +24,8 @@ from edge_fitting.stack import Values
 from edge_fitting.sums import CountsFrame
 
 from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
-from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies, offset_fields
+from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies
+from ._systematic import systematic_fields
 from ._warm_up import warm_up
 
 
@@ -367,7 +368,15 @@ class EdgeFitter:
         if isinstance(self._estimator, SeriesWithOffset) and find_offset:
             self._estimator.find_offset()
         fitted = self._estimator.fit()
-        return _as_maps(self._estimator, fitted, self._edge, self._shape, self.n_frames, self._axis_offset)
+        return _as_maps(
+            self._estimator,
+            fitted,
+            self._edge,
+            self._shape,
+            self.n_frames,
+            self._axis_offset,
+            self._references,
+        )
 
     def warm_up(self) -> None:
         """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter.
@@ -432,7 +441,7 @@ def fit_stack(
     # Past the public push, which would copy the stack for the methods that keep frames.
     flat = stack.reshape(energies.size, -1)
     fitted = fit_at_once(estimator, energies, flat, check_weights(weights, energies.size))
-    return _as_maps(estimator, fitted, resolved, shape, energies.size, choice)
+    return _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
 
 
 def _estimator(
@@ -455,7 +464,9 @@ def _as_maps(
     shape: tuple[int, int],
     n_frames: int,
     choice: OffsetChoice,
+    references: ReferenceSeries | None,
 ) -> EdgeMaps:
+    shared = systematic_fields(estimator, choice, fitted, references)
     values, status = fitted
     sigma = estimator.jump_sigma if isinstance(estimator, JumpStack) else None
     soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)
@@ -474,5 +485,5 @@ def _as_maps(
         definition=estimator.definition,
         n_frames=n_frames,
         edge_jump_sigma=None if sigma is None else sigma.reshape(shape),
-        **offset_fields(estimator, choice),
+        **shared,
     )

@@ -13,7 +13,9 @@ from edge_fitting.combination import EndMemberFit
 from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import (
+    CurveError,
     compile_series,
+    curve_error,
     energies_around_edge,
     fit_series,
     fit_whole_stack,
@@ -149,15 +151,23 @@ class StreamingSeries(_Streaming):
         self.definition = _SERIES_DEFINITION if references.coordinate == "soc" else _SHIFT_DEFINITION
         self._shape = shape
         self._basis = compile_series(references)
+        self._gram: Array | None = None
         super().__init__(shape, self._basis)
+
+    def reference_error(self) -> CurveError | None:
+        """Work out what the scatter of the references does to the last fit; None where it does not matter."""
+        return None if self._gram is None else curve_error(self._basis, self._gram)
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""
+        self._gram = self._statistics.gram
         return self._on_scale(fit_series(self._statistics, self._basis, self._shape))
 
     def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
         """Values and status of a stack that is all there is."""
-        fitted = fit_whole_stack(self._basis.at(energy_ev), stack, weight, self._basis)
+        projector = self._basis.at(energy_ev)
+        self._gram = (projector * weight[:, None]).T @ projector
+        fitted = fit_whole_stack(projector, stack, weight, self._basis)
         if fitted is not None:
             return self._on_scale(fitted)
         self.push(energy_ev, stack, weight)

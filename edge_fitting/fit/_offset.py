@@ -14,6 +14,7 @@ from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import (
     ALLOWED_EV,
     AxisOffset,
+    CurveError,
     JointBasis,
     estimate_offset,
     fit_series,
@@ -121,6 +122,11 @@ class SampledFrames:
         ]
 
     @property
+    def scan(self) -> tuple[Array, Array]:
+        """Energies and weights."""
+        return np.array([frame[0] for frame in self._frames]), np.array([frame[1] for frame in self._frames])
+
+    @property
     def stack(self) -> tuple[Array, Frame, Array]:
         """Energies, samples and weights."""
         energies, weights, frames = zip(*self._frames, strict=True)
@@ -144,6 +150,7 @@ class SeriesWithOffset(StreamingSeries):
             self._functions = self._joint
             self._statistics = SufficientStatistics(shape[0] * shape[1], self._joint.n_functions)
         self.offset = AxisOffset()
+        self._scan = np.empty(0), np.empty(0)
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Add frames, shape (n, n_pixels)."""
@@ -176,14 +183,26 @@ class SeriesWithOffset(StreamingSeries):
 
     def fit(self) -> Values:
         """Values and status of the frames so far, at the offset found last."""
+        if len(self._sample):
+            self._keep_gram(*self._sample.scan)
         if self._joint is None:
             return super().fit()
         found = self.offset.offset_ev
         basis = self._joint.moved(found if math.isfinite(found) else 0.0)
         return self._on_scale(fit_series(self._statistics, basis, self._shape))
 
+    def _keep_gram(self, energy_ev: Array, weight: Array) -> None:
+        projector = self._basis.at(energy_ev)
+        self._gram = (projector * weight[:, None]).T @ projector
+        self._scan = energy_ev, weight
+
+    def offset_error(self, error: CurveError, soc: Array) -> float:
+        """Work out the sigma (eV) of the offset from the scatter of the references, for pixels of some states."""
+        return error.of_offset(self._basis, *self._scan, soc)
+
     def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
         """Values and status of a stack that is all there is."""
+        self._keep_gram(energy_ev, weight)
         step = max(1, stack.shape[1] // _SAMPLED)
         sample = np.ascontiguousarray(stack[:, ::step])
         self.offset = estimate_offset(self._basis, energy_ev, sample, weight)
@@ -194,8 +213,21 @@ class SeriesWithOffset(StreamingSeries):
         return fit_at_once(plain, moved, stack, weight)
 
 
-def offset_fields(estimator: Estimator, choice: OffsetChoice) -> dict[str, Any]:
-    """Return the fields of the maps that tell of the offset."""
+def offset_fields(
+    estimator: Estimator, choice: OffsetChoice, shared: float, reference_sigma_ev: float
+) -> dict[str, Any]:
+    """Return the fields of the maps that tell of the offset.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        After its fit.
+    choice : {"report", "fit"} or float
+        What was asked for.
+    shared, reference_sigma_ev : float
+        Uncertainty of the states, and of the offset, from the references. An offset that is no larger than both leave
+        open is no finding.
+    """
     if not isinstance(choice, str):
         return {"axis_offset_ev": choice}
     if not isinstance(estimator, SeriesWithOffset):
@@ -206,19 +238,24 @@ def offset_fields(estimator: Estimator, choice: OffsetChoice) -> dict[str, Any]:
         return {"axis_offset_reason": said, "warnings": (said,)}
     if not math.isfinite(found.offset_ev):
         return {}
-    shared = abs(found.soc_per_ev) * found.sigma_ev
-    if choice == "report":
-        shared = math.hypot(shared, found.soc_bias if math.isfinite(found.soc_bias) else 0.0)
+    sigma_ev = math.hypot(found.sigma_ev, reference_sigma_ev)
+    per_ev = abs(found.soc_per_ev)
     warnings: tuple[str, ...] = ()
-    if choice == "report" and abs(found.offset_ev) > max(ALLOWED_EV, 3.0 * found.sigma_ev):
-        warnings = (
-            f"the energy axis of the scan is {found.offset_ev:+.2f} +- {found.sigma_ev:.2f} eV off that of the "
-            f"references, more than a foil calibration leaves open ({ALLOWED_EV:g} eV): soc is biased by "
-            f"{found.soc_bias:+.2f}; fit again with axis_offset='fit', or calibrate.",
-        )
+    if choice == "fit":
+        systematic = per_ev * sigma_ev
+    else:
+        bias = abs(found.soc_bias) if math.isfinite(found.soc_bias) else 0.0
+        open_ = 2.0 * math.hypot(shared, per_ev * reference_sigma_ev)
+        systematic = math.hypot(per_ev * found.sigma_ev, math.sqrt(max(bias**2 - open_**2, 0.0)))
+        if abs(found.offset_ev) > max(ALLOWED_EV, 3.0 * sigma_ev) and bias > open_:
+            warnings = (
+                f"the energy axis of the scan is {found.offset_ev:+.2f} +- {sigma_ev:.2f} eV off that of the "
+                f"references, more than a foil calibration leaves open ({ALLOWED_EV:g} eV): soc is biased by "
+                f"{found.soc_bias:+.2f}; fit again with axis_offset='fit', or calibrate.",
+            )
     return {
         "axis_offset_ev": found.offset_ev,
-        "axis_offset_sigma_ev": found.sigma_ev,
-        "soc_systematic": shared,
+        "axis_offset_sigma_ev": sigma_ev,
+        "soc_systematic": systematic,
         "warnings": warnings,
     }

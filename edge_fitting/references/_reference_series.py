@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import check_energies
+from edge_fitting.base import check_energies, noise_of_differences
 from edge_fitting.errors import EdgeFittingError
 
+from ._belonging import strangers
 from ._edge_step import line_and_step
 from ._interpolation import hermite, limit_slopes, three_point_slopes
+from ._smooth_curve import smooth_curve
 
 Array = NDArray[np.float64]
 Coordinate = Literal["soc", "shift_ev"]
 
 # Neighbours nearer than this fraction of the range do not count for slopes along the series.
 _SLOPE_REACH = 0.1
+# Noise below this fraction of the jump moves no state by a measurable amount.
+_LEAST_NOISE = 2e-4
 # An end of the scan may miss the end of the references by the error of a monochromator's readback.
 _END_TOLERANCE_EV = 1.0
 
@@ -34,6 +40,10 @@ class ReferenceSeries:
     the leading one kept monotone. Two references give the linear combination. Beyond the first and last
     reference the curve goes on as a straight line.
 
+    References of the same state, or of close ones, that differ by more than their noise (each with a calibration
+    and a step of its own) are not all met: the curve is as smooth as their scatter says
+    (:mod:`._smooth_curve`), and what is left of the scatter is its uncertainty (:meth:`scatter_of_curve`).
+
     Parameters
     ----------
     energy_ev : array_like, shape (n_energy,)
@@ -41,7 +51,7 @@ class ReferenceSeries:
     mu : array_like, shape (n_ref, n_energy)
         Absorption (optical depth or normalised), one row per reference.
     soc : array_like, shape (n_ref,)
-        State of charge of each, all different; any finite scale.
+        State of charge of each, any finite scale; repeats of a state are allowed.
     coordinate : {"soc", "shift_ev"}
         What ``soc`` measures: a state of charge, or an energy shift in eV (see :meth:`shift_family`).
     sources : sequence of mapping, shape (n_ref,), optional
@@ -54,7 +64,9 @@ class ReferenceSeries:
     mu : ndarray, shape (n_ref, n_energy)
         Normalised spectra in order of ``soc``.
     soc : ndarray, shape (n_ref,)
-        Increasing states of charge.
+        States of charge in order.
+    states : ndarray, shape (n_states,)
+        The different ones among them, increasing.
     edge_ev : float
         Steepest point of the mean spectrum, where the step is taken.
     sources : tuple of dict
@@ -63,8 +75,8 @@ class ReferenceSeries:
     Raises
     ------
     EdgeFittingError
-        For fewer than two references, values that are not finite, energies in keV, repeated states of
-        charge, shapes that do not match, or a reference without a rising edge.
+        For fewer than two references, values that are not finite, energies in keV, one state of
+        charge for all, shapes that do not match, or a reference without a rising edge.
     """
 
     def __init__(
@@ -80,7 +92,7 @@ class ReferenceSeries:
         spectra, states = _check_spectra(energies, mu, soc)
         if coordinate not in ("soc", "shift_ev"):
             raise EdgeFittingError(f"coordinate must be 'soc' or 'shift_ev', not {coordinate!r}.")
-        order = np.argsort(states)
+        order = np.argsort(states, kind="stable")
         self.sources: tuple[dict[str, Any], ...] = tuple(
             _check_sources(sources, states.size)[place] for place in (order if sources else ())
         )
@@ -94,6 +106,7 @@ class ReferenceSeries:
         for array in (self.energy_ev, self.soc, self.mu):
             array.flags.writeable = False
         self._build_curve()
+        self.states.flags.writeable = False
 
     def _build_curve(self) -> None:
         self._mean = self.mu.mean(axis=0)
@@ -111,12 +124,21 @@ class ReferenceSeries:
         self._modes: Array = (left / strength).T @ deviations
         self._functions: Array = np.vstack([self._mean, self._modes]).T
         self._function_slopes: Array = three_point_slopes(self.energy_ev, self._functions)
-        span = self.soc[-1] - self.soc[0]
-        slopes = three_point_slopes(self.soc, self._coordinates, reach=_SLOPE_REACH * span)
-        slopes[:, 0] = limit_slopes(
-            self.soc, self._coordinates[:, 0], slopes[:, 0], reach=_SLOPE_REACH * span
-        )
+        self._smooth = smooth_curve(self.soc, self._coordinates, self._noise_variance(deviations))
+        self.states: Array = self._smooth.places
+        self._nodes: Array = self._smooth.values
+        reach = _SLOPE_REACH * (self.states[-1] - self.states[0])
+        slopes = three_point_slopes(self.states, self._nodes, reach=reach)
+        slopes[:, 0] = limit_slopes(self.states, self._nodes[:, 0], slopes[:, 0], reach=reach)
         self._slopes: Array = slopes
+
+    def _noise_variance(self, deviations: Array) -> float:
+        """Variance of the noise of one value of one spectrum; none in a spectrum that is moved along."""
+        if self.coordinate != "soc":
+            return 0.0
+        stack = deviations.T.astype(np.float32)
+        variance, _ = noise_of_differences(self.energy_ev, np.ones(self.energy_ev.size), stack)
+        return 0.0 if variance is None else float(np.mean(variance))
 
     @property
     def mode_rms(self) -> Array:
@@ -136,7 +158,46 @@ class ReferenceSeries:
         coordinates, derivatives : ndarray, shape (m, n_modes)
         """
         states = np.atleast_1d(np.asarray(soc, dtype=np.float64))
-        return hermite(self.soc, self._coordinates, self._slopes, states)
+        return hermite(self.states, self._nodes, self._slopes, states)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Which references do not belong to the curve through the others, one sentence each."""
+        return () if self.coordinate != "soc" else strangers(self, self._of)
+
+    def _of(self, kept: NDArray[np.bool_]) -> ReferenceSeries:
+        return ReferenceSeries(self.energy_ev, self.mu[kept], self.soc[kept])
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether noise or scatter of the references is large enough to move a state."""
+        return math.isfinite(self._smooth.dof) or self._smooth.noise2 > _LEAST_NOISE**2
+
+    def scatter_of_curve(self, soc: ArrayLike) -> tuple[Array, float]:
+        """How far the coordinates may be off, from the noise of the references and their scatter about the curve.
+
+        Parameters
+        ----------
+        soc : array_like, shape (m,)
+            States of charge.
+
+        Returns
+        -------
+        deviations : ndarray, shape (m, n_modes, n)
+            Independent deviations of one standard deviation each, along the modes.
+        dof : float
+            Degrees of freedom that their size is known with; infinite where only noise counts.
+        """
+        states = np.atleast_1d(np.asarray(soc, dtype=np.float64))
+        smooth, unit = self._smooth, np.eye(self.states.size)
+        reach = _SLOPE_REACH * (self.states[-1] - self.states[0])
+        join = hermite(self.states, unit, three_point_slopes(self.states, unit, reach=reach), states)[0]
+        rules = np.einsum("sp,kpi->ski", join, smooth.rules)
+        n_modes = rules.shape[1]
+        causes = np.concatenate([smooth.scatter, np.sqrt(smooth.noise2) * np.eye(n_modes)])
+        deviations = np.einsum("ski,ck->skic", rules, causes).reshape(states.size, n_modes, -1)
+        bends = np.einsum("sp,kpb,kl->sklb", join, smooth.bends, np.eye(n_modes))
+        return np.concatenate([deviations, bends.reshape(states.size, n_modes, -1)], axis=2), smooth.dof
 
     def basis(self, energy_ev: ArrayLike, n_modes: int | None = None) -> Array:
         """Mean spectrum and leading modes at some energies.
@@ -187,6 +248,24 @@ class ReferenceSeries:
         # Not by BLAS, whose threads would go on to spin for tens of milliseconds in the way of the kernels.
         spectra = functions[0] + np.einsum("sk,kn->sn", coordinates, functions[1:])
         return np.asarray(spectra[0] if np.ndim(soc) == 0 else spectra)
+
+    def members(self, energy_ev: ArrayLike) -> Array:
+        """Mean of the references of each state, as they were measured, at some energies.
+
+        Returns
+        -------
+        ndarray, shape (n_states, n)
+
+        Raises
+        ------
+        EdgeFittingError
+            If the references do not cover an energy.
+        """
+        functions = self.basis(energy_ev)
+        _, where, counts = np.unique(self.soc, return_inverse=True, return_counts=True)
+        coordinates = np.zeros((counts.size, self._coordinates.shape[1]))
+        np.add.at(coordinates, where, self._coordinates)
+        return np.asarray(functions[0] + np.einsum("sk,kn->sn", coordinates / counts[:, None], functions[1:]))
 
     def check_covers(self, energy_ev: Array) -> None:
         """Raise if an energy lies outside of the references.
@@ -308,8 +387,8 @@ def _check_spectra(energies: Array, mu: ArrayLike, soc: ArrayLike) -> tuple[Arra
         raise EdgeFittingError("a series needs at least two references.")
     if not np.isfinite(states).all():
         raise EdgeFittingError("a reference soc is not finite.")
-    if np.unique(states).size != states.size:
-        raise EdgeFittingError("two references have the same soc: average them or label them apart.")
+    if np.unique(states).size < 2:
+        raise EdgeFittingError("the references all have the same soc: a series needs two different ones.")
     bad = ~np.isfinite(spectra).all(axis=1)
     if bad.any():
         raise EdgeFittingError(f"reference {int(np.argmax(bad))} has values that are not finite.")

@@ -1,6 +1,7 @@
 """Maximum-likelihood position along a reference series."""
 
 from ._axis_offset import ALLOWED_EV, AxisOffset, JointBasis, estimate_offset, on_reference_axis
+from ._curve_error import CurveError, curve_error
 from ._series_basis import (
     MARGIN,
     N_NODES,
@@ -18,8 +19,10 @@ __all__ = [
     "RANGE_TOLERANCE",
     "WIDEST",
     "AxisOffset",
+    "CurveError",
     "JointBasis",
     "compile_series",
+    "curve_error",
     "energies_around_edge",
     "estimate_offset",
     "fit_series",

@@ -69,7 +69,7 @@ def on_reference_axis(series: ReferenceSeries, energy_ev: Array, offset_ev: floa
 
 def tells_nothing(series: ReferenceSeries) -> str:
     """Why a series cannot tell an offset of the axis from a state; empty if it can."""
-    if len(series) < 3:
+    if series.states.size < 3:
         return "two references leave open whether the axis is off or the states between are no mixture of the two"
     energies, middle = series.energy_ev, 0.5 * (series.soc[0] + series.soc[-1])
     step = 0.02 * (series.soc[-1] - series.soc[0])

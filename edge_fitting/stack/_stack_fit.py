@@ -216,9 +216,9 @@ def _add_state(
     if references.coordinate != "soc":
         return
     low, high = references.soc[0], references.soc[-1]
-    parts = np.ceil(np.diff(references.soc) / (_STATE_STEP * (high - low)) - 1e-9).astype(int)
+    parts = np.ceil(np.diff(references.states) / (_STATE_STEP * (high - low)) - 1e-9).astype(int)
     place = np.concatenate([k + np.arange(n) / n for k, n in enumerate(parts)] + [[parts.size]])
-    states = np.interp(place, np.arange(references.soc.size), references.soc)
+    states = np.interp(place, np.arange(references.states.size), references.states)
     spectra = np.ascontiguousarray(references.evaluate(energy_ev, states).T, dtype=np.float32)
     found = method.locate(energy_ev, weights, spectra)
     known = np.isfinite(found)
