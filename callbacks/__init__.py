@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         soc_versions,
         waiting_in,
     )
-    from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, Retraction
+    from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, RegisterChoice, Retraction
     from callbacks.results import Field, ResultSchema, Sink
     from callbacks.techniques import (
         FULL_FIELD,
@@ -94,6 +94,7 @@ __all__ = [
     "ReadingError",
     "Reduced",
     "Reducer",
+    "RegisterChoice",
     "ResultSchema",
     "Retraction",
     "RootMap",
@@ -141,6 +142,7 @@ _HOME = {
     "FlatFieldCorrector": "callbacks.reduce._corrector",
     "Reduced": "callbacks.reduce._reducer",
     "Reducer": "callbacks.reduce._reducer",
+    "RegisterChoice": "callbacks.reduce._registration",
     "Retraction": "callbacks.reduce._reducer",
     "RunState": "callbacks.techniques._technique",
     "Technique": "callbacks.techniques._technique",

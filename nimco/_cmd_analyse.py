@@ -23,6 +23,7 @@ from callbacks import (
     ForeignRuns,
     LiveSOC,
     LiveSOCPlot,
+    RegisterChoice,
     SOCPublisher,
     documents_of,
     open_stream,
@@ -58,6 +59,7 @@ def analyse(
     plot: Path | None,
     soc_range: str | None,
     axis_offset: str,
+    register: RegisterChoice,
     leave_out: list[str] | None,
     no_dark: bool,
     root: list[str] | None,
@@ -112,7 +114,7 @@ def analyse(
                 )
                 foreign = with_runs(foreign, flat_uid=flat_uid, dark_uid=dark_uid)
         references = _references(console, reference or [], client, edge)
-        options = _Options(references, method, offset, plot, colours, wanted, no_dark, roots)
+        options = _Options(references, method, offset, register, plot, colours, wanted, no_dark, roots)
         analyses.append(_Analysis(console, client, options))
         consumer = _consumer(analyses[0], foreign)
         if stream is not None:
@@ -204,6 +206,7 @@ class _Options:
     references: ReferenceSeries | dict[str, ReferenceSeries] | None
     method: str
     axis_offset: OffsetChoice
+    register: RegisterChoice
     plot: Path | None
     soc_range: tuple[float, float] | None
     leave_out: LeaveOut
@@ -230,6 +233,7 @@ class _Analysis:
             options.references,
             method=options.method,
             axis_offset=options.axis_offset,
+            register=options.register,
             subscribers=[self._print_update],
             root_map=options.roots,
         )

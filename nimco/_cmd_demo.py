@@ -8,6 +8,7 @@ from bluesky.utils import RunEngineInterrupted
 from rich.console import Console
 
 from beamline_plans import EnergyGrid, multi_edge_xanes
+from callbacks import RegisterChoice
 from edge_fitting import edge_names
 from nimco._compiling import compiling
 from nimco._progress import ScanProgress
@@ -36,6 +37,7 @@ def demo(
     port: int,
     hold: bool,
     soc_range: str | None,
+    register: RegisterChoice = "auto",
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     console = Console()
@@ -54,6 +56,7 @@ def demo(
             observers=[progress],
             update_frames=_FRAMES_PER_MAP,
             soc_range=colours,
+            register=register,
         ) as session,
     ):
         sessions.append(session)

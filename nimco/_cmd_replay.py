@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from callbacks import LiveSOC, RootMap
+from callbacks import LiveSOC, RegisterChoice, RootMap
 from edge_fitting import ReferenceSeries, edge_name
 from nimco._axis_offset import parse_axis_offset
 from nimco._progress import ScanProgress
@@ -39,6 +39,7 @@ def replay(
     hold: bool,
     soc_range: str | None,
     axis_offset: str,
+    register: RegisterChoice,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     console = Console()
@@ -77,6 +78,7 @@ def replay(
                     server,
                     references=references,
                     axis_offset=offset,
+                    register=register,
                     plot_path=picture,
                     observers=[progress, half_jump],
                     soc_range=colours,

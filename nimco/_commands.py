@@ -20,6 +20,12 @@ def demo(
     hold: Annotated[
         bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
     ] = False,
+    register: Annotated[
+        Literal["on", "off", "auto"],
+        typer.Option(
+            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
+        ),
+    ] = "auto",
     soc_range: Annotated[
         str | None,
         typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
@@ -35,6 +41,7 @@ def demo(
         seed=seed,
         port=port,
         hold=hold,
+        register=register,
         soc_range=soc_range,
     )
 
@@ -67,6 +74,12 @@ def replay(
             help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
         ),
     ] = "report",
+    register: Annotated[
+        Literal["on", "off", "auto"],
+        typer.Option(
+            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
+        ),
+    ] = "auto",
     data_dir: Annotated[
         Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
     ] = Path("nimco-data"),
@@ -93,6 +106,7 @@ def replay(
         port=port,
         hold=hold,
         axis_offset=axis_offset,
+        register=register,
         soc_range=soc_range,
     )
 
@@ -213,6 +227,12 @@ def analyse(
             help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
         ),
     ] = "report",
+    register: Annotated[
+        Literal["on", "off", "auto"],
+        typer.Option(
+            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
+        ),
+    ] = "auto",
     leave_out: Annotated[
         list[str] | None,
         typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
@@ -263,6 +283,7 @@ def analyse(
         root=root,
         plot=plot,
         axis_offset=axis_offset,
+        register=register,
         soc_range=soc_range,
         trust_pickle=trust_pickle,
         layout=layout,

@@ -16,6 +16,7 @@ from callbacks import (
     LiveSOC,
     LiveSOCPlot,
     RawRunWriter,
+    RegisterChoice,
     SOCPublisher,
     waiting_in,
 )
@@ -48,6 +49,8 @@ class Session:
         Estimator of the live map, see `edge_fitting.fit_stack`.
     axis_offset : {"report", "fit"} or float
         What to do about an offset between the energy axes of scan and references, see `edge_fitting.fit_stack`.
+    register : {"auto", "on", "off"}
+        Whether frames are moved back by the drift of the sample, see `LiveSOC`.
     plot_path : Path or str, optional
         PNG that is refreshed with the map; where there is a display a window opens instead.
     observers : sequence of callables
@@ -67,6 +70,7 @@ class Session:
         references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = None,
         method: str = "series",
         axis_offset: OffsetChoice = "report",
+        register: RegisterChoice = "auto",
         plot_path: Path | str | None = None,
         observers: Sequence[Consumer] = (),
         layouts: Sequence[ForeignLayout] = (),
@@ -82,6 +86,7 @@ class Session:
             references,
             method=method,
             axis_offset=axis_offset,
+            register=register,
             layouts=layouts,
             update_frames=update_frames,
         )

@@ -79,6 +79,7 @@ def test_a_result_says_who_and_what_wherever_it_goes(documents, tiled_server, tm
             "method": "series",
             "references": "in the start document",
             "axis_offset": "report",
+            "register": "auto",
             "n_darks": 2,
         }
     with h5py.File(export_nexus(found, tmp_path / "map.h5")) as file:

@@ -16,6 +16,7 @@ PRIVATE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)*?\.(?:_(?!_)\w+)")
 # Test file -> the private modules that it tests.
 TESTED: dict[str, set[str]] = {
     "test_callbacks_axis_offset.py": {"callbacks.views._picture", "nimco._axis_offset"},
+    "test_callbacks_registration.py": {"nimco._recordings", "nimco._replay"},
     "test_beamline_devices_lost_ioc.py": {"beamline_plans.running._frames"},
     "test_beamline_devices_pure.py": {"beamline_devices._described", "beamline_devices._tasks"},
     "test_callbacks_bad_frames.py": {"callbacks.documents._saturation"},

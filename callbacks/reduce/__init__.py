@@ -5,6 +5,7 @@ from ._corrector import FlatFieldCorrector
 from ._each_reading import EachReading
 from ._flat_field import DarksAndFlats
 from ._reducer import Item, Reduced, Reducer, Retraction
+from ._registration import FrameRegistration, RegisterChoice, check_register
 from ._screen import FrameScreen
 from ._spectra import SampledSpectra, Spectrum, optical_depth
 
@@ -14,12 +15,15 @@ __all__ = [
     "DarksAndFlats",
     "EachReading",
     "FlatFieldCorrector",
+    "FrameRegistration",
     "FrameScreen",
     "Item",
     "Reduced",
     "Reducer",
+    "RegisterChoice",
     "Retraction",
     "SampledSpectra",
     "Spectrum",
+    "check_register",
     "optical_depth",
 ]

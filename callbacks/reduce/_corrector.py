@@ -112,6 +112,10 @@ class FlatFieldCorrector:
         else:
             yield item
 
+    def correct(self, correction: Correction) -> CorrectedFrame:
+        """Correct a frame again with the darks and flats with which it was given."""
+        return self._pairs.correct(correction)
+
     def finish(self) -> Iterator[Item]:
         """Give the frames that still wait, with the nearest dark and flat; retract those with next to no light."""
         yield from self._give(self._pairs.finish())

@@ -1,5 +1,6 @@
 """Full-field transmission: a camera's frames, corrected with darks and flats, to maps of the state of charge."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,13 +11,14 @@ from callbacks.documents import LeftOut, Slot
 from callbacks.reduce import (
     CorrectedFrame,
     FlatFieldCorrector,
+    FrameRegistration,
     FrameScreen,
     Reduced,
     Reducer,
     SampledSpectra,
     optical_depth,
 )
-from edge_fitting import EdgeFitter, EdgeMaps, OffsetChoice, ReferenceSeries
+from edge_fitting import EdgeFitter, EdgeMaps, OffsetChoice, ReferenceSeries, add_shift_sigma
 from scan_contract import CONTRACT_KEY, FullFieldContract, RunContract
 
 from ._planned import is_jump_map, references_of
@@ -91,6 +93,8 @@ class FullFieldEstimator:
             mean_od=notes["mean_od"],
             bad_pixels=notes["bad_pixels"],
             time_s=reduced.time_s,
+            shift_px=notes.get("shift_px", (math.nan, math.nan)),
+            shift_sigma_px=notes.get("shift_sigma_px", (math.nan, math.nan)),
         )
 
     def retract(self, reduced: Reduced) -> None:
@@ -123,6 +127,8 @@ class FullFieldEstimator:
         if is_due:
             self._offset_of = n_frames
         maps = self._fitter.maps(find_offset=is_due)
+        if (sigma_px := self._shift_sigma_px()) is not None:
+            maps = add_shift_sigma(maps, sigma_px)
         energies, depths, _ = self._spectra.mean(maps.has_value)
         self._note_sigma(maps, state.frames_done)
         contract = self._contract
@@ -160,6 +166,17 @@ class FullFieldEstimator:
             )
             self._spectra = SampledSpectra(shape, len(scan.energies_ev))
         return self._fitter, self._spectra
+
+    def _shift_sigma_px(self) -> tuple[float, float] | None:
+        """Return the root mean square of the sigma of the shifts that are known; None where nothing was registered."""
+        sigma = np.array(
+            [row.shift_sigma_px for slot, row in self._summaries.items() if slot not in self._retracted]
+        )
+        known = sigma[np.isfinite(sigma).all(axis=1)] if sigma.size else sigma
+        if not known.size:
+            return None
+        down, right = np.sqrt(np.mean(known**2, axis=0))
+        return float(down), float(right)
 
     def _said_of(self, maps: EdgeMaps) -> tuple[str, ...]:
         """Return the warnings of the fit; that references tell no offset is one where it was to be fitted."""
@@ -232,6 +249,23 @@ def flat_field_reducers(contract: RunContract, left_out: LeftOut) -> Sequence[Re
     return FrameScreen(), FlatFieldCorrector(scan, left_out=left_out)
 
 
+def register_frames(
+    reducers: Sequence[Reducer], contract: RunContract, options: EstimatorOptions
+) -> Sequence[Reducer]:
+    """Put the registration of frames behind their flat field."""
+    scan = contract.scan
+    corrector = next(reducer for reducer in reducers if isinstance(reducer, FlatFieldCorrector))
+    references = options.references_for(scan.edge) or references_of(contract)
+    registration = FrameRegistration(
+        options.register,
+        corrector.correct,
+        edge=scan.edge,
+        n_energies=len(scan.energies_ev),
+        references=None if references is None or references.coordinate != "soc" else references,
+    )
+    return *reducers, registration
+
+
 def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEstimator | None:
     jump_only = is_jump_map(contract.scan)
     references = None
@@ -244,6 +278,10 @@ def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEst
 
 
 FULL_FIELD = Technique(
-    name="full_field", contract=FullFieldContract, reducers=flat_field_reducers, estimator=_estimator
+    name="full_field",
+    contract=FullFieldContract,
+    reducers=flat_field_reducers,
+    estimator=_estimator,
+    registration=register_frames,
 )
 """Full-field transmission with a camera."""

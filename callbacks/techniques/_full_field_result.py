@@ -158,6 +158,19 @@ FULL_FIELD_SCHEMA = ResultSchema(
         _frame("i0", "float64", "", "incident intensity, in the unit of the monitor"),
         _frame("mean_od", "float64", "optical depth", "mean over the sampled pixels"),
         _frame("bad_pixels", "int64", "", "sampled pixels without a finite optical depth"),
+        _frame(
+            "shift_row_px",
+            "float64",
+            "pixel",
+            "displacement of the sample along the rows that was taken out; NaN: none",
+        ),
+        _frame("shift_column_px", "float64", "pixel", "the same along the columns"),
+        _frame(
+            "shift_sigma_px",
+            "float64",
+            "pixel",
+            "standard deviation of the displacement, the larger of both; inf: unknown",
+        ),
         _frame("time_s", "float64", "s", "when the event was recorded, since the epoch"),
         _particle("label", "int64", "", "number, in the order of the first pixels"),
         _particle("n_pixels", "int64", "", "fitted pixels"),
@@ -294,10 +307,12 @@ def _material(maps: EdgeMaps) -> npt.NDArray[np.uint8]:
 def _frame_table(update: SOCUpdate) -> dict[str, Any]:
     """Return one line per sample frame in the maps, in the order they came."""
     fields = FULL_FIELD_SCHEMA.along(*_FRAME)
-    return {
+    columns = {
         field.name: [getattr(frame, field.name.removeprefix("frame_")) for frame in update.frames]
         for field in fields
     }
+    columns["frame_shift_sigma_px"] = [max(frame.shift_sigma_px) for frame in update.frames]
+    return columns
 
 
 def _particle_table(maps: EdgeMaps, pixel_size_nm: float | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from callbacks.documents import (
     read_run,
 )
 from callbacks.errors import CallbackError, DocumentError
+from callbacks.reduce import RegisterChoice, check_register
 from callbacks.results import CalledSink, DeferredResult, Sink, result_key
 from edge_fitting import OffsetChoice, ReferenceSeries, check_offset, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
@@ -55,6 +56,9 @@ class LiveSOC(DocumentWorker):
     axis_offset : {"report", "fit"} or float
         What to do about an offset between the energy axes of scan and references: tell it with the bias it means, take
         it out, or take out so many eV (see `edge_fitting.fit_stack`).
+    register : {"auto", "on", "off"}
+        Whether frames are moved back by the drift of the sample before they are fitted: from when it is found to
+        drift, always, never. Shifts and their standard deviations are in the table of frames.
     subscribers : sequence of callables
         Called with a result: an xarray.Dataset of their own, whose arrays are read-only (see
         docs/reference/nimco-soc.md).
@@ -80,6 +84,7 @@ class LiveSOC(DocumentWorker):
         *,
         method: str = "series",
         axis_offset: OffsetChoice = "report",
+        register: RegisterChoice = "auto",
         subscribers: Sequence[Subscriber] = (),
         update_period_s: float = 0.5,
         update_frames: int | None = None,
@@ -90,7 +95,9 @@ class LiveSOC(DocumentWorker):
     ) -> None:
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)
-        self._options = EstimatorOptions(references, method, check_offset(axis_offset))
+        self._options = EstimatorOptions(
+            references, method, check_offset(axis_offset), check_register(register)
+        )
         self._techniques = {technique.name: technique for technique in techniques}
         self._contracts = {**CONTRACTS, **{technique.name: technique.contract for technique in techniques}}
         if update_frames is not None and update_frames < 1:
@@ -219,7 +226,12 @@ class LiveSOC(DocumentWorker):
         if estimator is None:
             return
         run = RunPipeline(
-            technique, contract, estimator, file_timeout_s=self._file_timeout_s, roots=self._roots
+            technique,
+            contract,
+            estimator,
+            file_timeout_s=self._file_timeout_s,
+            roots=self._roots,
+            options=self._options,
         )
         self._provenance[contract.raw_uid] = provenance_of(contract, self._options)
         self._runs[contract.raw_uid] = run

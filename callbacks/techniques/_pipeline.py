@@ -20,7 +20,7 @@ from edge_fitting import EdgeFittingError
 from scan_contract import RunContract
 
 from ._planned import planned_frames
-from ._technique import Estimator, RunState, Technique
+from ._technique import Estimator, EstimatorOptions, RunState, Technique
 
 
 class RunPipeline:
@@ -38,6 +38,8 @@ class RunPipeline:
         How long to wait for a frame that should be in a file.
     roots : RootMap, optional
         Where the folders of the detector's files are on this machine.
+    options : EstimatorOptions, optional
+        What whoever starts the analysis chose; without them no frame is registered.
 
     Attributes
     ----------
@@ -57,6 +59,7 @@ class RunPipeline:
         *,
         file_timeout_s: float = FILE_TIMEOUT_S,
         roots: RootMap | None = None,
+        options: EstimatorOptions | None = None,
     ) -> None:
         self.technique = technique
         self.contract = contract
@@ -72,7 +75,10 @@ class RunPipeline:
             roots=roots,
             left_out=self._left_out,
         )
-        self._reducers = tuple(technique.reducers(contract, self._left_out))
+        reducers = technique.reducers(contract, self._left_out)
+        if technique.registration is not None and options is not None and options.register != "off":
+            reducers = technique.registration(reducers, contract, options)
+        self._reducers = tuple(reducers)
         self._estimator = estimator
         self._done: set[Slot] = set()
         self._losses_passed_on: set[FrameLoss] = set()

@@ -51,6 +51,7 @@ def provenance_of(contract: RunContract, options: EstimatorOptions) -> dict[str,
             "options": {
                 "method": options.method,
                 "axis_offset": options.axis_offset,
+                "register": options.register,
                 "references": references,
                 **{name: said[name] for name in _PLANNED if said.get(name) is not None},
             },

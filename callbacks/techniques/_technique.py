@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from callbacks.documents import IMAGE_CHANNELS, Channel, LeftOut
-from callbacks.reduce import Reduced, Reducer
+from callbacks.reduce import Reduced, Reducer, RegisterChoice
 from edge_fitting import OffsetChoice, ReferenceSeries
 from scan_contract import Contract, RunContract
 
@@ -70,11 +70,14 @@ class EstimatorOptions:
         Name of a method of the technique's estimator.
     axis_offset : {"report", "fit"} or float
         What to do about an offset between the energy axes of scan and references, see `edge_fitting.fit_stack`.
+    register : {"auto", "on", "off"}
+        Whether frames are moved back by the drift of the sample: when it is found to drift, always, never.
     """
 
     references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = field(default=None, repr=False)
     method: str = "series"
     axis_offset: OffsetChoice = "report"
+    register: RegisterChoice = "auto"
 
     def references_for(self, edge: str) -> ReferenceSeries | None:
         """Return the references that were given for an edge."""
@@ -97,6 +100,8 @@ class Technique:
         Makes the reducers of a run, in order, from its contract and the account of what is left out.
     estimator : callable
         Makes the estimator of a run; None where the run is not for it.
+    registration : callable, optional
+        Puts what registers frames into the reducers of a run, from them, its contract and the options.
     channels : mapping of str to Channel
         What to read of each event.
     """
@@ -105,4 +110,7 @@ class Technique:
     contract: type[Contract]
     reducers: Callable[[RunContract, LeftOut], Sequence[Reducer]]
     estimator: Callable[[RunContract, EstimatorOptions], Estimator | None]
+    registration: Callable[[Sequence[Reducer], RunContract, EstimatorOptions], Sequence[Reducer]] | None = (
+        None
+    )
     channels: Mapping[str, Channel] = field(default_factory=lambda: IMAGE_CHANNELS)

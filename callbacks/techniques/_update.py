@@ -1,5 +1,6 @@
 """What the live analysis tells its subscribers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,9 @@ class FrameSummary:
         Pixels of the sample of pixels without a finite optical depth.
     time_s : float
         When the event was recorded (seconds since the epoch).
+    shift_px, shift_sigma_px : tuple of float
+        Displacement of the sample that was taken out (rows, columns; positive down and right), and its standard
+        deviations; NaN where the frame is as it came.
     """
 
     energy_index: int
@@ -39,6 +43,18 @@ class FrameSummary:
     mean_od: float
     bad_pixels: int
     time_s: float
+    shift_px: tuple[float, float] = (math.nan, math.nan)
+    shift_sigma_px: tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def shift_row_px(self) -> float:
+        """Displacement along the rows."""
+        return self.shift_px[0]
+
+    @property
+    def shift_column_px(self) -> float:
+        """Displacement along the columns."""
+        return self.shift_px[1]
 
 
 @dataclass(frozen=True)

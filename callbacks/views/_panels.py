@@ -120,6 +120,20 @@ def draw_history(axes: Axes, result: xr.Dataset) -> None:
         axes.set_yscale("log")
 
 
+def draw_drift(axes: Axes, result: xr.Dataset) -> None:
+    """Draw the displacement of the sample in each frame, in the order the frames were taken."""
+    order = np.argsort(result["frame_time_s"].values, kind="stable")
+    sigma = result["frame_shift_sigma_px"].values[order]
+    known = np.where(np.isfinite(sigma), sigma, 0.0)
+    for name, colour in (("row", ACCENT), ("column", SECOND)):
+        shift = result[f"frame_shift_{name}_px"].values[order]
+        axes.fill_between(np.arange(shift.size), shift - known, shift + known, color=colour, alpha=0.25, lw=0)
+        axes.plot(np.arange(shift.size), shift, "-", color=colour, lw=1.2, label=f"{name}s")
+    axes.set_title("drift taken out (px)", loc="left")
+    axes.set_xlabel("frames")
+    axes.legend(frameon=False)
+
+
 _HISTORY_LABELS = {
     "soc": "σ of the state of charge",
     "edge_energy_ev": "σ of the edge energy (eV)",

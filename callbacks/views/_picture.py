@@ -17,7 +17,7 @@ from edge_fitting import EDGES
 from ._colours import ACCENT, INK, SECOND
 from ._lines import draw_lines
 from ._map_panel import draw_map, reasons
-from ._panels import draw_histogram, draw_history, draw_pixels, draw_spectrum
+from ._panels import draw_drift, draw_histogram, draw_history, draw_pixels, draw_spectrum
 from ._quantity import SOC_LABEL, Shown, quantity_of, value_range
 
 FIGURE_SIZE_IN = (13.0, 7.6)
@@ -73,7 +73,14 @@ def _draw_maps(
     draw_histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
     if "mean_optical_depth" in result:
         draw_spectrum(figure.add_subplot(grid[2, :2]), result)
-    if "history_sigma" in result:
+    has_drift = "frame_shift_row_px" in result and bool(
+        np.isfinite(result["frame_shift_row_px"].values).any()
+    )
+    if "history_sigma" in result and has_drift:
+        parts = grid[1, 2].subgridspec(1, 2)
+        draw_history(figure.add_subplot(parts[0]), result)
+        draw_drift(figure.add_subplot(parts[1]), result)
+    elif "history_sigma" in result:
         draw_history(figure.add_subplot(grid[1, 2]), result)
     if "pixels" in result.attrs:
         draw_pixels(figure.add_subplot(grid[2, 2]), result)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edge_fitting.base import EDGES
 from edge_fitting.maps import label_particles
 from edge_fitting.references import ReferenceSeries
+from edge_fitting.registration import DriftWatch, resample_frame
 from edge_fitting.sums import CountsFrame
 
 from ._methods import Method, fit_at_once, make_estimator
@@ -17,6 +18,7 @@ _EDGE = EDGES["Ni_K"]
 _SHAPE = (12, 12)
 # Enough frames for the noise of a pixel of its own; and so few that neighbours have to help.
 _MANY, _FEW = 40, 10
+_REGISTERED_PX = 48
 
 
 def warm_up(method: Method = "series") -> None:
@@ -28,8 +30,8 @@ def warm_up(method: Method = "series") -> None:
     Parameters
     ----------
     method : str
-        Estimator, as in :func:`fit_stack`. Included in any case are the series fit, with and without references, and
-        the half-jump.
+        Estimator, as in :func:`fit_stack`. Included in any case are the series fit, with and without references,
+        the half-jump and the registration of frames.
 
     Raises
     ------
@@ -49,6 +51,7 @@ def warm_up(method: Method = "series") -> None:
         _fit_frames(*_scan(n_frames), "series", references)
     for name in dict.fromkeys(("half_jump", method)):
         _fit_frames(energy_ev, stack, name, references)
+    _register_frames(references)
     label_particles(np.eye(3, dtype=bool))
 
 
@@ -87,6 +90,23 @@ def _fit_frames(
     for k in range(energy_ev.size):
         estimator.push(energy_ev[k : k + 1], stack[k : k + 1], np.ones(1))
     estimator.fit()
+
+
+def _register_frames(references: ReferenceSeries) -> None:
+    """Follow a square that moves by a tenth of a pixel a frame."""
+    energy_ev, _ = _scan(_MANY)
+    mu = _absorption(energy_ev, 0.0)
+    place = np.arange(_REGISTERED_PX)
+    watch = None
+    for k, energy in enumerate(energy_ev):
+        line = 1.0 / (1.0 + np.exp(np.abs(place - 16.0 - 0.1 * k) - 6.0))
+        frame = (mu[k] * np.outer(line, line)).astype(np.float32)
+        frame[0, 0] = np.nan
+        watch = watch or DriftWatch(frame, edge=_EDGE, references=references)
+        watch.add(float(energy), frame.ravel()[watch.pixels])
+        resample_frame(frame, (0.3, 0.1 * k))
+    if watch is not None:
+        watch.finish()
 
 
 def _fit_counts(references: ReferenceSeries) -> None:

@@ -1,7 +1,20 @@
 """Registration: how the sample drifted between frames, and frames moved back."""
 
 from ._drift_tracker import DriftTracker, RegisteredFrame
+from ._drift_watch import LEAST_DRIFT_PX, DriftWatch, can_watch, drift_px
 from ._register_stack import RegisteredStack, register_stack
 from ._resample import resample_frame
+from ._shift_sigma import add_shift_sigma
 
-__all__ = ["DriftTracker", "RegisteredFrame", "RegisteredStack", "register_stack", "resample_frame"]
+__all__ = [
+    "LEAST_DRIFT_PX",
+    "DriftTracker",
+    "DriftWatch",
+    "RegisteredFrame",
+    "RegisteredStack",
+    "add_shift_sigma",
+    "can_watch",
+    "drift_px",
+    "register_stack",
+    "resample_frame",
+]
