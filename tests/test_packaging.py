@@ -78,6 +78,8 @@ EXTRAS = {name: declared(lines) for name, lines in PROJECT["project"]["optional-
 
 def test_what_the_product_imports_is_declared_and_nothing_else_is():
     used = imported(*PACKAGES)
+    # A plugin of pytest is imported by pytest only.
+    assert used.pop("pytest") == "nimco/testing/plugin.py"
     optional = set().union(*(EXTRAS[name] for name in PURPOSES))
     undeclared = {name: where for name, where in used.items() if name not in DEPENDENCIES | optional}
     assert undeclared == {}
