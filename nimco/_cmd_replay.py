@@ -1,9 +1,11 @@
 """`nimco replay`: a recorded scan through the same documents, analysis and publisher as a live one."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from rich.console import Console
 
 from callbacks import LiveSOC, RegisterChoice, RootMap
@@ -68,11 +70,18 @@ def replay(
         with TiledServer(data_dir, port=port) as server:
             if references is None:
                 references = _references(console, recording, options, server)
-            half_jump = LiveSOC(
-                references, method="half_jump", axis_offset="report" if offset == "fit" else offset
-            )
+            compared = [
+                LiveSOC(
+                    references,
+                    method="half_jump",
+                    axis_offset="report" if offset == "fit" else offset,
+                    register=register,
+                )
+            ]
+            if recording.truth is not None and register != "off":
+                compared.append(LiveSOC(references, axis_offset=offset, register="off"))
             with (
-                half_jump,
+                ExitStack() as closing,
                 ScanProgress(console) as progress,
                 Session(
                     server,
@@ -80,20 +89,23 @@ def replay(
                     axis_offset=offset,
                     register=register,
                     plot_path=picture,
-                    observers=[progress, half_jump],
+                    observers=[progress, *compared],
                     soc_range=colours,
                 ) as session,
             ):
+                for live in compared:
+                    closing.callback(live.close)
                 sessions.append(session)
                 interrupted = _feed(session, recording, references)
                 session.wait()
-                half_jump.wait()
+                for live in compared:
+                    live.wait()
                 updates = session.updates()
                 errors = {
                     update.attrs["raw_uid"]: _errors(
                         recording,
-                        update["soc"].values,
-                        half_jump.latest(update.attrs["raw_uid"])["soc"].values,
+                        update,
+                        *(live.latest(update.attrs["raw_uid"])["soc"].values for live in compared),
                     )
                     for update in updates
                 }
@@ -135,14 +147,35 @@ def _feed(session: Session, recording: Recording, references: ReferenceSeries) -
     return bool(ended == "abort")  # it hit the reading of a frame, which ends the run by itself
 
 
-def _errors(recording: Recording, soc: np.ndarray, half_jump_soc: np.ndarray) -> list[tuple[str, TruthError]]:
+def _errors(
+    recording: Recording,
+    result: xr.Dataset,
+    half_jump_soc: np.ndarray,
+    unregistered_soc: np.ndarray | None = None,
+) -> list[tuple[str, TruthError | str]]:
     truth = recording.truth
     if truth is None:
         return []
-    found = []
+    compared = [("series fit", result["soc"].values), ("half-jump", half_jump_soc)]
+    if unregistered_soc is not None:
+        compared.insert(1, ("series fit without registration", unregistered_soc))
+    found: list[tuple[str, TruthError | str]] = []
     for low, high in _JUMP_RANGES:
         inside = (truth.edge_jump > low) & (truth.edge_jump <= high)
         where = f"jump > {low:g}" if high == float("inf") else f"jump {low:g} to {high:g}"
-        found.append((f"SOC error (RMS), series fit, {where}", truth_error(soc, truth.soc, inside)))
-        found.append((f"SOC error (RMS), half-jump, {where}", truth_error(half_jump_soc, truth.soc, inside)))
+        for name, soc in compared:
+            found.append((f"SOC error (RMS), {name}, {where}", truth_error(soc, truth.soc, inside)))
+    if truth.drift_px is not None:
+        found.append(("shift error (RMS), common offset taken out", _shift_error(result, truth.drift_px)))
     return found
+
+
+def _shift_error(result: xr.Dataset, drift_px: np.ndarray) -> str:
+    """Compare the shifts with the true drift, along both axes together."""
+    shifts = np.stack([result["frame_shift_row_px"].values, result["frame_shift_column_px"].values], axis=1)
+    wrong = shifts - drift_px[result["frame_energy_index"].values]
+    known = wrong[np.isfinite(wrong).all(axis=1)]
+    if not known.size:
+        return "not registered"
+    rms = float(np.sqrt(np.mean((known - known.mean(axis=0)) ** 2)))
+    return f"{rms:.3f} px\n({len(known)} of {len(drift_px)} frames)"

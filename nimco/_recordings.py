@@ -23,10 +23,11 @@ _MOST_REFERENCES = 1000
 
 @dataclass(frozen=True)
 class Truth:
-    """What a simulated recording knows of itself: maps of shape (rows, cols)."""
+    """What a simulated recording knows of itself: maps of shape (rows, cols), and how the sample drifted, (n, 2)."""
 
     soc: np.ndarray
     edge_jump: np.ndarray
+    drift_px: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def _stored_truth(source: _Source, frames: FrameStack) -> Truth | None:
     soc, jump = source.file.numbers("truth/soc", shape), source.file.numbers("truth/edge_jump", shape)
     assert soc is not None
     assert jump is not None
-    return Truth(soc, jump)
+    return Truth(soc, jump, source.file.numbers("truth/drift_px", (frames.shape[0], 2)))
 
 
 def _read_data_exchange(source: _Source) -> Recording:

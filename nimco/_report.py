@@ -1,5 +1,6 @@
 """The table a measurement ends with, in the console."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,9 @@ def truth_error(soc: np.ndarray, true_soc: np.ndarray, inside: np.ndarray) -> Tr
     )
 
 
-def summary_table(results: list[xr.Dataset], errors: dict[str, list[tuple[str, TruthError]]]) -> Table:
+def summary_table(
+    results: list[xr.Dataset], errors: Mapping[str, Sequence[tuple[str, TruthError | str]]]
+) -> Table:
     """Build the closing table, one column an edge.
 
     Parameters

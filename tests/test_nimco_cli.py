@@ -97,6 +97,25 @@ def test_replay_of_the_reference_stack(shared_data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_replay_of_a_drifting_stack_says_what_registration_brings(shared_data: Path, tmp_path: Path) -> None:
+    stack = shared_data / "stacks" / "semireal_ni_k_particle_drift.h5"
+    done = nimco("replay", str(stack), "--data-dir", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("│") for line in done.stdout.splitlines() if line.count("│") > 2]
+    figures = {cells[1].strip(): cells[2].strip() for cells in rows}
+    registered, left = (
+        float(figures[f"SOC error (RMS), series fit{how}, jump > 0.4"].split(",")[0])
+        for how in ("", " without registration")
+    )
+    assert registered < 0.7 * left
+    assert float(figures["shift error (RMS), common offset taken out"].split()[0]) < 0.1
+    assert abs(float(figures["axis offset (eV)"].split()[0])) < 0.05
+    refused = nimco("replay", str(stack), "--axis-offset", "guess", "--data-dir", "data", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--axis-offset" in refused.stderr
+
+
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*NIMCO, "demo", "--size", "320", "--data-dir", "data"],
