@@ -123,3 +123,18 @@ def test_references_that_do_not_belong_are_named(
     assert re.search(said, warning)
     _, stack = scan()
     assert warning in fit_stack(GRID, stack, references=series).warnings
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.0, False), (0.3, True), (1.0, True)])
+def test_a_phase_that_the_references_do_not_have_is_said(share: float, is_said: bool) -> None:
+    soc, stack = scan()
+    states = np.linspace(0.0, 1.0, 9)
+    series = ReferenceSeries(GRID, spectrum(GRID, states), states)
+    own = np.moveaxis(spectrum(GRID, soc), -1, 0)
+    mixed = (stack + 0.8 * share * (other_phase()[:, None, None] - own)).astype(np.float32)
+    fitter = EdgeFitter(mixed.shape[1:], references=series)
+    for k in range(GRID.size):
+        fitter.push(GRID[k], mixed[k])
+    for maps in (fit_stack(GRID, mixed, references=series, axis_offset="fit"), fitter.maps()):
+        found = [said for said in maps.warnings if "not those of the references" in said or "axis" in said]
+        assert bool(found) == is_said, maps.warnings

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_fitting.base import FitStatus
 from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import (
@@ -18,6 +19,7 @@ from edge_fitting.series import (
     JointBasis,
     estimate_offset,
     fit_series,
+    foreign_warnings,
     on_reference_axis,
 )
 from edge_fitting.stack import Values
@@ -151,6 +153,7 @@ class SeriesWithOffset(StreamingSeries):
             self._statistics = SufficientStatistics(shape[0] * shape[1], self._joint.n_functions)
         self.offset = AxisOffset()
         self._scan = np.empty(0), np.empty(0)
+        self._seen: tuple[Array, Frame, Array] | None = None
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Add frames, shape (n, n_pixels)."""
@@ -179,7 +182,10 @@ class SeriesWithOffset(StreamingSeries):
 
     def find_offset(self) -> None:
         """Look for the offset in the frames so far."""
-        self.offset = estimate_offset(self._basis, *self._sample.stack) if len(self._sample) else AxisOffset()
+        self.offset, self._seen = AxisOffset(), None
+        if len(self._sample):
+            self._seen = self._sample.stack
+            self.offset = estimate_offset(self._basis, *self._seen)
 
     def fit(self) -> Values:
         """Values and status of the frames so far, at the offset found last."""
@@ -200,12 +206,30 @@ class SeriesWithOffset(StreamingSeries):
         """Work out the sigma (eV) of the offset from the scatter of the references, for pixels of some states."""
         return error.of_offset(self._basis, *self._scan, soc)
 
+    def foreign_warnings(self, soc: Frame, jump: Frame, status: NDArray[np.uint8]) -> tuple[str, ...]:
+        """Say whether the sampled frames hold spectra that the references do not, given the maps of all pixels."""
+        if self._seen is None or self._basis.series.coordinate != "soc":
+            return ()
+        energies, sample, weights = self._seen
+        step = max(1, soc.size // _SAMPLED)
+        if self._joint is not None and math.isfinite(self.offset.offset_ev):
+            energies = on_reference_axis(self._basis.series, energies, self.offset.offset_ev)
+        states, heights = (row[::step].astype(np.float64) for row in (soc, jump))
+        known, outside = self._basis.series.states, np.isnan(states)
+        # What lies far beyond the references is compared with the nearest of them.
+        states[outside & (status[::step] == FitStatus.BELOW_RANGE)] = known[0]
+        states[outside & (status[::step] == FitStatus.ABOVE_RANGE)] = known[-1]
+        if states.size != sample.shape[1]:  # joined from tiles, each with a sample of its own
+            return ()
+        return foreign_warnings(self._basis.series, energies, sample, weights, states, heights)
+
     def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
         """Values and status of a stack that is all there is."""
         self._keep_gram(energy_ev, weight)
         step = max(1, stack.shape[1] // _SAMPLED)
         sample = np.ascontiguousarray(stack[:, ::step])
         self.offset = estimate_offset(self._basis, energy_ev, sample, weight)
+        self._seen = energy_ev, sample, weight
         moved = energy_ev
         if self._joint is not None and math.isfinite(self.offset.offset_ev):
             moved = on_reference_axis(self._basis.series, energy_ev, self.offset.offset_ev)

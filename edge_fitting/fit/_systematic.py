@@ -48,6 +48,14 @@ def systematic_fields(
     fields = offset_fields(estimator, choice, shared, offset_sigma_ev)
     if shared:
         fields["soc_systematic"] = math.hypot(shared, fields.get("soc_systematic") or 0.0)
+    # An axis that is off leaves a residual, too, and is told already.
+    if isinstance(estimator, SeriesWithOffset) and (
+        fields.get("axis_offset_reason") or not fields.get("warnings")
+    ):
+        fields["warnings"] = (
+            *fields.get("warnings", ()),
+            *estimator.foreign_warnings(values[0], values[4], status),
+        )
     if references is not None:
         fields["warnings"] = (*references.warnings, *fields.get("warnings", ()))
     return fields

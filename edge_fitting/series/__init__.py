@@ -2,6 +2,7 @@
 
 from ._axis_offset import ALLOWED_EV, AxisOffset, JointBasis, estimate_offset, on_reference_axis
 from ._curve_error import CurveError, curve_error
+from ._foreign import foreign_warnings
 from ._series_basis import (
     MARGIN,
     N_NODES,
@@ -27,6 +28,7 @@ __all__ = [
     "estimate_offset",
     "fit_series",
     "fit_whole_stack",
+    "foreign_warnings",
     "half_jump_energies",
     "on_reference_axis",
 ]
