@@ -32,6 +32,8 @@ RegisterChoice = Literal["on", "off", "auto"]
 FloatImage = npt.NDArray[np.float32]
 # A field of which less than this is inside of a frame has moved too far for its spectra.
 _LEAST_KEPT = 0.5
+# A smaller field shows too few features to tell drift from noise without being asked.
+_LEAST_WATCHED_PX = 64
 # Values of frames that are registered together at the end; larger scans keep the shifts found on the way.
 _MOST_AT_ONCE = 2**25
 _NO_IMAGE: FloatImage = np.empty((0, 0), np.float32)
@@ -186,7 +188,9 @@ class FrameRegistration:
 
     def _add(self, reduced: Reduced, values: CorrectedFrame) -> Iterator[Item]:
         image = values.reading.image
-        if not can_watch((image.shape[0], image.shape[1])):
+        if not can_watch((image.shape[0], image.shape[1])) or (
+            not self._is_on and min(image.shape) < _LEAST_WATCHED_PX
+        ):
             self._is_too_small = True
             yield reduced
             return

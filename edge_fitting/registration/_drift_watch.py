@@ -20,6 +20,7 @@ LEAST_DRIFT_PX = 0.5
 _SIGMAS = 4.0
 _WORST_SIGMA_PX = 0.3
 _FEWEST = 5
+_LEAST_KNOWN = 0.5
 _SMOOTHED = 3
 _LOOK_EVERY = 3
 _SHORT_SCAN = 60
@@ -43,6 +44,8 @@ def drift_px(frames: Sequence[RegisteredFrame]) -> float:
         of the sample count less: what does not follow the jump displaces them by up to a pixel in a small part.
     """
     known = [frame for frame in frames if frame.registered and max(frame.sigma_px) < _WORST_SIGMA_PX]
+    if len(known) < _LEAST_KNOWN * len(frames):
+        return 0.0  # what is seen in so few frames may be noise
     best = max((frame.quality for frame in known), default=0.0)
     strong = [frame for frame in known if frame.quality >= _STRONG * best]
     return max(_length(strong), _length(known) - _WEAK_FRAMES_PX, 0.0)
