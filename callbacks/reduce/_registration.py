@@ -105,6 +105,7 @@ class FrameRegistration:
         self._watch: DriftWatch | None = None
         self._is_too_small = False
         self._found = False
+        self._is_doubtful = False
         self._said: tuple[str, ...] = ()
 
     @property
@@ -214,7 +215,9 @@ class FrameRegistration:
             yield from self._begin()
 
     def _is_moving(self, reduced: Reduced, values: CorrectedFrame) -> bool:
-        """Look at a part of a frame, for ``auto``."""
+        """Look at a part of a frame, for ``auto``; the whole field has the last word, at the end again."""
+        if self._is_doubtful:
+            return False
         try:
             if self._watch is None:
                 self._watch = DriftWatch(_depth(values), edge=self._edge, references=self._references)
@@ -238,7 +241,8 @@ class FrameRegistration:
         assert self._watch is not None
         if not drift_px(found) > LEAST_DRIFT_PX:
             # The part moves, the field does not: a change of magnification, or a part that shows too little.
-            self._watch.least_px *= 2.0
+            # To register the whole field is dear, so that it is tried once more at the end and not with each frame.
+            self._is_doubtful = True
             self._tracked = {}
             return
         self._tracker, self._watch, self._found = tracker, None, True
