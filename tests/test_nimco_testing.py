@@ -22,6 +22,7 @@ from nimco.testing import (
     wait_until,
 )
 from scan_contract import validate_run_documents
+from sim_devices.ioc import connect_ioc
 
 GRID = EnergyGrid(tuple(np.linspace(8250.0, 8500.0, 14)), 0.01)
 
@@ -101,6 +102,18 @@ def test_an_ioc_is_not_started_where_it_could_reach_a_real_control_system(monkey
     monkeypatch.setenv("EPICS_CA_ADDR_LIST", "10.0.0.255")
     with pytest.raises(RuntimeError, match="use_loopback_channel_access"):
         loopback_ioc("X:", tmp_path / "log")
+
+
+def test_two_simulated_iocs_are_found_side_by_side(tmp_path):
+    settings = {"shape": (16, 16), "steady": True}
+    with (
+        loopback_ioc("ONE:", tmp_path / "one.log", **settings) as one,
+        loopback_ioc("TWO:", tmp_path / "two.log", **settings) as two,
+    ):
+        assert one.port != two.port
+        for prefix in ("ONE:", "TWO:"):
+            devices = connect_ioc(prefix, data_dir=tmp_path, timeout_s=120.0)
+            assert devices.energy.position.energy > 0
 
 
 PROGRAM = """

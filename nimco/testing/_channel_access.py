@@ -1,6 +1,7 @@
 """Channel Access of a test: on loopback, on ports of its own."""
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ from ._waiting import free_port
 if TYPE_CHECKING:  # an extra brings it
     from sim_devices.ioc import IOCProcess
 
+_LOOPBACK = "127.0.0.1"
+_MOST_SERVERS = 8
+
 
 def use_loopback_channel_access() -> None:
     """Keep Channel Access of this process and its children on loopback, on free ports.
@@ -16,13 +20,15 @@ def use_loopback_channel_access() -> None:
     Call it before ophyd is imported: the library of Channel Access reads the environment once. Nothing a test does
     then reaches a control system that is in reach of the machine.
     """
-    server, repeater = free_port(), free_port()
-    while repeater == server:
-        repeater = free_port()
+    ports: set[int] = set()
+    while len(ports) < _MOST_SERVERS + 1:
+        ports.add(free_port())
+    repeater, *servers = sorted(ports)
     os.environ.update(
         EPICS_CA_AUTO_ADDR_LIST="NO",
-        EPICS_CA_ADDR_LIST="127.0.0.1",
-        EPICS_CA_SERVER_PORT=str(server),
+        # A port for each server: of those that share one, a search on loopback reaches one only.
+        EPICS_CA_ADDR_LIST=" ".join(f"{_LOOPBACK}:{port}" for port in servers),
+        EPICS_CA_SERVER_PORT=str(servers[0]),
         EPICS_CA_REPEATER_PORT=str(repeater),
         EPICS_CA_MAX_ARRAY_BYTES="67108864",
     )
@@ -43,16 +49,29 @@ def loopback_ioc(prefix: str, log: Path | str, **settings: Any) -> "IOCProcess":
     Raises
     ------
     RuntimeError
-        `use_loopback_channel_access` was not called before.
+        `use_loopback_channel_access` was not called before, or eight run already.
     """
     from sim_devices.ioc import IOCProcess
 
-    if os.environ.get("EPICS_CA_ADDR_LIST") != "127.0.0.1" or "EPICS_CA_SERVER_PORT" not in os.environ:
+    addresses = [address.partition(":") for address in os.environ.get("EPICS_CA_ADDR_LIST", "").split()]
+    if not addresses or not all(host == _LOOPBACK and port for host, _, port in addresses):
         raise RuntimeError("call nimco.testing.use_loopback_channel_access() first, before ophyd is imported")
+    free = next((port for _, _, port in addresses if _is_free(int(port))), None)
+    if free is None:
+        raise RuntimeError(f"{len(addresses)} simulated IOCs run already; end one before another is started")
     return IOCProcess(
         prefix,
-        port=int(os.environ["EPICS_CA_SERVER_PORT"]),
+        port=int(free),
         repeater_port=int(os.environ["EPICS_CA_REPEATER_PORT"]),
         log=Path(log),
         **settings,
     )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            tried.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+    return True
