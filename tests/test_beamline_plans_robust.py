@@ -181,8 +181,8 @@ def test_interrupted_at_any_message_the_data_hold_each_energy_correctly_labelled
             except RunEngineInterrupted:
                 continue
     assert session.RE.state == "idle"
-    # Before its first read the plan knows of no place to go back to, and has moved nothing.
-    assert left_safe(beamline) or at == {1}
+    # Before its first reads are back the plan knows of no place to go back to, and has moved nothing.
+    assert left_safe(beamline) or at <= {1, 2}
     check_every_label(session, counts)
     starts = session.of("start")
     if how in ("abort", "stop") and starts:
