@@ -382,7 +382,7 @@ def test_short_scans_have_a_choice_too(low: float, high: float, step: float) -> 
     assert chosen.efficiency > 1.5
 
 
-@pytest.mark.parametrize(("n_frames", "excess"), [(16, 1.15), (8, 1.35), (5, 1.9)])
+@pytest.mark.parametrize(("n_frames", "excess"), [(16, 1.15), (8, 1.3), (5, 1.9)])
 def test_few_frames_of_real_spectra(shared_data: Path, n_frames: int, excess: float) -> None:
     with h5py.File(shared_data / "stacks" / "semireal_ni_k_particle.h5") as file:
         energy = file["energy_ev"][:]

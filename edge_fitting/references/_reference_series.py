@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from edge_fitting.errors import EdgeFittingError
 from ._belonging import strangers
 from ._edge_step import line_and_step
 from ._interpolation import hermite, limit_slopes, three_point_slopes
-from ._smooth_curve import smooth_curve
+from ._smooth_curve import Smoothing, smooth_curve
 
 Array = NDArray[np.float64]
 Coordinate = Literal["soc", "shift_ev"]
@@ -79,6 +79,8 @@ class ReferenceSeries:
         charge for all, shapes that do not match, or a reference without a rising edge.
     """
 
+    _smoothing: ClassVar[Smoothing] = "repeats"
+
     def __init__(
         self,
         energy_ev: ArrayLike,
@@ -124,7 +126,10 @@ class ReferenceSeries:
         self._modes: Array = (left / strength).T @ deviations
         self._functions: Array = np.vstack([self._mean, self._modes]).T
         self._function_slopes: Array = three_point_slopes(self.energy_ev, self._functions)
-        self._smooth = smooth_curve(self.soc, self._coordinates, self._noise_variance(deviations))
+        # A spectrum that is moved along was not measured again.
+        smooth = self._smoothing if self.coordinate == "soc" else "never"
+        noise2 = self._noise_variance(deviations)
+        self._smooth = smooth_curve(self.soc, self._coordinates, noise2, smooth=smooth)
         self.states: Array = self._smooth.places
         self._nodes: Array = self._smooth.values
         reach = _SLOPE_REACH * (self.states[-1] - self.states[0])
@@ -166,7 +171,7 @@ class ReferenceSeries:
         return () if self.coordinate != "soc" else strangers(self, self._of)
 
     def _of(self, kept: NDArray[np.bool_]) -> ReferenceSeries:
-        return ReferenceSeries(self.energy_ev, self.mu[kept], self.soc[kept])
+        return _SmoothSeries(self.energy_ev, self.mu[kept], self.soc[kept])
 
     @property
     def is_scattered(self) -> bool:
@@ -365,6 +370,12 @@ class ReferenceSeries:
             f"ReferenceSeries({len(self)} references, {self.coordinate} {self.soc[0]:g} to {self.soc[-1]:g}, "
             f"{self.energy_ev[0]:g} to {self.energy_ev[-1]:g} eV)"
         )
+
+
+class _SmoothSeries(ReferenceSeries):
+    """The curve that a reference is compared with: one that does not belong must not bend it."""
+
+    _smoothing = "always"
 
 
 def _check_spectra(energies: Array, mu: ArrayLike, soc: ArrayLike) -> tuple[Array, Array]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Smoothing = Literal["repeats", "always", "never"]
 
 # Twice the logarithm of how much likelier points are with scatter of their own than without, from which it counts.
 _EVIDENCE = 6.0
@@ -15,6 +17,9 @@ _EVIDENCE = 6.0
 _ROUNDING = 1e-12
 # Two places leave no bend between them.
 _SMALLEST_BEND = 1e-9
+# Points nearer than this share of the mean gap are repeats of a state; so many of the points have to be.
+_NEAR = 0.25
+_REPEATED = 0.5
 _N_VARIANCES = 61
 _N_ROUGHNESSES = 81
 
@@ -51,7 +56,9 @@ class SmoothCurve:
     dof: float
 
 
-def smooth_curve(places: Array, points: Array, noise2: float) -> SmoothCurve:
+def smooth_curve(
+    places: Array, points: Array, noise2: float, *, smooth: Smoothing = "repeats"
+) -> SmoothCurve:
     """Draw a curve through points that may repeat a place, each mode as smooth as the points say.
 
     A cubic smoothing spline, as the mean of a Gaussian process of which the second derivative is white noise. Its
@@ -66,6 +73,9 @@ def smooth_curve(places: Array, points: Array, noise2: float) -> SmoothCurve:
         Coordinates.
     noise2 : float
         Variance of each coordinate that is there in any case.
+    smooth : {"repeats", "always", "never"}
+        Only repeats tell scatter from the shape of the curve. Without them it is met, and what may be scatter is its
+        error; or the curve is smoothed all the same. "never" is for points that were computed: they are met.
 
     Returns
     -------
@@ -87,7 +97,8 @@ def smooth_curve(places: Array, points: Array, noise2: float) -> SmoothCurve:
         for k in range(points.shape[1])
     ]
     # What moves a spectrum moves it along all modes, so one that shows scatter tells for all.
-    scattered = any(search.evidence > _EVIDENCE for search in searches)
+    scattered = smooth != "never" and any(search.evidence > _EVIDENCE for search in searches)
+    is_met = smooth == "repeats" and _share_of_repeats(places) < _REPEATED
     for k, search in enumerate(searches):
         roughness, variance = search.best(scattered=scattered)
         inverse = np.linalg.inv(roughness * own_kernel + variance * np.eye(places.size))
@@ -100,11 +111,26 @@ def smooth_curve(places: Array, points: Array, noise2: float) -> SmoothCurve:
             residual = points[:, k] - rules[k][where] @ points[:, k]
             scatter[:, k] = residual / np.sqrt(own_dof)
             dof = own_dof if np.isinf(dof) else dof
+            if is_met:
+                rules[k] = _mean_of_each(where, unique.size)
+                continue
             lost = np.eye(unique.size) - rules[k] @ np.eye(unique.size)[where]
             half, turned = np.linalg.eigh(roughness * lost @ kernel @ lost.T)
             bends[k] = turned * np.sqrt(np.maximum(half, 0.0))
     values = np.einsum("kpi,ik->pk", rules, points)
     return SmoothCurve(unique, values, rules, scatter, bends, noise2, dof)
+
+
+def _share_of_repeats(places: Array) -> float:
+    """Share of the points that lie next to another one, compared with how far apart they are on average."""
+    gaps = np.diff(places)
+    is_near = gaps < _NEAR * (places[-1] - places[0]) / max(places.size - 1, 1)
+    return float(np.mean(np.r_[is_near, False] | np.r_[False, is_near]))
+
+
+def _mean_of_each(where: NDArray[np.intp], n_places: int) -> Array:
+    at_place = np.equal.outer(np.arange(n_places), where).astype(np.float64)
+    return np.asarray(at_place / at_place.sum(axis=1, keepdims=True))
 
 
 def _spline_kernel(at: Array) -> Array:
