@@ -380,7 +380,11 @@ def _cleanup_wrapper(
 ) -> MsgGenerator[_T]:
     """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
     watch = PauseWatch(shutter)
-    yield from watch.register()
+
+    # Inside of what is cleaned up: an end that comes with this message finds the cleanup in place.
+    def watched() -> MsgGenerator[_T]:
+        yield from watch.register()
+        return (yield from plan)
 
     def cleanup() -> MsgGenerator[None]:
         ended: Optional[BaseException] = None
@@ -403,7 +407,7 @@ def _cleanup_wrapper(
         if ended is not None:
             raise ended
 
-    result: _T = yield from bpp.finalize_wrapper(plan, cleanup)
+    result: _T = yield from bpp.finalize_wrapper(watched(), cleanup)
     return result
 
 
