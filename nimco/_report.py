@@ -122,14 +122,18 @@ def _figures(result: xr.Dataset) -> dict[str, str]:
         "axis offset (eV)": _with_sigma(
             result.attrs.get("axis_offset_ev"), result.attrs.get("axis_offset_sigma_ev")
         ),
-        "SOC, systematic": _with_sigma(result.attrs.get("soc_systematic"), None),
+        "SOC sigma common to all pixels": _or_not_told(result.attrs.get("soc_systematic")),
     }
 
 
 def _with_sigma(value: float | None, sigma: float | None) -> str:
-    if value is None:
-        return "not told"
-    return f"{value:+.3f}" if sigma is None else f"{value:+.3f} ± {sigma:.3f}"
+    if value is None or sigma is None:
+        return _or_not_told(value, "+")
+    return f"{value:+.3f} ± {sigma:.3f}"
+
+
+def _or_not_told(value: float | None, sign: str = "") -> str:
+    return "not told" if value is None else f"{value:{sign}.3f}"
 
 
 def _median(values: np.ndarray, digits: int) -> str:
