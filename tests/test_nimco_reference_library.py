@@ -1,6 +1,7 @@
 """The reference library on a real Tiled server."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ def spectrum(soc: float, energy_ev: np.ndarray = ENERGY_EV, edge_ev: float = 834
 
 
 @pytest.fixture
-def root(tiled_server: Any, request: pytest.FixtureRequest) -> Any:
+def root(tiled_server: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A container that stands for the root of a server, so that each test has a library of its own."""
-    return tiled_server.client().create_container(
-        f"library of {request.node.name.split('[')[0]} {id(request)}"
-    )
+    server = tiled_server.client()
+    name = f"library of {request.node.name.split('[')[0]} {id(request)}"
+    yield server.create_container(name)
+    # The server is shared: others look at what is in it.
+    server.delete_contents(name, recursive=True, external_only=False)
 
 
 @pytest.fixture
