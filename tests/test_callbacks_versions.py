@@ -6,9 +6,11 @@ import threading
 import uuid
 
 import h5py
+import httpx
 import numpy as np
 import pytest
 import xarray as xr
+from tiled.client.array import ArrayClient
 from tiled.structures.core import Spec
 
 from callbacks import (
@@ -308,3 +310,23 @@ def test_results_of_two_analyses_that_wait_are_both_delivered(tiled_server, run,
     assert [held.method for held in soc_versions(client, run)] == ["method 1", "method 3", "method 2"]
     xr.testing.assert_identical(open_soc(client, run), late)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_array_made_anew_while_it_is_copied_is_copied_again(tiled_server, run, monkeypatch):
+    former = result(run, "a", 1.0)
+    write(tiled_server.maps, former)
+    read, refused = ArrayClient.read, []
+
+    def read_once_refused(client, *arguments, **options):
+        if not refused:
+            refused.append(client.uri)
+            answer = httpx.Response(400, request=httpx.Request("GET", client.uri))
+            raise httpx.HTTPStatusError("Block index out of range", request=answer.request, response=answer)
+        return read(client, *arguments, **options)
+
+    monkeypatch.setattr(ArrayClient, "read", read_once_refused)
+    write(tiled_server.maps, result(run, "b", 2.0))
+    assert refused
+    client = tiled_server.client()
+    xr.testing.assert_identical(open_soc(client, run, version=1), former)
+    xr.testing.assert_identical(open_soc(client, run), result(run, "b", 2.0))

@@ -15,7 +15,15 @@ from tiled.structures.core import Spec
 from callbacks.errors import DeliveryError
 from callbacks.results import first_of, variables_of
 
-from ._containers import BY_STORE, WRITTEN_BY, arrays_of, container_metadata, container_name, tables_of
+from ._containers import (
+    BY_STORE,
+    CHANGED_MEANWHILE,
+    WRITTEN_BY,
+    arrays_of,
+    container_metadata,
+    container_name,
+    tables_of,
+)
 from ._uploads import write_array
 from ._versions import claim
 
@@ -69,7 +77,9 @@ class ResultWriter:
             except KeyError:
                 self._node = None
             except httpx.HTTPStatusError as error:
-                if error.response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT):
+                status = error.response.status_code
+                # Into a container that still is its own, what is refused as bad is so.
+                if status not in CHANGED_MEANWHILE or (status == httpx.codes.BAD_REQUEST and self._is_own()):
                     raise
                 self._node = None  # another analysis took the place, and cleared it or filled it
         raise DeliveryError(

@@ -15,7 +15,7 @@ from tiled.structures.core import Spec
 
 from callbacks.errors import DeliveryError
 
-from ._containers import CONTENTS, CURRENT, VERSION, VERSION_MARK, WRITTEN_BY, is_written
+from ._containers import CHANGED_MEANWHILE, CONTENTS, CURRENT, VERSION, VERSION_MARK, WRITTEN_BY, is_written
 
 _COPYING = "copying"
 _MOST_TRIES = 20
@@ -159,9 +159,9 @@ def _copy_part(current: Any, target: Any, key: str, state: _State) -> bool:
     except KeyError:
         return False
     except httpx.HTTPStatusError as error:
-        if error.response.status_code != httpx.codes.NOT_FOUND:
+        if error.response.status_code not in CHANGED_MEANWHILE:
             raise
-        return False  # whoever took the place is clearing it
+        return False  # whoever took the place is clearing or filling it
     if state != _state(current.refresh()):
         return False
     is_table = part.structure_family == "table"
@@ -178,7 +178,7 @@ def _copy_part(current: Any, target: Any, key: str, state: _State) -> bool:
         else:
             target.write_array(values, key=key, dims=part.dims, **about)
     except httpx.HTTPStatusError as error:
-        if error.response.status_code not in (httpx.codes.CONFLICT, httpx.codes.NOT_FOUND):
+        if error.response.status_code not in CHANGED_MEANWHILE:
             raise
         return False  # another writer makes the same copy
     return True
