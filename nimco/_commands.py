@@ -8,28 +8,51 @@ from typing import Annotated, Literal
 
 import typer
 
+# Options that several commands have.
+_Edges = Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")]
+_DataDir = Annotated[Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")]
+_Size = Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")]
+_Seed = Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")]
+_Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")]
+_Hold = Annotated[bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")]
+_Register = Annotated[
+    Literal["on", "off", "auto"],
+    typer.Option(
+        help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
+    ),
+]
+_SocRange = Annotated[
+    str | None,
+    typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
+]
+_LeaveOut = Annotated[
+    list[str] | None,
+    typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
+]
+_NoDark = Annotated[
+    bool, typer.Option("--no-dark", help="Subtract no dark frames: the detector counts photons.")
+]
+_Root = Annotated[
+    list[str] | None,
+    typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
+]
+_AxisOffset = Annotated[
+    str,
+    typer.Option(
+        help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
+    ),
+]
+
 
 def demo(
-    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
-    data_dir: Annotated[
-        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
-    ] = Path("nimco-data"),
-    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
-    hold: Annotated[
-        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
-    ] = False,
-    register: Annotated[
-        Literal["on", "off", "auto"],
-        typer.Option(
-            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
-        ),
-    ] = "auto",
-    soc_range: Annotated[
-        str | None,
-        typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
-    ] = None,
+    edges: _Edges = "Ni",
+    data_dir: _DataDir = Path("nimco-data"),
+    size: _Size = 256,
+    seed: _Seed = 1,
+    port: _Port = 0,
+    hold: _Hold = False,
+    register: _Register = "auto",
+    soc_range: _SocRange = None,
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
     from nimco._cmd_demo import demo
@@ -57,40 +80,15 @@ def replay(
     edge: Annotated[
         str | None, typer.Option(help="Edge scanned; found from the energies if not given.")
     ] = None,
-    leave_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
-    ] = None,
-    no_dark: Annotated[
-        bool, typer.Option("--no-dark", help="Subtract no dark frames: the detector counts photons.")
-    ] = False,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
-    ] = None,
-    axis_offset: Annotated[
-        str,
-        typer.Option(
-            help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
-        ),
-    ] = "report",
-    register: Annotated[
-        Literal["on", "off", "auto"],
-        typer.Option(
-            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
-        ),
-    ] = "auto",
-    data_dir: Annotated[
-        Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")
-    ] = Path("nimco-data"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")] = 0,
-    hold: Annotated[
-        bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")
-    ] = False,
-    soc_range: Annotated[
-        str | None,
-        typer.Option(help="Colours of the picture from LOW,HIGH such as 0,1, so that pictures compare."),
-    ] = None,
+    leave_out: _LeaveOut = None,
+    no_dark: _NoDark = False,
+    root: _Root = None,
+    axis_offset: _AxisOffset = "report",
+    register: _Register = "auto",
+    data_dir: _DataDir = Path("nimco-data"),
+    port: _Port = 0,
+    hold: _Hold = False,
+    soc_range: _SocRange = None,
 ) -> None:
     """Feed a recorded scan through the live analysis and publish its maps to Tiled."""
     from nimco._cmd_replay import replay
@@ -112,7 +110,7 @@ def replay(
 
 
 def dry_run(
-    edges: Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")] = "Ni",
+    edges: _Edges = "Ni",
     grid: Annotated[
         str, typer.Option(help="Name of a preset for every edge, or a file with energy_ev,exposure_s.")
     ] = "default",
@@ -221,29 +219,11 @@ def analyse(
     method: Annotated[
         str, typer.Option(help="Estimator: series, half_jump, inflection, white_line.")
     ] = "series",
-    axis_offset: Annotated[
-        str,
-        typer.Option(
-            help="Offset between the energy axes of scan and references: report it, fit it, or take out so many eV."
-        ),
-    ] = "report",
-    register: Annotated[
-        Literal["on", "off", "auto"],
-        typer.Option(
-            help="Move frames back by the drift of the sample: always, never, or when it is found to drift."
-        ),
-    ] = "auto",
-    leave_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Energies to leave out: 8347, 8340-8343 or frame:12 (number from 0); repeat it."),
-    ] = None,
-    no_dark: Annotated[
-        bool, typer.Option("--no-dark", help="Subtract no dark frames: the detector counts photons.")
-    ] = False,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(help="OLD=NEW: folder of detector files as recorded, and where it is now; repeat it."),
-    ] = None,
+    axis_offset: _AxisOffset = "report",
+    register: _Register = "auto",
+    leave_out: _LeaveOut = None,
+    no_dark: _NoDark = False,
+    root: _Root = None,
     layout: Annotated[
         Path | None,
         typer.Option(help="TOML file that says how runs of other plans are to be understood."),
@@ -327,8 +307,8 @@ def export(
 
 def ioc(
     prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
-    size: Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")] = 1,
+    size: _Size = 256,
+    seed: _Seed = 1,
     port: Annotated[
         int, typer.Option(min=1024, max=65535, help="Port of Channel Access on this machine.")
     ] = 5064,
