@@ -96,7 +96,8 @@ class Session:
             LearnedTimes(server.data_dir),
             *(_Observer(consumer) for consumer in observers),
         )
-        self._n_runs = 0
+        self._n_runs = self._n_successful = 0
+        self._is_settled = True
         self._uids: list[str] = []
         self._closing = ExitStack()
         self._is_joined = self._is_closed = False
@@ -149,10 +150,13 @@ class Session:
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document of a scan: only takes note of it, whatever it holds, and never raises."""
+        self._is_settled = False
         if name == "start" and isinstance(doc, Mapping):
             self._n_runs += 1
             if is_energy_scan(doc) and "uid" in doc:
                 self._uids.append(str(doc["uid"]))
+        elif name == "stop" and isinstance(doc, Mapping):
+            self._n_successful += doc.get("exit_status") == "success"
         self.raw_writer(name, doc)
         self.live(name, doc)
         for observer in self._observers:
@@ -167,6 +171,12 @@ class Session:
             self.plot.wait(timeout_s)
         for observer in self._observers:
             observer.wait(timeout_s)
+        self._is_settled = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run received ended with success, and all of it has been waited for with `wait`."""
+        return self._is_settled and self._n_successful == self._n_runs
 
     @property
     def n_runs(self) -> int:

@@ -19,7 +19,9 @@ def stored_and_waiting(data_dir: Path, sessions: Sequence[Session]) -> str:
         kept = "nothing was measured"
     else:
         runs = "1 run" if n_runs == 1 else f"{n_runs} runs"
-        kept = f"what was measured ({runs}) is stored in {data_dir}, what was cut short marked aborted or partial"
+        kept = f"what was measured ({runs}) is stored in {data_dir}"
+        if not all(session.is_complete for session in sessions):
+            kept += ", what was cut short marked aborted or partial"
     spool = data_dir / "spool"
     waiting = waiting_in(spool)
     return f"{kept}; {f'{waiting} wait' if waiting else 'nothing waits'} in {spool}" + (

@@ -20,7 +20,7 @@ from nimco.testing import wait_until
 def test_it_listens_on_loopback_only_and_knows_its_key(tiled_server):
     assert tiled_server.uri.startswith("http://127.0.0.1:")
     client = tiled_server.client()
-    assert set(client) == {"raw", "maps"}
+    assert set(client) >= {"raw", "maps"}  # a library of references where tests have made one
     assert {spec.name for spec in client["raw"].specs} == {"CatalogOfBlueskyRuns"}
     mode = stat.S_IMODE(tiled_server.key_path.stat().st_mode)
     assert mode == 0o600

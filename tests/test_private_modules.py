@@ -54,7 +54,7 @@ TESTED: dict[str, set[str]] = {
         "edge_fitting.sums._projection_kernels",
     },
     "test_nimco_analyse.py": {"callbacks.documents._document_streams", "nimco._commands"},
-    "test_nimco_cli.py": {"nimco._cli"},
+    "test_nimco_cli.py": {"nimco._cli", "nimco._cmd_demo"},
     "test_nimco_compiling.py": {"nimco._compiling"},
     "test_nimco_dry_run.py": {"nimco._commands", "nimco._learned_times"},
     "test_nimco_hostile_recordings.py": {"nimco._recordings", "nimco._replay"},
