@@ -21,16 +21,11 @@ from edge_fitting.base import (
     read_only,
 )
 
-from ._window_kernels import (
-    INCOMPLETE,
-    PreEdgeLine,
-    SearchFrames,
-    WindowFrames,
-    WindowLimits,
-    fit_half_jump,
-    fit_inflection,
-    fit_white_line,
-)
+from ._half_jump_kernels import fit_half_jump
+from ._inflection_kernels import fit_inflection
+from ._white_line_kernels import fit_white_line
+from ._window_records import PreEdgeLine, SearchFrames, WindowFrames, WindowLimits
+from ._window_status import INCOMPLETE
 from ._windows import WindowPlan, plan_rises, plan_slopes, plan_windows, relative_slope, wide_enough
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import Edge, Window
 
-from ._window_kernels import SlopeRules
+from ._window_records import SlopeRules
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
