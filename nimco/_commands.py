@@ -45,6 +45,7 @@ _AxisOffset = Annotated[
 
 
 def demo(
+    technique: Annotated[Literal["full_field"], typer.Option(help="What to measure.")] = "full_field",
     edges: _Edges = "Ni",
     data_dir: _DataDir = Path("nimco-data"),
     size: _Size = 256,
@@ -55,9 +56,10 @@ def demo(
     soc_range: _SocRange = None,
 ) -> None:
     """Run a simulated XANES scan with a live state-of-charge map, published to Tiled."""
-    from nimco._cmd_demo import demo
+    from nimco._demos import run_demo
 
-    demo(
+    run_demo(
+        technique,
         edges=edges,
         data_dir=data_dir,
         size=size,
