@@ -3,7 +3,10 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from callbacks.errors import CallbackError
 
 logger = logging.getLogger("nimco.callbacks")
 
@@ -59,6 +62,15 @@ class ErrorLog:
         text = f"{type(error).__name__}: {error}"
         if self._is_new(text):
             logger.error("%s%s: %s", self._name, consequence, text, exc_info=error)
+
+    def guarded(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function; what it raises is kept and logged."""
+        try:
+            function(*arguments)
+        except CallbackError as error:
+            self.expected(error)
+        except Exception as error:
+            self.unexpected(error)
 
     def _keep(self, error: BaseException) -> None:
         self.errors.append(error)

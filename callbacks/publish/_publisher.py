@@ -17,7 +17,7 @@ from callbacks.results import DeferredResult, Sink
 from ._containers import analysed_s, analysis_id, container_name, container_path
 from ._kept_results import keep_on_disk, read_from_disk
 from ._result_writer import ResultWriter
-from ._run_log import DAMAGED, file_stem, set_aside, told_of
+from ._run_log import DAMAGED, describe_set_aside, file_stem, set_aside
 from ._uploads import send_in_pieces
 
 SUFFIX = ".map"
@@ -212,7 +212,9 @@ class SOCPublisher(Sink):
             try:
                 result = read_from_disk(path)
             except DamagedSpoolError as error:
-                self._log.expected(DamagedSpoolError(f"{error}; {told_of(set_aside(path, DAMAGED))}"))
+                self._log.expected(
+                    DamagedSpoolError(f"{error}; {describe_set_aside(set_aside(path, DAMAGED))}")
+                )
                 continue
             except SpoolError as error:
                 self._log.expected(error)

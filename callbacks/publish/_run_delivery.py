@@ -50,7 +50,7 @@ class RunDelivery:
         self._checked = False
         self._refusals = 0
         self._is_all_stored = True
-        self._note: Callable[[str], object] = lambda text: None
+        self._report: Callable[[str], object] = lambda text: None
         self._seen: set[tuple[str, str]] = set()
 
     @property
@@ -74,7 +74,7 @@ class RunDelivery:
         return None if self._tiled is None else self._tiled.flush_due_in_s
 
     def is_new(self, name: str, doc: dict[str, Any]) -> bool:
-        """Note a document and return whether it comes for the first time."""
+        """Return whether a document comes for the first time."""
         uid = doc.get("datum_id" if name == "datum" else "uid")
         if not isinstance(uid, str):
             return True
@@ -118,7 +118,7 @@ class RunDelivery:
             self.has_stop = True
         return n_dropped
 
-    def open(self, container: Any, note: Callable[[str], object]) -> bool:
+    def open(self, container: Any, report: Callable[[str], object]) -> bool:
         """Prepare to write; False when the run is in Tiled already, complete."""
         if self._tiled is not None:
             return True
@@ -130,8 +130,8 @@ class RunDelivery:
                 return False
             container.delete_contents(self.uid, recursive=True, external_only=False)
         self._container = container
-        self._note = note
-        self._tiled = TiledRun(container, self.uid, self._note_changed)
+        self._report = report
+        self._tiled = TiledRun(container, self.uid, self._report_changed)
         return True
 
     def deliver_next(self) -> tuple[bool, Exception | None]:
@@ -172,11 +172,11 @@ class RunDelivery:
         assert self._tiled is not None
         self._tiled.flush()
 
-    def note_stored(self) -> int:
-        """Note that what was handed over is in Tiled, let its copies go; return how many documents that are."""
+    def mark_stored(self) -> int:
+        """Take what was handed over as stored and release its copies; return how many documents that are."""
         count = self._n_delivered - self._n_stored
         for index in range(self._n_stored, self._n_delivered):
-            self.log.let_go(index)
+            self.log.release_copy(index)
         self._n_stored = self._n_delivered
         return count
 
@@ -204,9 +204,9 @@ class RunDelivery:
             f"{path.parent / kept}"
         )
 
-    def _note_changed(self, text: str) -> None:
+    def _report_changed(self, text: str) -> None:
         self._is_all_stored = False
-        self._note(text)
+        self._report(text)
 
     def try_again_after(self, error: Exception) -> bool:
         """Return whether a refusal may come from a request that was repeated, or is still processed."""

@@ -130,7 +130,7 @@ class RunLog:
     def __iter__(self) -> Iterator[Document]:
         return (self.read(index) for index in range(len(self)))
 
-    def let_go(self, index: int) -> None:
+    def release_copy(self, index: int) -> None:
         """Forget the copy in memory of a document that is on disk."""
         self._store.release(self._records[index])
 
@@ -239,7 +239,7 @@ def logs_left_behind(
             except OwnedSpoolError:
                 continue  # its process is alive and delivers it itself
             except DamagedSpoolError as error:
-                say(f"{error}; {told_of(set_aside(path, DAMAGED))}, the other runs are delivered")
+                say(f"{error}; {describe_set_aside(set_aside(path, DAMAGED))}, the other runs are delivered")
             except SpoolError as error:
                 say(f"{error}; it stays for the next session, the other runs are delivered")
         with contextlib.suppress(OSError):
@@ -249,8 +249,8 @@ def logs_left_behind(
     return found
 
 
-def told_of(path: Path | None) -> str:
-    """Return what is said of a file that was set aside, or could not be."""
+def describe_set_aside(path: Path | None) -> str:
+    """Say where a file is that was set aside, or could not be."""
     return "it stays where it is" if path is None else f"it is set aside as {path.name}"
 
 
