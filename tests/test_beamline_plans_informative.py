@@ -1,5 +1,6 @@
 """The most informative energies first: a map early in the scan, and every frame where it belongs."""
 
+import h5py
 import numpy as np
 import pytest
 from bluesky import Msg, RunEngine
@@ -21,6 +22,7 @@ from beamline_plans import (
 )
 from callbacks import LiveSOC
 from edge_fitting import ReferenceSeries, expected_sigma
+from edge_fitting.design._fisher import FrameInformation
 from nimco import measure_standards
 from nimco.testing import devices_of
 from sim_devices import SimBeamline
@@ -97,6 +99,54 @@ def test_every_prefix_block_is_near_the_best_there_is(references, preset):
     assert list(first) == sorted(first)  # the monochromator comes from below
     best = EnergyGrid.chosen(references, 8, candidates=grid)
     assert sigma[0] < 1.5 * expected_sigma(best, references, 0.3, 0.02)
+
+
+def best_eight(features, rng):
+    """Smallest variance of eight frames that exchanges from random starts find, no condition on where they lie."""
+    best, n = np.inf, features.shape[1]
+    for _ in range(8):
+        chosen, value, since = list(rng.choice(n, 8, replace=False)), np.inf, 0
+        while since < 8:
+            others = chosen[1:]
+            left = features[:, others]
+            tried = np.swapaxes(left, 1, 2)[:, None] @ left[:, None] + (
+                features[:, :, :, None] * features[:, :, None, :]
+            )
+            values = np.linalg.inv(tried + 1e-9 * np.eye(4))[..., 0, 0].mean(axis=0)
+            values[others] = np.inf
+            found = int(np.argmin(values))
+            since = 0 if values[found] < value * (1 - 1e-9) else since + 1
+            chosen, value = [*others, found if since == 0 else chosen[0]], min(value, values[found])
+        best = min(best, value)
+    return best
+
+
+@pytest.mark.parametrize("edge", ["Ni_K", "Mn_K", "Co_K", "real"])
+def test_no_other_eight_energies_would_be_much_better(edge, request):
+    if edge == "real":
+        with h5py.File(
+            request.getfixturevalue("shared_data") / "stacks" / "semireal_ni_k_particle.h5"
+        ) as file:
+            series = ReferenceSeries(file["energy_ev"][:], file["reference/mu"][:], file["reference/soc"][:])
+    elif edge == "Ni_K":
+        series = request.getfixturevalue("references")
+    else:
+        series = measure_standards(
+            RunEngine({}),
+            SimBeamline((16, 16), seed=1),
+            edge,
+            socs=(0.0, 0.5, 1.0),
+            grid=EnergyGrid.preset("default", edge),
+        )
+    low, high = series.energy_ev[[0, -1]]
+    for preset in ("default", "fxi_41"):
+        given = EnergyGrid.preset(preset, "Ni_K" if edge == "real" else edge)
+        grid = EnergyGrid([e for e in given.energies_ev if low <= e <= high])
+        first = grid.ordered("informative", series).energies_ev[:8]
+        features = FrameInformation(series).features(np.asarray(grid.energies_ev))
+        best = np.sqrt(best_eight(features, np.random.default_rng(3)))
+        # What is left is the price of one energy below the edge, one above and an axis that may be off.
+        assert expected_sigma(first, series, 1.0, 1.0) < 1.1 * best
 
 
 def test_what_the_order_needs_is_said(references):
