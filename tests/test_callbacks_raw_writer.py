@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from pathlib import Path
 
 import event_model
@@ -15,6 +16,7 @@ import pytest
 from tiled.client.container import Container
 
 from callbacks import CallbackError, DeliveryError, RawRunWriter
+from callbacks.documents import Spool
 from nimco import TiledServer
 
 
@@ -386,3 +388,93 @@ def test_a_killed_session_loses_nothing_it_had_received(tiled_server, scan_docum
     assert "ended before its stop document" in run.metadata["stop"]["reason"]
     stored = sum(len(run[stream].base["internal"].read()) for stream in ("dark", "flat", "primary"))
     assert stored == 50 - 4  # all but start and descriptors
+
+
+def spooled_documents(tmp_path, uid):
+    """Documents of a small run without its stop, the file a killed process left of them, where each ends in it."""
+    bundle = event_model.compose_run(uid=uid)
+    keys = {"x": {"source": "here", "dtype": "array", "shape": [300], "dtype_numpy": "<u2"}}
+    descriptor = bundle.compose_descriptor(name="primary", data_keys=keys)
+    documents = [("start", dict(bundle.start_doc)), ("descriptor", dict(descriptor.descriptor_doc))]
+    for number in range(3):
+        event = descriptor.compose_event(
+            data={"x": np.full(300, 1000 + number, np.uint16)}, timestamps={"x": float(number)}
+        )
+        documents.append(("event", dict(event)))
+    path = tmp_path / "whole" / f"{uid}.run"
+    spool = Spool(path)
+    begins = [spool.append(name, doc) for name, doc in documents]
+    spool.close()
+    return documents, path.read_bytes(), [*begins, spool.nbytes]
+
+
+def test_a_spool_cut_or_damaged_anywhere_gives_what_is_whole_and_the_rest_is_kept_and_named(
+    tiled_server, tmp_path
+):
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    expected: dict[str, list[int]] = {}
+    damaged: set[str] = set()
+
+    def leave(uid, content, whole, is_damaged):
+        (folder / f"{uid}.run").write_bytes(content)
+        expected[uid] = whole
+        if is_damaged:
+            damaged.add(uid)
+
+    def new_run():
+        uid = str(uuid.uuid4())
+        documents, content, begins = spooled_documents(tmp_path, uid)
+        assert len(begins) == len(documents) + 1
+        return uid, content, begins
+
+    _, _, (start, descriptor, *_, last, end) = new_run()
+    for cut in (
+        0,
+        7,
+        start,
+        start + 43,
+        start + 60,
+        descriptor,
+        descriptor + 60,
+        last - 1,
+        last,
+        last + 44,
+        end,
+    ):
+        uid, content, begins = new_run()
+        whole = sum(record_end <= cut for record_end in begins[1:])
+        leave(uid, content[:cut], list(range(whole)), cut not in begins[1:])
+    for cut in (start + 60, last + 60):  # a file of the right length whose end was never written
+        uid, content, begins = new_run()
+        leave(
+            uid,
+            content[:cut] + bytes(len(content) - cut),
+            list(range(sum(e <= cut for e in begins[1:]))),
+            True,
+        )
+    for index in (0, 1, 3):
+        uid, content, begins = new_run()
+        hole = bytearray(content)
+        hole[begins[index] + 60] ^= 255
+        leave(uid, hole, [n for n in range(5) if n != index], True)
+        uid, content, begins = new_run()
+        gone = content[: begins[index]] + content[begins[index + 1] :]
+        leave(uid, gone, [n for n in range(5) if n != index], True)
+    with RawRunWriter(tiled_server.raw, spool_dir=folder) as writer:
+        writer.wait(240)
+        said = [str(error) for error in writer.errors]
+    assert {path.name for path in folder.iterdir()} == {f"{uid}.damaged" for uid in damaged}
+    raw = tiled_server.client()["raw"]
+    for uid, whole in expected.items():
+        if uid in damaged:
+            assert sum(uid in text for text in said) >= 1, uid
+        else:
+            assert not any(uid[:8] in text for text in said)
+        if 0 not in whole:
+            assert uid not in raw
+            continue
+        assert raw[uid].metadata["stop"]["exit_status"] == "fail"
+        if 1 in whole and whole[2:]:
+            values = raw[uid]["primary"]["x"].read()
+            assert values[:, 0].tolist() == [998 + n for n in whole if n >= 2]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from callbacks import SpoolError
 from callbacks.documents import Owner, Spool
+from callbacks.documents._spool_format import HEADER
 from callbacks.errors import DamagedSpoolError
 from callbacks.publish._run_log import RunLog, file_stem, logs_left_behind
 
@@ -83,9 +84,15 @@ def test_a_spool_cut_off_at_any_byte_keeps_every_complete_record(tmp_path_factor
     again = Spool(path)
     complete = sum(end <= cut for end in ends)
     assert [again.read(offset)[1]["uid"] for offset in again.offsets()] == [str(n) for n in range(complete)]
+    assert (again.content.damage is None) == (cut in (0, HEADER.size) or cut in ends or cut > ends[-1])
+    kept = path.read_bytes()
     again.append("stop", {"uid": "end"})
     assert [again.read(offset)[1]["uid"] for offset in again.offsets()][-1] == "end"
-    again.close()
+    assert (
+        path.read_bytes()[HEADER.size : len(kept)] == kept[HEADER.size :]
+    )  # what is cut stays for who can read it
+    third = Spool(path)
+    assert len(list(third.offsets())) == complete + 1
 
 
 def small_log(path):
@@ -174,7 +181,10 @@ def test_what_is_no_log_is_set_aside_and_said(tmp_path):
     (tmp_path / "empty.run").touch()
     said = []
     logs = logs_left_behind(tmp_path, say=said.append)
-    assert {log.path.name: len(log) for log in logs} == {"good.run": 5, "empty.run": 0}
+    assert {log.path.name: (len(log), log.damage) for log in logs} == {
+        "good.run": (5, None),
+        "empty.run": (0, "there is no document in it"),
+    }
     for name in ("version", "foreign", "folder", "dangling", "link", "pipe"):
         assert os.path.lexists(tmp_path / f"{name}.damaged"), name
         assert sum(f"{name}.run" in text and f"{name}.damaged" in text for text in said) == 1

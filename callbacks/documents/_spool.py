@@ -49,7 +49,7 @@ class SpoolContent:
     end : int
         Where the next record may be written.
     damage : str or None
-        What is wrong with the file; None for one that is as it was written, or whose last record is cut off.
+        What is wrong with the file; None for one that is as it was written.
     """
 
     records: list[tuple[int, int]] = field(default_factory=list)
@@ -239,30 +239,31 @@ class Spool:
                     f"{VERSION}); deliver it with that one"
                 )
         elif size < HEADER.size and MAGIC.startswith(header[: len(MAGIC)]):
-            return SpoolContent(end=HEADER.size)  # new, or cut off before anything was in it
+            return SpoolContent(
+                end=HEADER.size, damage="it is cut off before its first document" if size else None
+            )
         else:
             damage = "its first bytes are damaged"
         records: list[tuple[int, int]] = []
-        offset, n_damaged = HEADER.size, 0
+        offset, n_damaged, n_left = HEADER.size, 0, 0
         while offset < size:
             found = record_at(file, offset, size)
-            if found is not None and nonce in (None, found.nonce):
-                if offset + found.nbytes > size:
-                    break  # a killed writer leaves part of a record
-                if checksum_of(file, found.n_head + found.n_arrays, offset + RECORD.size) == found.checksum:
-                    nonce = found.nonce
-                    records.append((found.number, offset))
-                else:
-                    n_damaged += 1
+            if (
+                found is not None
+                and nonce in (None, found.nonce)
+                and offset + found.nbytes <= size
+                and checksum_of(file, found.n_head + found.n_arrays, offset + RECORD.size) == found.checksum
+            ):
+                nonce = found.nonce
+                records.append((found.number, offset))
                 offset += found.nbytes
                 continue
-            if size - offset < RECORD.size:
-                break
-            n_damaged += 1
+            # Not behind what this record says to hold: it may be cut off, and others written behind the cut.
             following = next_record(file, offset + 1, size, nonce)
             if following is None:
-                offset = size
+                n_left = size - offset
                 break
+            n_damaged += 1
             offset = following
         if damage is not None and not records:
             raise DamagedSpoolError(f"{self.path} is no spool of documents")
@@ -270,7 +271,9 @@ class Spool:
             self._nonce = nonce
         if n_damaged:
             damage = f"it is damaged in {n_damaged} place(s)"
-        return SpoolContent(records, offset, damage)
+        elif n_left and damage is None:
+            damage = f"it ends in {n_left} bytes that are no whole document"
+        return SpoolContent(records, max(size, HEADER.size), damage)
 
 
 def owner_of(path: Path) -> bytes | None:

@@ -46,8 +46,8 @@ def keep_on_disk(result: xr.Dataset, path: Path) -> None:
         raise SpoolError(f"cannot write the spool {path} ({error.strerror})") from error
 
 
-def read_from_disk(path: Path) -> xr.Dataset | None:
-    """Return the result in a file; None where it is not complete.
+def read_from_disk(path: Path) -> xr.Dataset:
+    """Return the result in a file.
 
     Raises
     ------
@@ -69,8 +69,7 @@ def read_from_disk(path: Path) -> xr.Dataset | None:
             raise DamagedSpoolError(
                 f"{path} holds no map that can be read ({type(error).__name__}: {error})"
             ) from error
-        raise DamagedSpoolError(f"{path} holds no map")
-    return None
+    raise DamagedSpoolError(f"{path} holds no map")
 
 
 def _decoded(content: dict[str, Any]) -> xr.Dataset:

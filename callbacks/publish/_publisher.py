@@ -219,9 +219,8 @@ class SOCPublisher(Sink):
             except SpoolError as error:
                 self._log.expected(error)
                 continue
-            if result is not None:
-                self._spooled[container_path(result), self._analysis_of(result)] = path
-                adopted.append(result)
+            self._spooled[container_path(result), self._analysis_of(result)] = path
+            adopted.append(result)
         # The analysis that began last becomes the current version.
         for result in sorted(adopted, key=lambda held: analysed_s(held.attrs)):
             self(result)

@@ -12,7 +12,7 @@ from callbacks.errors import DamagedSpoolError, DeliveryError, DocumentError, Sp
 
 from ._delivery_queue import DeliveryQueue
 from ._run_delivery import LostAnswerError, RunDelivery
-from ._run_log import DAMAGED, RunLog, logs_left_behind
+from ._run_log import DAMAGED, RunLog, describe_set_aside, logs_left_behind
 
 _LONGEST_PAUSE_S = 10.0
 _FIRST_PAUSE_S = 0.25
@@ -78,17 +78,12 @@ class RunDeliverer:
 
     def _adopt(self, log: RunLog) -> None:
         """Take over the log of a process that ended before all was delivered."""
-        if not len(log):
-            log.close(delete=True)
-            return
-        name, start = log.read(0)
-        uid = start.get("uid")
-        if name != "start" or not isinstance(uid, str):
-            path = log.path
-            log.damage = None
-            log.close(delete=True, keep_as=DAMAGED)
+        uid = _uid_in(log)
+        if uid is None:
+            path, damage = log.path, f" ({log.damage})" if log.damage else ""
+            aside = log.close(delete=True, keep_as=DAMAGED)
             raise SpoolError(
-                f"{path} lacks its start document; it is set aside, the other runs are delivered"
+                f"{path} lacks its start document{damage}; {describe_set_aside(aside)}, the other runs are delivered"
             )
         with self._queue.changed:
             if uid in self._queue.runs:
@@ -228,3 +223,13 @@ class RunDeliverer:
                 f"kept in {run.log.path}"
             )
         )
+
+
+def _uid_in(log: RunLog) -> str | None:
+    """Return the uid in the start document of a log; None where that is not there or damaged."""
+    try:
+        name, start = next(iter(log), ("", {}))
+    except DamagedSpoolError:
+        return None
+    uid = start.get("uid")
+    return uid if name == "start" and isinstance(uid, str) else None

@@ -10,7 +10,7 @@ from tiled.client.container import Container
 
 from callbacks.errors import DamagedSpoolError, DeliveryError, DocumentError
 
-from ._run_log import DAMAGED, KEPT, RunLog
+from ._run_log import KEPT, RunLog
 from ._served_frames import ServedFrames
 from ._tiled_run import TiledRun
 
@@ -195,13 +195,12 @@ class RunDelivery:
         suffix = None if self._is_all_stored else KEPT
         path = self.log.path
         self._n_delivered = len(self.log)
-        self.log.close(delete=True, keep_as=suffix)
+        aside = self.log.close(delete=True, keep_as=suffix)
         if suffix is None:
             return None
-        kept = f"{path.stem}{DAMAGED if self.log.damage else suffix}"
         return (
             f"some documents of run {self.uid[:8]} are not in Tiled as they came; all of them are kept in "
-            f"{path.parent / kept}"
+            f"{aside or path}"
         )
 
     def _report_changed(self, text: str) -> None:

@@ -139,24 +139,26 @@ class RunLog:
         self.damage = self.damage or "a document in it is damaged"
         self._store.forget(self._records.pop(index))
 
-    def close(self, *, delete: bool, keep_as: str | None = None) -> None:
+    def close(self, *, delete: bool, keep_as: str | None = None) -> Path | None:
         """Let go of the file; with ``delete``, remove it, because everything has been delivered.
 
-        A file that is damaged is not removed but gets another name, as does one that is to be kept under another
-        suffix.
+        A file that is damaged is not removed but gets the suffix for that, one that is to be kept another suffix; its
+        new path is returned.
         """
+        aside: Path | None = None
         if not delete:
             self._next_try = 0.0
             self.write_waiting()
         elif self._store.has_file:
-            suffix = keep_as or (DAMAGED if self.damage else None)
+            suffix = DAMAGED if self.damage else keep_as
             if suffix is None:
                 self._store.close()
             else:
-                set_aside(self._path, suffix)
+                aside = set_aside(self._path, suffix)
         if self._is_held:
             self._is_held = False
             self._owner.let_go()
+        return aside
 
     def _write(self, record: Record, *, again: bool = False) -> SpoolError | None:
         try:
@@ -204,6 +206,8 @@ class RunLog:
         self._records = self._store.take_over(spool)
         found = {record.number for record in self._records}
         missing = (max(found) + 1 - len(found)) if found else 0
+        if not found and self.damage is None:
+            self.damage = "there is no document in it"
         if missing and self.damage is None:
             self.damage = f"{missing} document(s) in it are missing"
 
