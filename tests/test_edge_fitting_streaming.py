@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries, fit_stack
 from edge_fitting.base import pool_variance
 from edge_fitting.series import compile_series
-from edge_fitting.series._series_kernels import ReducedSeries, reduce_series
-from edge_fitting.sums import SufficientStatistics
+from edge_fitting.series._series_kernels import ReducedSeries, SeriesCurve, reduce_series
+from edge_fitting.sums import PixelSums, SufficientStatistics, WeightedFrames
 from edge_fitting.sums._projection_kernels import correct_counts, count_blocks, fold
+from edge_fitting.sums._records import CountsCorrection
 
 ENERGY = np.concatenate(
     [np.arange(8200.0, 8330.0, 10.0), np.arange(8330.0, 8360.0, 1.0), np.arange(8370.0, 8560.0, 10.0)]
@@ -230,7 +231,7 @@ def test_logarithm_of_counts_is_right_to_rounding():
     flat = np.full(counts.size, 30000.0, np.float32)
     out = np.empty(counts.size, np.float32)
     zero = np.zeros_like(dark)
-    correct_counts(counts, dark, flat, zero, np.float32(1.3), np.float32(65535), out)
+    correct_counts(counts, CountsCorrection(dark, flat, zero, np.float32(1.3), np.float32(65535)), out)
     lit = (counts > 99) & (counts < 65535)
     expected = -np.log(np.float64(np.float32(1.3)) * (counts[lit] - 99.5) / 30000.0)
     np.testing.assert_allclose(out[lit], expected, atol=5e-7, rtol=2e-7)
@@ -250,7 +251,7 @@ def test_projection_kernel_against_numpy():
     highest = np.full(n_pixels, -np.inf, np.float32)
     at_highest, saturated = np.zeros(n_pixels, np.uint16), np.zeros(n_pixels, np.uint16)
     missing = np.zeros((count_blocks(n_pixels), n_frames), np.int64)
-    fold(frames, projector, weight, sums, highest, at_highest, saturated, missing)
+    fold(WeightedFrames(frames, projector, weight), PixelSums(sums, highest, at_highest, saturated), missing)
     finite = np.isfinite(frames)
     y = np.where(finite, frames, 0.0).astype(np.float64)
     np.testing.assert_allclose(sums[:-1], (projector * weight[:, None]).T @ y, rtol=1e-12, atol=1e-12)
@@ -287,7 +288,7 @@ def test_series_kernel_against_numpy():
     shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
     reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
     nodes = np.stack([basis.soc, basis.edge_energy_ev, basis.edge_energy_slope])
-    assert reduce_series(statistics.gram, basis.curve, basis.tangent, nodes, 50.0, reduced)
+    assert reduce_series(statistics.gram, SeriesCurve(basis.curve, basis.tangent, nodes, 50.0), reduced)
     lengths = np.linalg.norm(references.evaluate(ENERGY, basis.soc) @ off_line, axis=1)
     np.testing.assert_allclose(reduced.length, lengths, rtol=1e-4)
     slope = np.gradient(references.evaluate(ENERGY, basis.soc) @ off_line, basis.soc, axis=0)

@@ -13,10 +13,19 @@ from edge_fitting.base import (
     pool_variance,
     read_only,
 )
-from edge_fitting.sums import SufficientStatistics
+from edge_fitting.sums import SufficientStatistics, WeightedFrames
 
 from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
-from ._series_kernels import FitLimits, ReducedSeries, fit_complete, reduce_series, solve_gaps, solve_series
+from ._series_kernels import (
+    FitLimits,
+    FrameHistories,
+    ReducedSeries,
+    SeriesCurve,
+    fit_complete,
+    reduce_series,
+    solve_gaps,
+    solve_series,
+)
 
 Array = NDArray[np.float64]
 
@@ -65,8 +74,8 @@ def fit_series(
 
     def solve_all(noise_dof: float, pooled: Array) -> None:
         launch(
-            solve_series, statistics.sums, statistics.highest, statistics.at_highest, statistics.saturated,
-            reduced, STRIDE, statistics.n_frames, _limits(basis, dof, noise_dof), pooled, values, status,
+            solve_series, statistics.pixels, reduced, STRIDE, statistics.n_frames,
+            _limits(basis, dof, noise_dof), pooled, values, status,
         )  # fmt: skip
 
     pooled = np.zeros(1)
@@ -87,11 +96,10 @@ def fit_series(
             for n in frames
         ]
         limits = FitLimits(*(np.array(values_of) for values_of in zip(*of_each, strict=True)))
+        histories = FrameHistories(starts, gaps, statistics.gram - grams[rows], frames)
         launch(
-            solve_gaps, starts, gaps, statistics.gram - grams[rows], frames, basis.curve, basis.tangent, basis.nodes,
-            _sharpest(basis), STRIDE, statistics.sums, statistics.highest, statistics.at_highest,
-            statistics.saturated, limits, pooled, values, status,
-        )  # fmt: skip
+            solve_gaps, histories, _curve(basis), STRIDE, statistics.pixels, limits, pooled, values, status
+        )
     return values, status
 
 
@@ -126,7 +134,7 @@ def fit_whole_stack(
     values, status = np.empty((8, n_pixels), np.float32), np.empty(n_pixels, np.uint8)
     incomplete = np.zeros(1, np.bool_)
     launch(
-        fit_complete, read_only(stack), projector, read_only(weight), reduced, STRIDE,
+        fit_complete, WeightedFrames(read_only(stack), projector, read_only(weight)), reduced, STRIDE,
         _limits(basis, dof, float(dof)), values, status, incomplete,
     )  # fmt: skip
     return None if incomplete[0] else (values, status)
@@ -137,12 +145,13 @@ def _reduce(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     n_nodes, n_modes = basis.curve.shape
     shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
     reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
-    ready = reduce_series(gram, basis.curve, basis.tangent, basis.nodes, _sharpest(basis), reduced)
+    ready = reduce_series(gram, _curve(basis), reduced)
     return reduced if ready else None
 
 
-def _sharpest(basis: SeriesBasis) -> float:
-    return _BEST_JUMP_TO_NOISE * WIDEST * float(basis.series.soc[-1] - basis.series.soc[0])
+def _curve(basis: SeriesBasis) -> SeriesCurve:
+    sharpest = _BEST_JUMP_TO_NOISE * WIDEST * float(basis.series.soc[-1] - basis.series.soc[0])
+    return SeriesCurve(basis.curve, basis.tangent, basis.nodes, sharpest)
 
 
 def _limits(basis: SeriesBasis, dof: int, noise_dof: float) -> FitLimits:

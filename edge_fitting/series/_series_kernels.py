@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.sums import BLOCK as _FOLDED
-from edge_fitting.sums import fold_block
+from edge_fitting.sums import PixelSums, fold_block
 
 _BLOCK = 256
 
@@ -41,6 +41,32 @@ class FitLimits(NamedTuple):
     """Upper end."""
     widest_sigma: float | _Array
     """Sigma of the state from which on it is no value."""
+
+
+class SeriesCurve(NamedTuple):
+    """The series in the basis, as a table over the state."""
+
+    curve: _Array
+    """Coordinates, shape (n_nodes, n_modes)."""
+    tangent: _Array
+    """Their derivative by the state, shape (n_nodes, n_modes)."""
+    nodes: _Array
+    """State, edge energy, its derivative by the state, shape (3, n_nodes)."""
+    sharpest: float
+    """Before a ratio of jump to noise of one over this would give a sigma of one, it is too early for every pixel."""
+
+
+class FrameHistories(NamedTuple):
+    """Pixels with missing frames, those that miss the same ones together."""
+
+    starts: NDArray[np.int64]
+    """Where the pixels of each history begin in ``pixels``, shape (n_histories + 1,)."""
+    pixels: NDArray[np.int64]
+    """Pixels, ordered by history."""
+    grams: _Array
+    """Gram matrix of the frames that each history has, shape (n_histories, 2 + n_modes, 2 + n_modes)."""
+    n_frames: NDArray[np.int64]
+    """How many, shape (n_histories,)."""
 
 
 class ReducedSeries(NamedTuple):
@@ -143,9 +169,10 @@ def _refine(curve, tangent, v, i, node, stride, spacing):
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _solve_block(
-    sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, lo, hi, at, out, status,
+    pixels, series, stride, n_frames, limits, pooled, lo, hi, at, out, status,
 ):  # fmt: skip
     """Solve pixels ``lo`` to ``hi`` of the sums; their results begin at ``at``. See :func:`solve_series`."""
+    sums, highest, at_highest, saturated = pixels.sums, pixels.highest, pixels.at_highest, pixels.saturated
     line, inverse, curve, tangent = series.line, series.inverse, series.curve, series.tangent
     n_nodes, n_modes = curve.shape
     size = hi - lo
@@ -250,19 +277,15 @@ def _solve_block(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, series):
+def reduce_series(gram, table, series):
     """Write the series in the metric of the frames measured so far, pre-edge line eliminated (Schur complement).
 
     Parameters
     ----------
     gram : float64 (2 + n_modes, 2 + n_modes)
         Weighted Gram matrix of the basis over the measured energies.
-    basis_curve, basis_tangent : float64 (n_nodes, n_modes)
-        Coordinates of the series and their derivative by the state.
-    nodes : float64 (3, n_nodes)
-        State, edge energy, its derivative by the state.
-    sharpest : float64
-        Before a ratio of jump to noise of one over this would give a sigma of one, it is too early for every pixel.
+    table : SeriesCurve
+        The series in the basis.
     series : ReducedSeries
         Filled.
 
@@ -271,6 +294,7 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, series):
     bool
         Whether the frames determine the unknowns.
     """
+    basis_curve, basis_tangent, nodes, sharpest = table.curve, table.tangent, table.nodes, table.sharpest
     n_nodes, n_modes = basis_curve.shape
     line, inverse, curve, tangent = series.line, series.inverse, series.curve, series.tangent
     g00, g01, g11 = gram[0, 0], gram[0, 1], gram[1, 1]
@@ -322,30 +346,24 @@ def reduce_series(gram, basis_curve, basis_tangent, nodes, sharpest, series):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def solve_gaps(
-    starts, pixels, grams, n_frames, basis_curve, basis_tangent, nodes, sharpest, stride, sums, highest, at_highest,
-    saturated, limits, pooled, out, status,
-):  # fmt: skip
+def solve_gaps(histories, table, stride, sums_of, limits, pooled, out, status):
     """Maximise the likelihood for pixels with missing frames, each history with a Gram matrix of its own.
 
     Parameters
     ----------
-    starts : int64 (n_histories + 1,)
-        Where the pixels of each history begin in ``pixels``.
-    pixels : int64 (n,)
-        Pixels, ordered by history.
-    grams : float64 (n_histories, 2 + n_modes, 2 + n_modes)
-        Gram matrix of the frames that each history has.
-    n_frames : int64 (n_histories,)
-        How many.
-    basis_curve, basis_tangent, nodes, sharpest
+    histories : FrameHistories
+        The pixels, and which frames they have.
+    table : SeriesCurve
         As in :func:`reduce_series`.
+    sums_of : PixelSums
+        Sums of all pixels of the image.
     limits : FitLimits of float64 (n_histories,)
         As in :func:`solve_series`, for each history.
-    stride, sums, highest, at_highest, saturated, pooled, out, status
+    stride, pooled, out, status
         As in :func:`solve_series`.
     """
-    n_nodes, n_modes = basis_curve.shape
+    starts, pixels = histories.starts, histories.pixels
+    n_nodes, n_modes = table.curve.shape
     for h in nb.prange(starts.size - 1):
         first, last = starts[h], starts[h + 1]
         size = last - first
@@ -357,32 +375,32 @@ def solve_gaps(
         own_limits = FitLimits(
             limits.dof[h], limits.detection[h], limits.soc_low[h], limits.soc_high[h], limits.widest_sigma[h]
         )
-        ready = own_limits.dof > 0.0 and reduce_series(
-            grams[h], basis_curve, basis_tangent, nodes, sharpest, series
-        )
-        own_sums = np.empty((sums.shape[0], size))
-        own_highest = np.empty(size, highest.dtype)
-        own_at_highest = np.empty(size, at_highest.dtype)
-        own_saturated = np.empty(size, saturated.dtype)
+        ready = own_limits.dof > 0.0 and reduce_series(histories.grams[h], table, series)
+        # Filled before they are put together: numba takes what is written into a member of a tuple here for unused.
+        own_sums = np.empty((sums_of.sums.shape[0], size))
+        own_highest = np.empty(size, np.float32)
+        own_at_highest = np.empty(size, np.uint16)
+        own_saturated = np.empty(size, np.uint16)
         own_pooled = np.empty(size if pooled.size > 1 else 1)
         own_out = np.full((out.shape[0], size), np.float32(np.nan))
         own_status = np.full(size, np.uint8(_TOO_FEW))
         for i in range(size):
             pixel = pixels[first + i]
-            for k in range(sums.shape[0]):
-                own_sums[k, i] = sums[k, pixel]
-            own_highest[i] = highest[pixel]
-            own_at_highest[i] = at_highest[pixel]
-            own_saturated[i] = saturated[pixel]
+            for k in range(own_sums.shape[0]):
+                own_sums[k, i] = sums_of.sums[k, pixel]
+            own_highest[i] = sums_of.highest[pixel]
+            own_at_highest[i] = sums_of.at_highest[pixel]
+            own_saturated[i] = sums_of.saturated[pixel]
             if pooled.size > 1:
                 own_pooled[i] = pooled[pixel]
             if own_highest[i] == -np.inf:
                 own_status[i] = _SATURATED if own_saturated[i] > 0 else _NO_DATA
         if ready:
+            own = PixelSums(own_sums, own_highest, own_at_highest, own_saturated)
             for lo in range(0, size, _BLOCK):
                 _solve_block(
-                    own_sums, own_highest, own_at_highest, own_saturated, series, stride, n_frames[h], own_limits,
-                    own_pooled, lo, min(lo + _BLOCK, size), lo, own_out, own_status,
+                    own, series, stride, histories.n_frames[h], own_limits, own_pooled,
+                    lo, min(lo + _BLOCK, size), lo, own_out, own_status,
                 )  # fmt: skip
         for i in range(size):
             pixel = pixels[first + i]
@@ -392,17 +410,13 @@ def solve_gaps(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def solve_series(
-    sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, out, status,
-):  # fmt: skip
+def solve_series(pixels, series, stride, n_frames, limits, pooled, out, status):
     """Maximise the likelihood along the series for every pixel.
 
     Parameters
     ----------
-    sums : float64 (2 + n_modes + 1, n_pixels)
-        Sufficient statistics: offset, slope, modes, squared data.
-    highest, at_highest, saturated : (n_pixels,)
-        As filled by :func:`~edge_fitting.sums._projection_kernels.fold`.
+    pixels : PixelSums
+        Sufficient statistics: offset, slope, modes, squared data; as filled by ``fold``.
     series : ReducedSeries
         As filled by :func:`reduce_series`.
     stride : int
@@ -418,33 +432,29 @@ def solve_series(
     status : uint8 (n_pixels,)
         Status codes.
     """
-    n_pixels = sums.shape[1]
+    n_pixels = pixels.sums.shape[1]
     blocks = (n_pixels + _BLOCK - 1) // _BLOCK
     for block in nb.prange(blocks):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        _solve_block(
-            sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled, lo, hi, lo, out, status,
-        )  # fmt: skip
+        _solve_block(pixels, series, stride, n_frames, limits, pooled, lo, hi, lo, out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_complete(
-    stack, projector, weight, series, stride, limits, out, status, incomplete,
-):  # fmt: skip
+def fit_complete(frames, series, stride, limits, out, status, incomplete):
     """Fit a stack without missing values at once: the sums of a block of pixels never leave the cache.
 
     Parameters
     ----------
-    stack, projector, weight
-        As in :func:`~edge_fitting.sums._projection_kernels.fold`.
+    frames : WeightedFrames
+        The stack.
     series, stride, limits, out, status
         As in :func:`solve_series`.
     incomplete : bool (1,)
         Set, and the fit given up, where a value is missing.
     """
-    n_pixels = stack.shape[1]
-    n_frames, n_basis = projector.shape
+    n_pixels = frames.stack.shape[1]
+    n_frames, n_basis = frames.projector.shape
     n_blocks = (n_pixels + _FOLDED - 1) // _FOLDED
     pooled = np.zeros(1)
     begin = np.int64(0)  # a literal would be a type of its own, for which all is compiled again
@@ -453,19 +463,19 @@ def fit_complete(
             lo = block * _FOLDED
             hi = min(lo + _FOLDED, n_pixels)
             size = hi - lo
-            sums = np.zeros((n_basis + 1, size))
-            highest = np.full(size, np.float32(-np.inf))
-            at_highest = np.zeros(size, np.uint16)
-            saturated = np.zeros(size, np.uint16)
+            pixels = PixelSums(
+                np.zeros((n_basis + 1, size)), np.full(size, np.float32(-np.inf)), np.zeros(size, np.uint16),
+                np.zeros(size, np.uint16),
+            )  # fmt: skip
             missing = np.zeros(n_frames, np.int64)
-            fold_block(stack, projector, weight, lo, hi, begin, sums, highest, at_highest, saturated, missing)
+            fold_block(frames, lo, hi, begin, pixels, missing)
             if missing.sum() > 0:
                 incomplete[0] = True
             else:
                 for part in range(0, size, _BLOCK):
                     _solve_block(
-                        sums, highest, at_highest, saturated, series, stride, n_frames, limits, pooled,
+                        pixels, series, stride, n_frames, limits, pooled,
                         part, min(part + _BLOCK, size), lo + part, out, status,
                     )  # fmt: skip
                 for i in range(size):
-                    out[7, lo + i] = highest[i]
+                    out[7, lo + i] = pixels.highest[i]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge_fitting.base import launch, read_only
 
 from ._projection_kernels import correct_counts
+from ._records import CountsCorrection
 
 Frame = NDArray[np.float32]
 
@@ -39,6 +40,11 @@ class CountsFrame:
 
     def correct(self, out: Frame) -> None:
         """Write the optical depth into ``out``."""
-        scale, saturation = np.float32(self.scale), np.float32(self.saturation)
-        inputs = (read_only(array) for array in (self.counts, self.dark, self.flat, self.dark_flat))
-        launch(correct_counts, *inputs, scale, saturation, out)
+        correction = CountsCorrection(
+            read_only(self.dark),
+            read_only(self.flat),
+            read_only(self.dark_flat),
+            np.float32(self.scale),
+            np.float32(self.saturation),
+        )
+        launch(correct_counts, read_only(self.counts), correction, out)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from ._records import BlockSums, CountsCorrection
+
 BLOCK = 512
 _CHUNK = 16384
 
@@ -32,8 +34,11 @@ def _take_frame(frame, weight, values, square, top, at_top, saturated):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _take_four(a, b, c, d, wa, wb, wc, wd, ya, yb, yc, yd, square):
+def _take_four(frames, weights, values, square):
     """Copy four frames of one block as float64; a missing value makes ``square`` NaN or infinite."""
+    a, b, c, d = frames
+    wa, wb, wc, wd = weights
+    ya, yb, yc, yd = values
     for i in range(a.size):
         ya[i] = a[i]
         yb[i] = b[i]
@@ -84,28 +89,29 @@ def add_rows(r0, r1, c, ya, yb, yc, yd):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _project_four(local, c, y, size, projector, weight, f, left):
+def _project_four(rows, size, c, y, frames, f, left):
     """Add up to four frames, as float64 in ``y``, to all rows of sums; those left out count nothing."""
+    projector, weight = frames.projector, frames.weight
     n_basis = projector.shape[1]
     ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
-    for k in range(0, local.shape[0], 2):
+    for k in range(0, rows.shape[0], 2):
         for r in range(2):
             for m in range(4):
                 used = m < left and k + r < n_basis
                 c[r, m] = weight[f + m] * projector[f + m, k + r] if used else 0.0
-        add_rows(local[k, :size], local[k + 1, :size], c, ya, yb, yc, yd)
+        add_rows(rows[k, :size], rows[k + 1, :size], c, ya, yb, yc, yd)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):
+def _fold_complete(frames, lo, hi, block):
     """Project the frames of one block; return whether none of their values is missing.
 
     That shows in the end, in the squares, which saves looking at every value first.
     """
-    n_frames = projector.shape[0]
+    stack, weight, square = frames.stack, frames.weight, block.square
+    n_frames = stack.shape[0]
     size = hi - lo
-    y = np.zeros((4, local.shape[1]))
-    ya, yb, yc, yd = y[0, :size], y[1, :size], y[2, :size], y[3, :size]
+    y = np.zeros((4, size + 24))
     c = np.zeros((2, 4))
     for f in range(0, n_frames, 4):
         left = min(4, n_frames - f)
@@ -115,18 +121,16 @@ def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top)
         wb = weight[f1] if left > 1 else 0.0
         wc = weight[f2] if left > 2 else 0.0
         wd = weight[f3] if left > 3 else 0.0
+        four = stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi]
         _take_four(
-            stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi],
-            weight[f], wb, wc, wd, ya, yb, yc, yd, square,
-        )  # fmt: skip
+            four, (weight[f], wb, wc, wd), (y[0, :size], y[1, :size], y[2, :size], y[3, :size]), square
+        )
         if left == 4:
-            _update_highest_of_four(
-                stack[f, lo:hi], stack[f1, lo:hi], stack[f2, lo:hi], stack[f3, lo:hi], top, at_top
-            )
+            _update_highest_of_four(four[0], four[1], four[2], four[3], block.top, block.at_top)
         else:
             for m in range(left):
-                _update_highest(stack[f + m, lo:hi], top, at_top)
-        _project_four(local, c, y, size, projector, weight, f, left)
+                _update_highest(stack[f + m, lo:hi], block.top, block.at_top)
+        _project_four(block.rows, size, c, y, frames, f, left)
     gaps = 0
     for i in range(size):
         gaps += 0 if square[i] - square[i] == 0.0 else 1
@@ -134,84 +138,75 @@ def _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _fold_with_gaps(stack, projector, weight, lo, hi, local, square, top, at_top, saturated, missing):
+def _fold_with_gaps(frames, lo, hi, block, saturated, missing):
     """Project the frames of one block, missing values as nothing."""
-    n_frames = projector.shape[0]
+    n_frames = frames.stack.shape[0]
     size = hi - lo
-    y = np.zeros((4, local.shape[1]))
+    y = np.zeros((4, size + 24))
     c = np.zeros((2, 4))
     for f in range(0, n_frames, 4):
         left = min(4, n_frames - f)
         for m in range(left):
             missing[f + m] += _take_frame(
-                stack[f + m, lo:hi], weight[f + m], y[m, :size], square, top, at_top, saturated
-            )
-        _project_four(local, c, y, size, projector, weight, f, left)
+                frames.stack[f + m, lo:hi], frames.weight[f + m], y[m, :size], block.square, block.top, block.at_top,
+                saturated,
+            )  # fmt: skip
+        _project_four(block.rows, size, c, y, frames, f, left)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def fold_block(stack, projector, weight, lo, hi, at, sums, highest, at_highest, saturated, missing):
+def _begin_block(pixels, at, block):
+    """Begin a block anew: no sums, the highest values as they were."""
+    for k in range(block.rows.shape[0]):
+        for i in range(block.square.size):
+            block.rows[k, i] = 0.0
+    for i in range(block.square.size):
+        block.square[i] = 0.0
+        block.top[i] = pixels.highest[at + i]
+        block.at_top[i] = pixels.at_highest[at + i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def fold_block(frames, lo, hi, at, pixels, missing):
     """Add the frames of pixels ``lo`` to ``hi`` to the sums, which begin at ``at``; see :func:`fold`."""
-    n_basis = projector.shape[1]
+    n_basis = frames.projector.shape[1]
     size = hi - lo
     # The sums of one block, next to each other: in the big array, rows of an image with a power of two of
     # pixels would all fall on the same lines of the cache. A row of padding keeps them off each other here.
-    local = np.zeros((2 * ((n_basis + 1) // 2), size + 24))
-    square = np.zeros(size)
-    top = np.empty(size, np.float32)
-    at_top = np.empty(size, np.float32)
-    for i in range(size):
-        top[i] = highest[at + i]
-        at_top[i] = at_highest[at + i]
-    if not _fold_complete(stack, projector, weight, lo, hi, local, square, top, at_top):
-        for k in range(local.shape[0]):
-            for i in range(size):
-                local[k, i] = 0.0
-        for i in range(size):
-            square[i] = 0.0
-            top[i] = highest[at + i]
-            at_top[i] = at_highest[at + i]
-        _fold_with_gaps(
-            stack, projector, weight, lo, hi, local, square, top, at_top, saturated[at : at + size], missing
-        )
+    rows = np.zeros((2 * ((n_basis + 1) // 2), size + 24))
+    block = BlockSums(rows, np.zeros(size), np.empty(size, np.float32), np.empty(size, np.float32))
+    _begin_block(pixels, at, block)
+    if not _fold_complete(frames, lo, hi, block):
+        _begin_block(pixels, at, block)
+        _fold_with_gaps(frames, lo, hi, block, pixels.saturated[at : at + size], missing)
     # Element by element: compiling the assignment of a slice takes seconds, for its error messages.
     for k in range(n_basis):
         for i in range(size):
-            sums[k, at + i] += local[k, i]
+            pixels.sums[k, at + i] += rows[k, i]
     for i in range(size):
-        sums[n_basis, at + i] += square[i]
-        highest[at + i] = top[i]
-        at_highest[at + i] = np.uint16(at_top[i])
+        pixels.sums[n_basis, at + i] += block.square[i]
+        pixels.highest[at + i] = block.top[i]
+        pixels.at_highest[at + i] = np.uint16(block.at_top[i])
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fold(stack, projector, weight, sums, highest, at_highest, saturated, missing):
+def fold(frames, pixels, missing):
     """Add frames to the sufficient statistics.
 
     Parameters
     ----------
-    stack : float32 (n_frames, n_pixels)
-        Optical depth; NaN is missing, infinite is missing for saturation.
-    projector : float64 (n_frames, n_basis)
-        Values of the basis functions at each frame's energy.
-    weight : float64 (n_frames,)
-        Weight of each frame.
-    sums : float64 (n_basis + 1, n_pixels)
-        Sum of weight * basis * y, and in the last row of weight * y**2; added to.
-    highest : float32 (n_pixels,)
-        Highest finite value met; updated.
-    at_highest : uint16 (n_pixels,)
-        How often exactly that value was met; updated.
-    saturated : uint16 (n_pixels,)
-        Infinite values met; updated.
+    frames : WeightedFrames
+        The frames.
+    pixels : PixelSums
+        Added to.
     missing : int64 (n_blocks, n_frames)
         Missing values per block and frame; added to. One row per block of pixels (see :func:`count_blocks`).
     """
-    n_pixels = stack.shape[1]
+    n_pixels = frames.stack.shape[1]
     for block in nb.prange(missing.shape[0]):
         lo = block * BLOCK
         hi = min(lo + BLOCK, n_pixels)
-        fold_block(stack, projector, weight, lo, hi, lo, sums, highest, at_highest, saturated, missing[block])
+        fold_block(frames, lo, hi, lo, pixels, missing[block])
 
 
 def count_blocks(n_pixels: int) -> int:
@@ -220,19 +215,15 @@ def count_blocks(n_pixels: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):
+def correct_counts(counts, correction, out):
     """Turn detector counts into optical depth, ``-ln(scale * (counts - dark) / (flat - dark_flat))``.
 
     Parameters
     ----------
     counts : uint16 (n_pixels,)
         Detector counts.
-    dark, flat, dark_flat : float32 (n_pixels,)
-        Mean dark of the frame's exposure, mean flat, mean dark of the flat's exposure.
-    scale : float32
-        Ratio of exposures and incident intensities, flat over sample.
-    saturation : float32
-        Counts from here on are saturated.
+    correction : CountsCorrection
+        What corrects them.
     out : float32 (n_pixels,)
         Optical depth; NaN where the flat has no light, infinite where the sample frame is saturated (-inf) or
         has no light (+inf).
@@ -241,9 +232,11 @@ def correct_counts(counts, dark, flat, dark_flat, scale, saturation, out):
     for block in nb.prange((n_pixels + _CHUNK - 1) // _CHUNK):
         lo = block * _CHUNK
         hi = min(lo + _CHUNK, n_pixels)
-        _correct_block(
-            counts[lo:hi], dark[lo:hi], flat[lo:hi], dark_flat[lo:hi], scale, saturation, out[lo:hi]
+        part = CountsCorrection(
+            correction.dark[lo:hi], correction.flat[lo:hi], correction.dark_flat[lo:hi], correction.scale,
+            correction.saturation,
         )  # fmt: skip
+        _correct_block(counts[lo:hi], part, out[lo:hi])
 
 
 @nb.njit(cache=True, nogil=True)
@@ -259,12 +252,14 @@ def _as_number(word):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _correct_block(counts, dark, flat, dark_flat, scale, saturation, out):
+def _correct_block(counts, correction, out):
     """Correct one block; see :func:`correct_counts`.
 
     The logarithm is written out (method of Cephes ``logf``: exponent split off, polynomial on [sqrt(1/2), sqrt(2)],
     relative error below 1e-7), because a call per pixel would keep the loop from being vectorised.
     """
+    dark, flat, dark_flat = correction.dark, correction.flat, correction.dark_flat
+    scale, saturation = correction.scale, correction.saturation
     zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
     for i in range(counts.size):
         count = np.float32(counts[i])

@@ -9,6 +9,7 @@ from edge_fitting.base import launch, read_only
 
 from ._counts import CountsFrame
 from ._projection_kernels import count_blocks, fold
+from ._records import PixelSums, WeightedFrames
 
 # Frames collected before they are folded in: each pass over the sums then serves sixteen frames.
 _PENDING = 16
@@ -56,6 +57,11 @@ class SufficientStatistics:
         self._weight = np.empty(_PENDING)
         self._n_pending = 0
 
+    @property
+    def pixels(self) -> PixelSums:
+        """The sums as kernels take them."""
+        return PixelSums(self.sums, self.highest, self.at_highest, self.saturated)
+
     def push(self, projector: NDArray[np.float64], frame: NDArray[np.float32], weight: float) -> None:
         """Add one frame of optical depth, shape (n_pixels,)."""
         self._slot()[...] = frame
@@ -84,10 +90,8 @@ class SufficientStatistics:
         beyond = np.full(self.n_pixels, np.inf, np.float32)
         untouched, saturated = np.zeros(self.n_pixels, np.uint16), np.zeros(self.n_pixels, np.uint16)
         missing = np.zeros((count_blocks(self.n_pixels), 1), np.int64)
-        launch(
-            fold, read_only(stack), projector[None], read_only(np.array([-weight])), self.sums, beyond, untouched,
-            saturated, missing,
-        )  # fmt: skip
+        frames = WeightedFrames(read_only(stack), projector[None], read_only(np.array([-weight])))
+        launch(fold, frames, PixelSums(self.sums, beyond, untouched, saturated), missing)
         gram = weight * np.outer(projector, projector)
         self.gram -= gram
         self.n_frames -= 1
@@ -167,10 +171,7 @@ class SufficientStatistics:
         self, stack: NDArray[np.float32], projector: NDArray[np.float64], weight: NDArray[np.float64]
     ) -> None:
         missing = np.zeros((count_blocks(self.n_pixels), stack.shape[0]), np.int64)
-        launch(
-            fold, read_only(stack), projector, read_only(weight), self.sums, self.highest, self.at_highest,
-            self.saturated, missing,
-        )  # fmt: skip
+        launch(fold, WeightedFrames(read_only(stack), projector, read_only(weight)), self.pixels, missing)
         self.gram += (projector * weight[:, None]).T @ projector
         for f in np.flatnonzero(missing.sum(axis=0)):
             self.missing.add(~np.isfinite(stack[f]), weight[f] * np.outer(projector[f], projector[f]))
