@@ -15,7 +15,7 @@ from nimco._progress import ScanProgress
 from nimco._recordings import Recording, RecordingFile
 from nimco._reference_options import ReferenceOption, parse_reference_option, reference_series, uses_library
 from nimco._replay import replay_documents
-from nimco._report import TruthError, summary_table, truth_error
+from nimco._report import TruthError, particle_table, summary_table, truth_error
 from nimco._selection import LeaveOut, parse_roots
 from nimco._server import TiledServer
 from nimco._session import Session
@@ -110,6 +110,9 @@ def replay(
                     for update in updates
                 }
             console.print(summary_table(updates, errors))
+            for update in updates:
+                if (particles := particle_table(update)) is not None:
+                    console.print(particles)
             print_where(console, server, updates, picture, held=hold and not interrupted)
             if hold and not interrupted:
                 server.hold(console)

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from edge_fitting import FitStatus
 
+_MOST_PARTICLES = 12
+
 
 @dataclass(frozen=True)
 class TruthError:
@@ -86,8 +88,8 @@ def summary_table(
     columns = [_figures(result) for result in results]
     frames = (f"{result.attrs['n_frames']} of {result.attrs['frames_expected']}" for result in results)
     table.add_row("sample frames", *frames)
-    for label in columns[0] if columns else ():
-        table.add_row(label, *(column[label] for column in columns))
+    for label in dict.fromkeys(label for column in columns for label in column):
+        table.add_row(label, *(column.get(label, "") for column in columns))
     counts = [result.attrs["pixels"] for result in results]
     for status in FitStatus:  # fitted, then flagged
         if any(count.get(status.name) for count in counts):
@@ -103,6 +105,60 @@ def summary_table(
             cells.append(str(shown[position][1]) if position < len(shown) else "")
         table.add_row(label, *cells)
     return table
+
+
+def particle_table(result: xr.Dataset) -> Table | None:
+    """Build the table of the largest particles of a result; None where it has none.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Of a run that is over.
+    """
+    if result.sizes.get("particle", 0) == 0:
+        return None
+    quantity, suffix, name, digits = (
+        ("soc", "", "SOC", 3)
+        if "particle_soc_mean" in result
+        else ("edge_energy", "_ev", "edge energy (eV)", 2)
+    )
+    unit = "um" if "particle_diameter_um" in result else "px"
+    size = result[f"particle_diameter_{unit}"].values
+    largest = np.argsort(-size, kind="stable")[:_MOST_PARTICLES]
+    table = Table(title=f"Particles, {len(largest)} of {size.size}", title_justify="left")
+    table.add_column("")
+    for column in (f"diameter ({unit})", name, "spread", "rim - bulk", "cracks - bulk"):
+        table.add_column(column, justify="right")
+    for k in np.sort(largest):
+        cells = [
+            _pair(
+                result[f"particle_{quantity}_{column}{suffix}"].values[k],
+                result[f"particle_{quantity}_{column}_sigma{suffix}"].values[k],
+                digits,
+            )
+            for column in ("mean", "intrinsic_spread", "rim_minus_bulk", "crack_minus_bulk")
+        ]
+        cut = " (cut)" if result["particle_at_border"].values[k] else ""
+        table.add_row(str(int(result["particle_label"].values[k])), f"{size[k]:.1f}{cut}", *cells)
+    return table
+
+
+def _pair(value: float, sigma: float, digits: int) -> str:
+    if not (np.isfinite(value) and np.isfinite(sigma)):
+        return ""
+    return f"{value:.{digits}f} ± {sigma:.{digits}f}"
+
+
+def _spreads(result: xr.Dataset) -> dict[str, str]:
+    """Return how a map varies within and between its particles."""
+    found = (result.attrs.get("heterogeneity") or {}).get("soc")
+    if not found:
+        return {}
+    return {
+        "particles": str(found["n_particles"]),
+        "  SOC spread within": _pair(found["within"], found["within_sigma"], 3),
+        "  SOC spread between": _pair(found["between"], found["between_sigma"], 3) or "not told",
+    }
 
 
 def _figures(result: xr.Dataset) -> dict[str, str]:
@@ -123,6 +179,7 @@ def _figures(result: xr.Dataset) -> dict[str, str]:
             result.attrs.get("axis_offset_ev"), result.attrs.get("axis_offset_sigma_ev")
         ),
         "SOC sigma common to all pixels": _or_not_told(result.attrs.get("soc_systematic")),
+        **_spreads(result),
     }
 
 

@@ -12,13 +12,18 @@ from edge_fitting import (
     cluster_spectra,
     edge_distance,
     group_spectra,
+    heterogeneity,
     label_particles,
     map_histogram,
     particle_statistics,
+    particle_zones,
     radial_profile,
     recentre_map,
     relative_depth,
+    segment_cracks,
+    split_particles,
 )
+from sim_devices import SampleSettings, SimBeamline, TwinSettings
 
 
 def blobs(rows: int, cols: int, seed: int, level: float = 0.5) -> np.ndarray:
@@ -297,6 +302,15 @@ def test_bad_input_is_named() -> None:
     frame = np.zeros((3, 3))
     for call, message in (
         (lambda: label_particles(np.ones(3)), "rows, cols"),
+        (lambda: split_particles(np.ones(3)), "rows, cols"),
+        (lambda: split_particles(frame), "leaves no pixel"),
+        (lambda: split_particles(frame + 1, min_diameter=5, max_diameter=3), "min_diameter"),
+        (lambda: split_particles(frame + 1, neck=1.5), "neck"),
+        (lambda: segment_cracks(frame, np.ones((2, 2), int)), "labels must be"),
+        (lambda: segment_cracks(frame, np.ones((3, 3), int), least_loss=2.0), "least_loss"),
+        (lambda: particle_zones(frame, np.ones((3, 3), int), sigma=np.ones(3)), "sigma"),
+        (lambda: particle_zones(frame, np.ones((3, 3), int), rim_width=0.0), "positive"),
+        (lambda: heterogeneity(particle_statistics(frame * np.nan, np.ones((3, 3), int))), "no particle"),
         (lambda: particle_statistics(frame, np.ones((2, 2), int)), "labels must be"),
         (lambda: particle_statistics(frame, frame), "whole numbers"),
         (lambda: particle_statistics(frame, np.ones((3, 3), int), sigma=np.ones(3)), "sigma"),
@@ -313,3 +327,170 @@ def test_bad_input_is_named() -> None:
     ):
         with pytest.raises(EdgeFittingError, match=message):
             call()
+
+
+def electrode(seed: int, size: int, **sample: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edge jump with noise, and the truth: particles and the share that cracks take away."""
+    beamline = SimBeamline((size, size), seed=seed, settings=TwinSettings(sample=SampleSettings(**sample)))
+    truth = beamline.truth("Ni_K")
+    jump = truth.jump + 0.02 * np.random.default_rng(seed).standard_normal(truth.jump.shape)
+    return jump, np.where(truth.mask, truth.particle, 0), truth.crack
+
+
+def overlap(labels: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Return the best intersection over union for each true particle of some size."""
+    best = []
+    for label in np.unique(truth[truth > 0]):
+        own = truth == label
+        if own.sum() < 100:
+            continue
+        found, counts = np.unique(labels[own], return_counts=True)
+        shares = [n / (own.sum() + (labels == k).sum() - n) for k, n in zip(found, counts, strict=True) if k]
+        best.append(max(shares, default=0.0))
+    return best
+
+
+@pytest.mark.parametrize("coverage", [0.55, 0.8])
+def test_touching_particles_come_apart_as_the_truth_has_them(coverage: float) -> None:
+    shares, connected = [], []
+    for seed in (21, 22, 23):
+        jump, truth, _ = electrode(seed, 256, coverage=coverage, cracks=3.0)
+        mask = ndimage.binary_opening(jump > 0.06)
+        labels = split_particles(mask, min_diameter=9)
+        assert labels.dtype == np.int32
+        assert not labels[~ndimage.binary_dilation(mask, iterations=2)].any()
+        first = [np.flatnonzero(labels.ravel() == k)[0] for k in range(1, labels.max() + 1)]
+        assert first == sorted(first)
+        shares += overlap(labels, truth)
+        connected += overlap(label_particles(mask), truth)
+        assert labels.max() <= 1.3 * len(overlap(labels, truth)) + 1
+    assert np.mean(np.array(shares) > 0.7) > 0.88
+    assert np.mean(shares) > np.mean(connected) + 0.03
+
+
+def discs(*parts: tuple[float, float, float], shape: tuple[int, int] = (120, 160)) -> np.ndarray:
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    return np.any([np.hypot(rows - y, cols - x) < r for y, x, r in parts], axis=0)
+
+
+def test_what_parts_particles_is_the_neck_and_not_the_size() -> None:
+    for scale in (0.3, 1.0, 2.5):
+        shape = (int(120 * scale), int(160 * scale))
+        two = discs((60 * scale, 50 * scale, 30 * scale), (60 * scale, 105 * scale, 27 * scale), shape=shape)
+        assert split_particles(two).max() == 2
+        rows, cols = np.mgrid[: shape[0], : shape[1]]
+        ellipse = ((rows - 60 * scale) / (22 * scale)) ** 2 + ((cols - 80 * scale) / (45 * scale)) ** 2 < 1
+        assert split_particles(ellipse).max() == 1
+
+
+def test_cracks_and_missing_pixels_do_not_part_a_particle() -> None:
+    mask = discs((60, 80, 40))
+    whole = mask.copy()
+    mask[59:62, 70:] = False  # a crack that runs in from the rim
+    mask[40:43, 60:63] = False
+    labels = split_particles(mask)
+    assert labels.max() == 1
+    assert (labels[40:43, 60:63] == 1).all()
+    assert (labels > 0)[mask].all()
+    assert np.count_nonzero(labels) >= whole.sum() - 0.03 * whole.sum()
+
+
+def test_limits_of_size() -> None:
+    three = discs((40, 30, 20), (40, 80, 10), (100, 140, 4), (40, 52, 4))
+    assert split_particles(three).max() == 3  # the small one counts to what it hangs on
+    sizes = particle_statistics(np.ones(three.shape), split_particles(three, min_diameter=12)).diameter
+    assert len(sizes) == 2
+    assert split_particles(three, max_diameter=30, min_diameter=12).max() == 1
+    assert split_particles(three, max_diameter=30 * 65.0, min_diameter=12 * 65.0, pixel_size=65.0).max() == 1
+    assert split_particles(np.ones((9, 9), bool)).tolist() == np.ones((9, 9), int).tolist()
+
+
+def test_cracks_of_the_twin_are_found_and_clean_particles_have_none() -> None:
+    for crack_nm in (80.0, 150.0):
+        found = hits = true = seen = 0
+        for seed in (31, 32):
+            jump, _, loss = electrode(seed, 256, cracks=3.0, crack_nm=crack_nm)
+            labels = split_particles(ndimage.binary_opening(jump > 0.06), min_diameter=9)
+            inside = ndimage.distance_transform_edt(labels > 0) > 3
+            marked, crack = segment_cracks(jump, labels) & inside, (loss > 0.25) & inside
+            near = ndimage.binary_dilation(crack, np.ones((3, 3)))
+            found, hits = found + marked.sum(), hits + (marked & near).sum()
+            true += crack.sum()
+            seen += (crack & ndimage.binary_dilation(marked, np.ones((3, 3)))).sum()
+        assert hits > 0.75 * found
+        assert seen > 0.85 * true
+    jump, _, _ = electrode(33, 256, cracks=0.0)
+    labels = split_particles(ndimage.binary_opening(jump > 0.06), min_diameter=9)
+    assert segment_cracks(jump, labels).sum() < 0.01 * np.count_nonzero(labels)
+
+
+def test_wide_and_fine_cracks_of_a_sphere() -> None:
+    rows, cols = np.mgrid[:161, :161] - 80.0
+    sphere = np.sqrt(np.clip(1 - np.hypot(rows, cols) ** 2 / 70**2, 0, None))
+    labels = (sphere > 0.1).astype(int)
+    noise = 0.02 * np.random.default_rng(0).standard_normal(sphere.shape)
+    assert segment_cracks(sphere + noise, labels).sum() < 20
+    for width, loss in ((2, 0.5), (10, 0.4)):
+        crack = (np.abs(rows) < width / 2) & (np.abs(cols) < 40)
+        marked = segment_cracks(np.where(crack, 1 - loss, 1.0) * sphere + noise, labels)
+        assert marked[crack].mean() > 0.8
+        assert (marked & ~ndimage.binary_dilation(crack, np.ones((5, 5)))).sum() < 40
+    hole = np.where(np.hypot(rows, cols) < 12, np.nan, sphere + noise)
+    assert not segment_cracks(hole, labels)[np.isnan(hole)].any()  # what is not known is no crack
+
+
+def test_zones_and_spreads_have_errors_that_hold() -> None:
+    random = np.random.default_rng(5)
+    centres = [(r, c) for r in range(30, 240, 60) for c in range(30, 240, 60)]
+    rows, cols = np.mgrid[:240, :240]
+    labels, cracks = np.zeros(rows.shape, int), np.zeros(rows.shape, bool)
+    for k, (r, c) in enumerate(centres, start=1):
+        depth = np.hypot(rows - r, cols - c)
+        labels[depth < 27] = k
+        cracks |= (np.abs(rows - r) < 1.5) & (cols > c) & (depth < 25)
+    distance = np.nan_to_num(edge_distance(labels))
+    rim = distance < 4
+    along = (ndimage.distance_transform_edt(~cracks) <= 2.5) & ~rim
+    pulls = {"rim": [], "crack": [], "mean": []}
+    spreads = []
+    for _ in range(8):
+        grain = ndimage.gaussian_filter(random.standard_normal(labels.shape), 1.5)
+        base = random.normal(0.5, 0.15, len(centres) + 1)
+        sigma = np.where(rim, 0.12, 0.05) * random.uniform(0.7, 1.3, labels.shape)
+        truth = base[labels] + 0.05 * grain / grain.std() + np.where(rim, 0.05, 0) - np.where(along, 0.04, 0)
+        values = np.where(labels > 0, truth + sigma * random.standard_normal(labels.shape), np.nan)
+        zones = particle_zones(values, labels, cracks=cracks, sigma=sigma)
+        pulls["rim"].append((zones.rim_minus_bulk - 0.05) / zones.rim_minus_bulk_sigma)
+        pulls["crack"].append((zones.crack_minus_bulk + 0.04) / zones.crack_minus_bulk_sigma)
+        table = particle_statistics(np.where(rim | along, np.nan, values), labels, sigma=sigma)
+        pulls["mean"].append((table.mean - base[1:]) / table.mean_sigma)
+        spread = heterogeneity(table)
+        spreads.append(
+            (
+                spread.within,
+                spread.within_sigma,
+                (spread.between - base[1:].std(ddof=1)) / spread.between_sigma,
+            )
+        )
+        naive = np.nanmedian(sigma[labels > 0]) / np.sqrt(zones.n_crack)
+        assert (zones.crack_minus_bulk_sigma > 1.2 * naive).all()  # neighbours are alike
+    for name, values in pulls.items():
+        assert 0.7 < np.std(values) < 1.35, name
+        assert abs(np.mean(values)) < 0.35, name
+    within, stated, between = np.array(spreads).T
+    assert within.mean() == pytest.approx(0.05, abs=0.004)
+    assert np.std(within) < 2.5 * stated.mean()
+    assert np.abs(between).max() < 1.0
+    assert zones.n_crack.tolist() == [np.count_nonzero(along & (labels == k)) for k in zones.label]
+
+
+def test_noise_alone_is_no_heterogeneity() -> None:
+    random = np.random.default_rng(6)
+    labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((20, 20), int))
+    sigma = random.uniform(0.02, 0.3, labels.shape)
+    table = particle_statistics(0.4 + sigma * random.standard_normal(labels.shape), labels, sigma=sigma)
+    spread = heterogeneity(table)
+    assert spread.within < 3 * spread.within_sigma
+    assert spread.between < 3 * spread.between_sigma
+    assert spread.mean == pytest.approx(0.4, abs=4 * spread.mean_sigma)
+    assert table.at_border.sum() == 12

@@ -7,44 +7,17 @@ import numpy.typing as npt
 import xarray as xr
 
 from callbacks.results import Field, ResultSchema
-from edge_fitting import EDGES, EdgeMaps, FitStatus, label_particles, particle_statistics
+from edge_fitting import EDGES, EdgeMaps, FitStatus
 
+from ._particles import PARTICLE_FIELDS, find_particles
 from ._update import SOCUpdate
 
 _MAP = ("row", "column")
-_FRAME, _PARTICLE, _SPECTRUM, _HISTORY = ("frame",), ("particle",), ("energy",), ("history",)
+_FRAME, _SPECTRUM, _HISTORY = ("frame",), ("energy",), ("history",)
 
 
 def _frame(column: str, dtype: str, unit: str, meaning: str) -> Field:
     return Field(f"frame_{column}", _FRAME, dtype, unit, meaning, "quality", path=f"frames/{column}")
-
-
-def _particle(column: str, dtype: str, unit: str, meaning: str) -> Field:
-    return Field(f"particle_{column}", _PARTICLE, dtype, unit, meaning, "quality", path=f"particles/{column}")
-
-
-def _of_particles(quantity: str, suffix: str, unit: str, what: str) -> tuple[Field, ...]:
-    return (
-        _particle(f"{quantity}_median{suffix}", "float64", unit, f"median {what}"),
-        _particle(
-            f"{quantity}_spread{suffix}",
-            "float64",
-            unit,
-            f"spread of the {what}: 1.48 times the median absolute deviation",
-        ),
-        _particle(
-            f"{quantity}_noise{suffix}",
-            "float64",
-            unit,
-            f"root mean square of the pixels' sigma of the {what}",
-        ),
-        _particle(
-            f"{quantity}_intrinsic_spread{suffix}",
-            "float64",
-            unit,
-            f"the part of the spread of the {what} that the pixels' sigma does not explain",
-        ),
-    )
 
 
 FULL_FIELD_SCHEMA = ResultSchema(
@@ -172,26 +145,14 @@ FULL_FIELD_SCHEMA = ResultSchema(
             "standard deviation of the displacement, the larger of both; inf: unknown",
         ),
         _frame("time_s", "float64", "s", "when the event was recorded, since the epoch"),
-        _particle("label", "int64", "", "number, in the order of the first pixels"),
-        _particle("n_pixels", "int64", "", "fitted pixels"),
-        *(
-            _particle(f"{what}_{unit}", "float64", {"um": "um", "px": "pixel"}[unit], meaning)
-            for unit in ("um", "px")
-            for what, meaning in (
-                ("row", "centre along the rows"),
-                ("column", "centre along the columns"),
-                ("diameter", "diameter of the circle of the same area"),
-            )
-        ),
-        *_of_particles("edge_energy", "_ev", "eV", "edge energy"),
-        _particle("edge_jump_median", "float64", "optical depth", "median edge jump"),
-        *_of_particles("soc", "", "", "state of charge"),
+        *PARTICLE_FIELDS,
     ),
 )
 """Arrays of a result of full-field transmission; maps have the shape of the frames, NaN where there is no value."""
 
-_MAPS = tuple(field.name for field in FULL_FIELD_SCHEMA.along(*_MAP) if field.name != "material")
-_SMALLEST_PARTICLE_PX = 16
+_MAPS = tuple(
+    field.name for field in FULL_FIELD_SCHEMA.along(*_MAP) if field.name in EdgeMaps.__dataclass_fields__
+)
 _MOST_HISTORY = 500
 _SAMPLED_PIXELS = 65_536
 # Pixels that absorb less than this, or than a quarter of what the fitted ones do, hold no material.
@@ -222,13 +183,18 @@ def result_of(update: SOCUpdate) -> xr.Dataset:
     values["energy_ev"], values["mean_optical_depth"] = update.mean_energy_ev, update.mean_od
     values["history_n_frames"], values["history_sigma"] = _thinned(update.history).T
     values |= _frame_table(update)
+    heterogeneity: dict[str, Any] = {}
     if update.final:
-        values |= _particle_table(maps, pixel_size_nm)
+        found = find_particles(maps, pixel_size_nm)
+        values |= found.values
+        heterogeneity = found.heterogeneity
     if maps.edge_jump_sigma is not None:
         signal = "edge_jump"
     else:
         signal = "edge_energy_ev" if update.references is None else "soc"
-    result = FULL_FIELD_SCHEMA.make(values, _metadata(update), signal=signal)
+    result = FULL_FIELD_SCHEMA.make(
+        values, _metadata(update) | {"heterogeneity": heterogeneity}, signal=signal
+    )
     result["history_sigma"].attrs["units"] = FULL_FIELD_SCHEMA[signal].unit
     return result
 
@@ -313,42 +279,6 @@ def _frame_table(update: SOCUpdate) -> dict[str, Any]:
     }
     columns["frame_shift_sigma_px"] = [max(frame.shift_sigma_px) for frame in update.frames]
     return columns
-
-
-def _particle_table(maps: EdgeMaps, pixel_size_nm: float | None) -> dict[str, Any]:
-    """Return one line per particle: a connected region of at least 16 fitted pixels.
-
-    Of the edge energy, the edge jump and, with references, the state of charge: median, spread (1.48 times the
-    median absolute deviation), root mean square of the pixels' standard deviations, and the part of the spread
-    that these do not explain.
-    """
-    unit, pixel = ("px", 1.0) if pixel_size_nm is None else ("um", float(pixel_size_nm) / 1000)
-    labels = label_particles(maps.has_value, min_pixels=_SMALLEST_PARTICLE_PX)
-    energy = particle_statistics(
-        maps.edge_energy_ev, labels, sigma=maps.edge_energy_sigma_ev, pixel_size=pixel
-    )
-    jump = particle_statistics(maps.edge_jump, labels)
-    columns: dict[str, Any] = {
-        "label": energy.label,
-        "n_pixels": energy.n_pixels,
-        f"row_{unit}": energy.row * pixel,
-        f"column_{unit}": energy.column * pixel,
-        f"diameter_{unit}": energy.diameter,
-        "edge_energy_median_ev": energy.median,
-        "edge_energy_spread_ev": energy.spread,
-        "edge_energy_noise_ev": energy.noise,
-        "edge_energy_intrinsic_spread_ev": energy.intrinsic_spread,
-        "edge_jump_median": jump.median,
-    }
-    if np.isfinite(maps.soc).any():
-        soc = particle_statistics(maps.soc, labels, sigma=maps.soc_sigma)
-        columns |= {
-            "soc_median": soc.median,
-            "soc_spread": soc.spread,
-            "soc_noise": soc.noise,
-            "soc_intrinsic_spread": soc.intrinsic_spread,
-        }
-    return {f"particle_{name}": values for name, values in columns.items()}
 
 
 def _pixels(status: npt.NDArray[np.uint8]) -> dict[str, int]:

@@ -1,28 +1,38 @@
 """Statistics of maps: masks, particles, clusters, histograms, profiles."""
 
 from ._clusters import Clusters, GroupSpectra, cluster_maps, cluster_spectra, group_spectra
+from ._cracks import segment_cracks
+from ._heterogeneity import Heterogeneity, heterogeneity
 from ._histogram import MapHistogram, RecentredMap, map_histogram, recentre_map
 from ._masks import mask_maps, reliable_pixels
 from ._particles import ParticleStatistics, label_particles, particle_statistics
 from ._rim import RadialProfile, edge_distance, radial_profile, relative_depth
+from ._split import split_particles
+from ._zones import ParticleZones, particle_zones
 
 __all__ = [
     "Clusters",
     "GroupSpectra",
+    "Heterogeneity",
     "MapHistogram",
     "ParticleStatistics",
+    "ParticleZones",
     "RadialProfile",
     "RecentredMap",
     "cluster_maps",
     "cluster_spectra",
     "edge_distance",
     "group_spectra",
+    "heterogeneity",
     "label_particles",
     "map_histogram",
     "mask_maps",
     "particle_statistics",
+    "particle_zones",
     "radial_profile",
     "recentre_map",
     "relative_depth",
     "reliable_pixels",
+    "segment_cracks",
+    "split_particles",
 ]

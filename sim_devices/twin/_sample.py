@@ -1,6 +1,7 @@
 """The sample: maps of what the beam passes through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numba
 import numpy as np
@@ -28,6 +29,10 @@ class SampleMaps:
         State of charge along the ray, weighted with thickness.
     soc_variance : ndarray float32 (rows, cols)
         Its variance along the ray.
+    particle : ndarray int32 (rows, cols)
+        Number of the secondary particle that is thickest along the ray, 0 beside them all.
+    crack : ndarray float32 (rows, cols)
+        Share of that particle's thickness that its cracks take away.
     film_depth : float
         Optical depth at 8 keV of what carries the particles.
     """
@@ -36,6 +41,8 @@ class SampleMaps:
     areal: NDArray[np.float32]
     soc: NDArray[np.float32]
     soc_variance: NDArray[np.float32]
+    particle: NDArray[np.int32]
+    crack: NDArray[np.float32]
     film_depth: float
 
 
@@ -50,6 +57,8 @@ def uniform(
         areal=areal,
         soc=np.full(shape, soc, dtype=np.float32),
         soc_variance=np.zeros(shape, dtype=np.float32),
+        particle=np.ones(shape, dtype=np.int32),
+        crack=np.zeros(shape, dtype=np.float32),
         film_depth=0.0,
     )
 
@@ -62,6 +71,14 @@ class _Sums:
     charge: NDArray[np.float32]
     charge2: NDArray[np.float32]
     nickel: NDArray[np.float32]
+    thickest: NDArray[np.float32]
+    crack: NDArray[np.float32]
+    particle: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> "_Sums":
+        layers: dict[str, Any] = {field.name: np.zeros(shape, np.float32) for field in fields(cls)}
+        return cls(**{**layers, "particle": np.zeros(shape, np.int32)})
 
 
 def electrode(
@@ -91,9 +108,9 @@ def electrode(
     """
     pixel_um = pixel_size_nm * 1e-3
     height, width = shape[0] * pixel_um, shape[1] * pixel_um
-    sums = _Sums(*(np.zeros(shape, dtype=np.float32) for _ in range(4)))
-    for centre, radius in _place(height, width, settings, rng):
-        _add_particle(sums, centre, radius, pixel_um, settings, rng)
+    sums = _Sums.empty(shape)
+    for number, (centre, radius) in enumerate(_place(height, width, settings, rng), start=1):
+        _add_particle(sums, number, centre, radius, pixel_um, settings, rng)
 
     grain_of, n_grains = _grains(shape, settings.grain_nm / pixel_size_nm, rng)
     rough = np.clip(rng.normal(1.0, settings.grain_roughness, n_grains), 0.5, 1.5).astype(np.float32)
@@ -125,12 +142,15 @@ def electrode(
         areal=np.ascontiguousarray(areal, dtype=np.float32),
         soc=np.ascontiguousarray(soc, dtype=np.float32),
         soc_variance=np.ascontiguousarray(np.where(empty, 0.0, variance), dtype=np.float32),
+        particle=sums.particle,
+        crack=sums.crack,
         film_depth=settings.film_depth,
     )
 
 
 def _add_particle(
     sums: _Sums,
+    number: int,
     centre: tuple[float, float],
     radius: float,
     pixel_um: float,
@@ -159,7 +179,8 @@ def _add_particle(
     for order, size, phase in dents:
         outline *= 1.0 + size * np.cos(order * angle + phase)
     inside = np.clip(1.0 - (dy * dy + dx * dx) / (outline * outline), 0.0, None)
-    path = 2.0 * settings.density * radius * np.sqrt(inside)
+    whole = 2.0 * settings.density * radius * np.sqrt(inside)
+    path = whole.copy()
     for direction, start, phase in cracks:
         along = (dx * np.cos(direction) + dy * np.sin(direction)) / radius
         across = dy * np.cos(direction) - dx * np.sin(direction) + 0.03 * radius * np.sin(9 * along + phase)
@@ -172,6 +193,10 @@ def _add_particle(
     spread2 = settings.shell_excess**2 * inside**2 * (4.0 / 45.0)
     nickel = -settings.nickel_excess * (square - 0.6)
     window = np.s_[i0:i1, j0:j1]
+    thicker = whole > sums.thickest[window]
+    sums.thickest[window][thicker] = whole[thicker]
+    sums.particle[window][thicker] = number
+    sums.crack[window][thicker] = 1.0 - path[thicker] / whole[thicker]
     sums.thickness[window] += path
     sums.charge[window] += path * charge
     sums.charge2[window] += path * (charge * charge + spread2)

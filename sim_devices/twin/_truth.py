@@ -28,12 +28,18 @@ class Truth:
         Edge jump in optical depth.
     mask : ndarray bool (rows, cols)
         Where there is material (jump above 0.01).
+    particle : ndarray int32 (rows, cols)
+        Number of the secondary particle, 0 for none; of several along a ray the thickest.
+    crack : ndarray float32 (rows, cols)
+        Share of the particle's thickness that its cracks take away.
     """
 
     soc: NDArray[np.float32]
     edge_energy_ev: NDArray[np.float32]
     jump: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    particle: NDArray[np.int32]
+    crack: NDArray[np.float32]
 
 
 def truth_in_view(
@@ -70,4 +76,6 @@ def truth_in_view(
         edge_energy_ev=np.where(mask, energy, nan).astype(np.float32),
         jump=jump,
         mask=mask,
+        particle=sample.particle[view],
+        crack=sample.crack[view],
     )
