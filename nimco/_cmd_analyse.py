@@ -17,6 +17,7 @@ from rich.console import Console
 from tiled.client import from_uri
 
 from callbacks import (
+    DeliveryError,
     DocumentStream,
     FollowedRuns,
     ForeignLayout,
@@ -46,6 +47,8 @@ Consumer = Callable[[str, dict[str, Any]], None]
 
 _KEY_VARIABLE = "TILED_API_KEY"
 _STREAM_TIMEOUT_S = 5.0
+# The map is all that the command is for: a slow server is waited for.
+_DELIVERY_PATIENCE_S = 60.0
 
 
 def analyse(
@@ -247,12 +250,22 @@ class _Analysis:
         """Number of maps that are not in Tiled."""
         return 0 if self._publisher is None else self._publisher.backlog
 
+    @property
+    def undelivered(self) -> str | None:
+        """Why maps did not get into Tiled, once this is closed; None where they did."""
+        if self._publisher is None:
+            return None
+        refused = [error for error in self._publisher.errors if not isinstance(error, DeliveryError)]
+        if refused:
+            return str(refused[-1])
+        return f"it took nothing for {_DELIVERY_PATIENCE_S:g} s" if self.n_waiting else None
+
     def close(self) -> None:
         with ExitStack() as closing:
             if self._plot is not None:
                 closing.callback(self._plot.close)
             if self._publisher is not None:
-                closing.callback(deliver_and_close, self._publisher)
+                closing.callback(deliver_and_close, self._publisher, _DELIVERY_PATIENCE_S)
             closing.callback(self.live.close)
 
     def _print_update(self, update: xr.Dataset) -> None:
@@ -306,6 +319,11 @@ def _analyse_stored(
         analysis.live.wait()
     finally:
         analysis.close()
+    if reason := analysis.undelivered:
+        raise NimcoError(
+            f"The map of run {stored.metadata['start']['uid']} did not get into Tiled: {reason}; the raw run is as it "
+            "was: give the command again once the server takes maps."
+        )
     if not analysis.finished and "stop" in stored.metadata:
         reason = str(analysis.live.errors[-1]) if analysis.live.errors else "it holds no frames"
         raise NimcoError(f"Run {stored.metadata['start']['uid']} gives no map: {reason}.")

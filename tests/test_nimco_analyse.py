@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from bluesky import RunEngine
@@ -316,3 +317,25 @@ def test_what_to_analyse_must_be_said(tmp_path: Path):
         analyse(run="abc", tiled="http://127.0.0.1:9")
     with pytest.raises(NimcoError, match="key file"):
         analyse(run="abc", tiled="http://127.0.0.1:9", api_key_file=tmp_path / "none")
+
+
+@pytest.mark.parametrize("status", [413, 503])
+def test_a_map_that_tiled_does_not_take_is_no_success(
+    status, tiled_server, scan_documents, monkeypatch, caplog
+):
+    documents = scan_documents((16, 16)).run()
+    with RawRunWriter(tiled_server.raw) as writer:
+        for document in documents:
+            writer(*document)
+        writer.wait(240)
+    request = httpx.Request("PUT", tiled_server.uri)
+
+    def refuse(*_):
+        raise httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+    monkeypatch.setattr("callbacks.publish._result_writer.ResultWriter.write", refuse)
+    monkeypatch.setattr("nimco._cmd_analyse._DELIVERY_PATIENCE_S", 0.2)
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    reason = "did not get into Tiled: " + ("it took nothing for 0.2 s" if status == 503 else "no")
+    with pytest.raises(NimcoError, match=reason):
+        analyse(run=documents[0][1]["uid"], tiled=tiled_server.uri)

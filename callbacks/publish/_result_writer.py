@@ -41,7 +41,7 @@ class ResultWriter:
     result : xarray.Dataset
         The first result; `write` it too.
     moved : callable
-        Called after each array that the server took: a sign of life of a slow one.
+        Called after each array that the server took, and each step beside: a sign of life of a slow one.
     analysis_id : str
         Which analysis the results are of: it writes over its own only.
     """
@@ -91,7 +91,9 @@ class ResultWriter:
         """Find the container of this analysis, and what is in it already."""
         specs = [Spec(result.attrs["spec"], version=str(result.attrs["schema_version"]))]
         metadata = container_metadata(result)
-        self._node = claim(self._of_run, container_name(result), self._analysis_id, metadata, specs)
+        self._node = claim(
+            self._of_run, container_name(result), self._analysis_id, metadata, specs, self._moved
+        )
         self._written = self._held_metadata()
         self._known = {key: self._node[key] for key in self._node}
         arrays, tables = arrays_of(result), tables_of(result)
@@ -170,6 +172,7 @@ class ResultWriter:
             there.write(table)
         elif len(table):
             self._known[key] = self._node.write_table(table, key=key)
+        self._moved()
 
 
 def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ when the copy is whole: whatever is broken off leaves a whole result in one of t
 so two writers that do it at once, and one that goes on after a crash, need no lock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,14 @@ class _State:
     final: bool
 
 
-def claim(of_run: Any, name: str, analysis_id: str, metadata: Mapping[str, Any], specs: list[Spec]) -> Any:
+def claim(
+    of_run: Any,
+    name: str,
+    analysis_id: str,
+    metadata: Mapping[str, Any],
+    specs: list[Spec],
+    moved: Callable[[], object],
+) -> Any:
     """Return the container that an analysis writes its result into.
 
     It is the one that the analysis has already, be it that of the current version or, where another analysis has begun
@@ -46,6 +53,8 @@ def claim(of_run: Any, name: str, analysis_id: str, metadata: Mapping[str, Any],
         Which analysis asks.
     metadata, specs
         Of its result.
+    moved : callable
+        Called after each part of the former version that the server took or deleted: a sign of life of a slow one.
 
     Raises
     ------
@@ -65,12 +74,12 @@ def claim(of_run: Any, name: str, analysis_id: str, metadata: Mapping[str, Any],
                 return created
             continue
         state = _state(current)
-        if not _keep(of_run, name, current, state, held) or state != _state(current.refresh()):
+        if not _keep(of_run, name, current, state, held, moved) or state != _state(current.refresh()):
             continue
         # Nothing is in it until it is written: the arrays that are there still are those of the former.
         own[CONTENTS] = {"variables": [], "sizes": {}}
         current.replace_metadata({**own, "final": False}, specs=specs, drop_revision=True)
-        if _clear(current, analysis_id):
+        if _clear(current, analysis_id, moved):
             return current
     raise DeliveryError(f"several analyses write {name} of one run at the same time; let one end first")
 
@@ -115,7 +124,14 @@ def _state(node: Any) -> _State:
     return _State(metadata.get(WRITTEN_BY), version_of("", metadata), bool(metadata.get("final")))
 
 
-def _keep(of_run: Any, name: str, current: Any, state: _State, held: Mapping[str, Any]) -> bool:
+def _keep(
+    of_run: Any,
+    name: str,
+    current: Any,
+    state: _State,
+    held: Mapping[str, Any],
+    moved: Callable[[], object],
+) -> bool:
     """Copy the current version beside; False where it changed meanwhile."""
     numbers = {version_of(key, node.metadata): node for key, node in held.items() if key != name}
     number = state.version
@@ -140,6 +156,7 @@ def _keep(of_run: Any, name: str, current: Any, state: _State, held: Mapping[str
     for key in parts:
         if not _copy_part(current, target, key, state):
             return False
+        moved()
     for key in list(target):
         if key not in parts:
             _delete(target, key)
@@ -203,13 +220,14 @@ def _created(of_run: Any, key: str, metadata: Mapping[str, Any], specs: list[Spe
         return None
 
 
-def _clear(node: Any, analysis_id: str) -> bool:
+def _clear(node: Any, analysis_id: str, moved: Callable[[], object]) -> bool:
     """Delete what is in a container; False once it is no longer that of the analysis."""
     for key in (None, *node):
         if node.refresh().metadata.get(WRITTEN_BY) != analysis_id:
             return False
         if key is not None:
             _delete(node, key)
+            moved()
     return True
 
 
