@@ -10,13 +10,16 @@ from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 from beamline_devices._axis import EpicsAxis
 from beamline_devices._bragg import bragg_angle_deg, bragg_energy_ev
 from beamline_devices._calibration_table import CalibrationTable
-from beamline_devices._checks import check_energy_ev
+from beamline_devices._checks import check_energy_ev, check_range
 from beamline_devices._described import CompleteDescriptions
 from beamline_devices._parameters import Parameter
 from beamline_devices._tasks import Task
 from beamline_devices.errors import DeviceTimeoutError, NotArrivedError, OutOfLimitsError
 
 __all__ = ["EnergyFollower", "Monochromator", "UndulatorMonochromator"]
+
+# What is longer was given in milliseconds.
+_LONGEST_SETTLE_S = 60.0
 
 
 class EnergyFollower(Protocol):
@@ -128,6 +131,8 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
                 f"{name} needs a lattice spacing above 0, and no negative tolerance, settling time or "
                 "backlash"
             )
+        check_range(f"settle_s of {name}", settle_s, (0.0, _LONGEST_SETTLE_S), "s")
+        check_range(f"settle_s_per_ev of {name}", settle_s_per_ev, (0.0, 1.0), "s/eV")
         self._bragg_suffix = bragg
         # Not read from its signal: the Bragg axis may report its first position while the signals are being made.
         self._d_spacing_a = float(d_spacing_a)

@@ -12,6 +12,7 @@ from callbacks import RootMap
 from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries
 from nimco._hdf5_file import READING_ERRORS, FrameStack, Hdf5File, memory_bytes
 from nimco.errors import RecordingError
+from scan_contract import pixel_size_slip
 
 _KEV_BELOW = 100.0
 # Transmission of a sample is near or below 1 even with noise and phase fringes; camera counts are not.
@@ -19,6 +20,8 @@ _TRANSMISSION_BELOW = 4.0
 # What the live analysis holds for each pixel, whatever the number of energies, with room for frames on their way.
 _BYTES_PER_PIXEL = 400
 _MOST_REFERENCES = 1000
+# Frames and flats that differ by more in exposure are not counted in the same unit.
+_MOST_EXPOSURE_RATIO = 200.0
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,14 @@ class _Source:
         flat = self.scalar("flat_exposure_s", "exchange/flat_exposure_s")
         if sample is None:
             return (1.0, 1.0)
-        return sample, sample if flat is None else flat
+        if flat is None:
+            return sample, sample
+        if max(sample, flat) > _MOST_EXPOSURE_RATIO * min(sample, flat):
+            raise RecordingError(
+                f"{self.path}: exposure_s is {sample:g} and flat_exposure_s {flat:g}; both are meant in seconds, "
+                "correct the one that is not."
+            )
+        return sample, flat
 
 
 def _read_native(source: _Source) -> Recording:
@@ -406,6 +416,8 @@ def _checked(
         if i0 is not None:
             i0 = None
             notes = (*notes, "i0 left out: the flats have no i0 of their own to compare with")
+    if pixel_size_nm is not None and (slip := pixel_size_slip(pixel_size_nm)):
+        pixel_size_nm, notes = None, (*notes, f"pixel size left out: it is {slip}")
     exposure_s, flat_exposure_s = source.exposures_s()
     recording = Recording(
         path=path,

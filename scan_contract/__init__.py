@@ -39,6 +39,7 @@ from ._provenance import (
     read_provenance,
 )
 from ._saturation import saturation_of
+from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents
 from .errors import ContractError, MissingPackageError
 
@@ -48,6 +49,7 @@ __all__ = [
     "CONTRACT_KEY",
     "HC_EV_ANGSTROM",
     "LABEL_DEVICE",
+    "LONGEST_EXPOSURE_S",
     "PROVENANCE_KEYS",
     "SCHEMA_VERSION",
     "STREAMS",
@@ -64,10 +66,12 @@ __all__ = [
     "RunContract",
     "Sample",
     "Shot",
+    "exposure_slip",
     "is_energy_scan",
     "label_data_keys",
     "make_contract",
     "optional_import",
+    "pixel_size_slip",
     "read_contract",
     "read_label",
     "read_provenance",

@@ -137,7 +137,7 @@ def test_what_cannot_fit_is_refused(beamline, limits, said):
 
 def test_every_move_is_shown_to_its_device(beamline):
     with pytest.raises(PlanError, match=r"camera_exposure_s cannot go to"):
-        dry_run(scan(beamline, grid=EnergyGrid((8345.0,), 1e9)))
+        dry_run(scan(beamline, grid=EnergyGrid((8345.0,), 1e-9)))
     with pytest.raises(PlanError, match="out of range"):
         dry_run(scan(beamline, grid=[6539.0]))
     beamline.stage.check_value = lambda value: (_ for _ in ()).throw(ValueError("jammed"))

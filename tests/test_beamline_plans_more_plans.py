@@ -315,6 +315,29 @@ def test_calibration_refuses_what_it_cannot_trust(shifted, recorder):
     assert offset.get() == 0
 
 
+def test_distances_in_kev_and_exposures_in_ms_are_refused_before_anything_moves():
+    b = SimBeamline((8, 8))
+    full = (b.camera, b.energy, b.shutter, b.stage)
+    edge_jump = {"edges": ["Ni"]}
+    point = (b.energy, b.i0, b.electrometer, b.energy.offset_ev)
+    fine = {"regions": [(8313.0, 8373.0, 0.0005)]}
+    for plan, said in (
+        (lambda: edge_jump_map(*full, **edge_jump, below_ev=0.05), r"below_ev is 0\.05 eV.*\(50 eV\?\)"),
+        (lambda: edge_jump_map(*full, **edge_jump, exposure_s=500), "seconds are meant"),
+        (lambda: calibrate_energy(*point, edge="Ni_K", grid=fine), "looks like keV"),
+        (lambda: calibrate_energy(*point, edge="Ni_K", exposure_s=500), "seconds are meant"),
+        (
+            lambda: xas_scan(b.energy, edge="Ni_K", it=b.foil, grid={"preset": "default", "exposure_s": 500}),
+            "seconds are",
+        ),
+    ):
+        RE, seen = RunEngine({}), []
+        RE.msg_hook = seen.append
+        with pytest.raises(PlanError, match=said):
+            RE(plan())
+        assert not [msg for msg in seen if msg.command in ("set", "trigger", "open_run")]
+
+
 def test_one_device_in_two_roles_is_refused_before_anything_moves():
     beamline = SimBeamline((8, 8))
     b = beamline

@@ -281,6 +281,7 @@ def test_a_beam_trip_during_an_exposure_repeats_that_energy(counts):
     [
         ([(Signal(name="ring"), 100.0, 100.0)], {}, "ring must come back above 100"),
         ([], {"settle_s": -1.0}, "settle_s"),
+        ([], {"settle_s": 10_000.0}, "settle_s must be from 0 to 3600 seconds"),
     ],
 )
 def test_suspenders_that_make_no_sense_are_refused(args, kwargs, said):

@@ -348,6 +348,11 @@ def test_references_travel_in_the_start_document(beamline, recorder):
         ({"flat_order": "never"}, "flat order"),
         ({"flat_order": "every_n", "flat_every": 0}, "flat_every"),
         ({"pixel_size_nm": -1.0}, "pixel_size_nm"),
+        ({"pixel_size_nm": 0.04}, r"pixel_size_nm is 0.04, where nanometres are meant \(0.04 um are 40 nm\)"),
+        (
+            {"grid": {"preset": "default", "exposure_s": 500}},
+            "exposure_s of the grid is 500 s.*seconds are meant",
+        ),
         ({"references": {"soc": [0]}}, "references"),
         ({"references": references(8320, 8360)}, "cover 8320 to 8360 eV"),
     ],

@@ -391,6 +391,8 @@ def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_serv
         ('edge = "Ni"\ncamera = "c"', "does not say the energy"),
         ('edge = "Fe"\ncamera = "c"\nenergy = "e"', "there is no edge 'Fe'"),
         ('edge = "Ni"\ncamera = "c"\nenergy = "e"\nspeed = 3', "'speed', which means nothing"),
+        ('edge = "Ni"\ncamera = "c"\nenergy = "e"\nexposure_s = 500', "seconds are meant"),
+        ('edge = "Ni"\ncamera = "c"\nenergy = "e"\npixel_size_nm = 0.04', "0.04 um are 40 nm"),
         (
             'edge = "Ni"\ncamera = "c"\nenergy = "e"\nflats = "file.h5"',
             "must be a table with path and dataset",

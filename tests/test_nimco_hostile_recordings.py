@@ -84,6 +84,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "darks of no frame": ({"dark": np.zeros((0, *SHAPE))}, "--no-dark"),
     "text as pixel size": ({"pixel_size_nm": "40 nm"}, "text '40 nm'"),
     "record as pixel size": ({"pixel_size_nm": np.zeros(1, [("a", "i4")])}, "records"),
+    "milliseconds beside seconds": (
+        {"exposure_s": 0.5, "flat_exposure_s": 300.0},
+        "both are meant in seconds",
+    ),
     "exposures that differ": ({"exposure_s": np.linspace(0.1, 1, N)}, "different values"),
     "text energies": ({"energy_ev": ENERGIES_EV.astype("S8")}, "holds text"),
     "negative": ({"energy_ev": -ENERGIES_EV}, "energy 0"),

@@ -146,6 +146,15 @@ def test_parts_that_do_not_fit(native: Path, change: tuple[str, np.ndarray], wor
         pass
 
 
+@pytest.mark.parametrize("pixel_size", [0.0312, 3.12e-8, 5e7])
+def test_a_pixel_size_that_cannot_be_in_nm_is_left_out_and_said(native: Path, pixel_size: float) -> None:
+    with h5py.File(native, "r+") as file:
+        file["pixel_size_nm"] = pixel_size
+    with RecordingFile(native) as recording:
+        assert recording.pixel_size_nm is None
+        assert any("nanometres are meant" in note for note in recording.notes)
+
+
 def test_the_real_stacks_are_read(shared_data: Path) -> None:
     for path in sorted((shared_data / "stacks").glob("semireal_ni_k_particle*.h5")):
         with RecordingFile(path) as recording:

@@ -11,6 +11,9 @@ from beamline_plans.grids import EnergyGrid, edge_named
 from beamline_plans.running import Instrument, one_run, requests_for_edges, safe_state_wrapper
 from edge_fitting import EdgeFittingError, edge_names
 
+# Nearer to an edge than this is the edge.
+_NEAREST_EV = 0.5
+
 __all__ = ["edge_jump_map"]
 
 
@@ -67,6 +70,10 @@ def edge_jump_map(
     for name, distance in (("below_ev", below_ev), ("above_ev", above_ev)):
         if distance is not None and not distance > 0:
             raise PlanError(f"{name} is a distance from the edge and must be positive, not {distance}.")
+        if distance is not None and distance < _NEAREST_EV:
+            raise PlanError(
+                f"{name} is {distance:g} eV, which is on the edge itself; give eV ({distance * 1000:g} eV?)."
+            )
     try:
         names = edge_names(edges)
     except EdgeFittingError as error:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Optional
 
 from beamline_plans.errors import GridError
 from edge_fitting import Edge, EdgeFittingError, ReferenceSeries, choose_energies, informative_order
+from scan_contract import exposure_slip
 
 from ._grid_file import read_grid_file
 from ._presets import preset_regions
@@ -39,7 +40,8 @@ class EnergyGrid:
     Raises
     ------
     GridError
-        If the grid is empty, a number is not finite or not positive, the lengths differ, or keV were given.
+        If the grid is empty, a number is not finite or not positive, the lengths differ, or keV or
+        milliseconds were given.
     """
 
     energies_ev: tuple[float, ...]
@@ -70,6 +72,8 @@ class EnergyGrid:
             )
         if min(exposures) <= 0:
             raise GridError(f"An exposure of the grid is {min(exposures):g} s; exposures must be positive.")
+        if slip := exposure_slip(max(exposures)):
+            raise GridError(f"exposure_s of the grid is {slip}.")
         object.__setattr__(self, "energies_ev", energies)
         object.__setattr__(self, "exposure_s", exposures)
 
@@ -238,7 +242,10 @@ class EnergyGrid:
             If the file cannot be read as such.
         """
         energies_ev, exposures_s, regions = read_grid_file(Path(path))
-        return cls.from_regions(regions) if regions else cls(energies_ev, exposures_s)
+        try:
+            return cls.from_regions(regions) if regions else cls(energies_ev, exposures_s)
+        except GridError as error:
+            raise GridError(f"The grid file {path} cannot be used: {error}") from error
 
     def to_csv(self, path: str | Path) -> None:
         """Write the columns energy_ev and exposure_s; `from_csv` gives the same grid back."""

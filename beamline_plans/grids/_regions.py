@@ -13,7 +13,9 @@ DEFAULT_EXPOSURE_S = 0.5
 
 # hbar^2 / (2 m_e) in eV Angstrom^2 (CODATA 2018): E = E0 + 3.81 k^2
 _EV_PER_INVERSE_ANGSTROM_SQUARED = 3.8099821
-_MAX_POINTS = 100_000
+_MAX_POINTS = 20_000
+# No monochromator at these edges has steps as fine, so a step below this is one in keV.
+_FINEST_STEP_EV = 0.01
 
 
 def edge_named(name: str) -> Edge:
@@ -89,7 +91,16 @@ class EnergyRegion:
             finite_number(v, f"The {n} of an energy region")
             for v, n in ((self.start_ev, "start"), (self.stop_ev, "stop"), (self.step_ev, "step"))
         )
-        return _points(start, stop, step, f"the energy region {start:g}-{stop:g} eV")
+        what = f"the energy region {start:g}-{stop:g} eV"
+        if 0 < step < _FINEST_STEP_EV:
+            raise GridError(
+                f"The step of {what} is {step:g} eV, which looks like keV; give it in eV ({step * 1000:g} eV?)."
+            )
+        if step > abs(stop - start) > 0:
+            raise GridError(
+                f"The step of {what} is {step:g} eV, longer than the region; give a smaller step, in eV."
+            )
+        return _points(start, stop, step, what)
 
 
 @dataclass(frozen=True)

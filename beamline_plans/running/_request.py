@@ -10,7 +10,14 @@ import numpy as np
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid, Order, edge_named
 from edge_fitting import EdgeFittingError, ReferenceSeries, edge_names, keyed_by_edge
-from scan_contract import ContractError, FlatOrder, FullFieldContract, make_contract, read_provenance
+from scan_contract import (
+    ContractError,
+    FlatOrder,
+    FullFieldContract,
+    make_contract,
+    pixel_size_slip,
+    read_provenance,
+)
 
 from ._instrument import Instrument
 
@@ -117,6 +124,8 @@ class ScanRequest:
             raise PlanError(
                 f"pixel_size_nm must be a positive number of nanometres, not {self.pixel_size_nm}."
             )
+        if self.pixel_size_nm is not None and (slip := pixel_size_slip(self.pixel_size_nm)):
+            raise PlanError(f"pixel_size_nm is {slip}.")
         if self.i0_min is not None and not (math.isfinite(self.i0_min) and self.i0_min >= 0):
             raise PlanError(
                 f"i0_min must be a finite number and not below 0, not {self.i0_min}; where I0 is negative throughout, "

@@ -20,6 +20,8 @@ __all__ = ["BeamSuspender", "beam_suspenders"]
 _POLL_INTERVAL_S = 0.005
 _PAUSED_INTERVAL_S = 1e-3
 _LONGEST_WAIT_S = 5.0
+# What is longer was given in milliseconds.
+_LONGEST_SETTLE_S = 3600.0
 _LOG = logging.getLogger("beamline_plans")
 
 
@@ -167,10 +169,10 @@ def beam_suspenders(
     Raises
     ------
     PlanError
-        If a resume value is not above the lowest one or the settling time is negative.
+        If a resume value is not above the lowest one or the settling time cannot be meant in seconds.
     """
-    if settle_s < 0:
-        raise PlanError(f"settle_s must not be negative, not {settle_s}.")
+    if not 0 <= settle_s <= _LONGEST_SETTLE_S:
+        raise PlanError(f"settle_s must be from 0 to {_LONGEST_SETTLE_S:g} seconds, not {settle_s}.")
     suspenders = []
     for signal, lowest, resume in signals:
         if not resume > lowest:

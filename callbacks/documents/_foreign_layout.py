@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from callbacks.errors import CallbackError
 from edge_fitting import ReferenceSeries, edge_name
+from scan_contract import exposure_slip, pixel_size_slip
 
 Stream = Literal["dark", "flat", "primary"]
 _KEV = 1000.0
@@ -145,6 +146,12 @@ class ForeignLayout:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edge", edge_name(self.edge))
+        given = [self.exposure_s, *(one.exposure_s for one in (self.flats, self.darks) if one is not None)]
+        for value in given:
+            if isinstance(value, int | float) and (slip := exposure_slip(value)):
+                raise ValueError(f"exposure_s is {slip}.")
+        if self.pixel_size_nm is not None and (slip := pixel_size_slip(self.pixel_size_nm)):
+            raise ValueError(f"pixel_size_nm is {slip}.")
 
     def opens_scan(self, start: Mapping[str, Any]) -> bool:
         """Return whether a start document opens a scan of this layout."""
