@@ -54,7 +54,12 @@ TESTED: dict[str, set[str]] = {
         "edge_fitting.series._series_kernels",
         "edge_fitting.sums._projection_kernels",
     },
-    "test_nimco_analyse.py": {"callbacks.documents._document_streams", "nimco._commands"},
+    "test_nimco_analyse.py": {
+        "callbacks.documents._document_streams",
+        "callbacks.publish._result_writer",
+        "nimco._cmd_analyse",
+        "nimco._commands",
+    },
     "test_nimco_cli.py": {"nimco._cli", "nimco._cmd_demo"},
     "test_nimco_compiling.py": {"nimco._compiling"},
     "test_nimco_dry_run.py": {"nimco._commands", "nimco._learned_times"},
