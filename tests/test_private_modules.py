@@ -53,6 +53,7 @@ TESTED: dict[str, set[str]] = {
     "test_edge_fitting_streaming.py": {
         "edge_fitting.series._series_kernels",
         "edge_fitting.sums._projection_kernels",
+        "edge_fitting.sums._records",
     },
     "test_nimco_analyse.py": {
         "callbacks.documents._document_streams",
