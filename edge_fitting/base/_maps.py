@@ -86,6 +86,18 @@ class EdgeMaps:
         ``soc_sigma``.
     axis_offset_reason : str
         Why the offset of the axis cannot be told, as one of the warnings; empty otherwise.
+    reduced_chi2 : ndarray of float32, shape (rows, cols), or None
+        Squared residual over what noise leaves, per degree of freedom: about 1 where the model is right, more where
+        it is not. The noise is that which neighbouring pixels do not share, see ``edge_fitting.quality``. None where
+        it cannot be told: without references, or with too few frames or pixels.
+    chi2 : float or None
+        The same, typical of the pixels with a state of charge.
+    frame_energy_ev, frame_chi2 : ndarray, shape (n_frames,), or None
+        The same of each frame in the fit, and its energy on the axis of the references.
+    left_out_ev : tuple of float
+        Energies of frames that do not belong and were left out.
+    n_masked_values : int
+        Single values, of pixels hit by a zinger, that were left out.
     warnings : tuple of str
         Why the map should not be believed as it is, one sentence each; empty for a sound one.
     """
@@ -107,6 +119,12 @@ class EdgeMaps:
     axis_offset_ev: float | None = None
     axis_offset_sigma_ev: float | None = None
     soc_systematic: float | None = None
+    reduced_chi2: NDArray[np.float32] | None = None
+    chi2: float | None = None
+    frame_energy_ev: NDArray[np.float64] | None = None
+    frame_chi2: NDArray[np.float64] | None = None
+    left_out_ev: tuple[float, ...] = ()
+    n_masked_values: int = 0
     warnings: tuple[str, ...] = ()
     axis_offset_reason: str = ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +21,21 @@ from edge_fitting.base import (
     resolve_edge,
 )
 from edge_fitting.errors import EdgeFittingError
+from edge_fitting.quality import FrameDoubt
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.stack import Values
 from edge_fitting.sums import CountsFrame
 
 from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
 from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies
+from ._quality import (
+    agreement,
+    check_stack_frames,
+    energies_of_fit,
+    judge_streamed,
+    refit_zingers,
+    warnings_of,
+)
 from ._systematic import systematic_fields
 from ._warm_up import warm_up
 
@@ -73,6 +84,7 @@ class EdgeFitter:
         self._estimator: Estimator = _estimator(
             method, self._edge, self._shape, references, self._axis_offset
         )
+        self._doubts: tuple[FrameDoubt, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -368,7 +380,13 @@ class EdgeFitter:
         if isinstance(self._estimator, SeriesWithOffset) and find_offset:
             self._estimator.find_offset()
         fitted = self._estimator.fit()
-        return _as_maps(
+        fields: dict[str, Any] = {}
+        warnings: tuple[str, ...] = ()
+        if isinstance(self._estimator, SeriesWithOffset):
+            fields, warnings, self._doubts = judge_streamed(
+                self._estimator, fitted, apply=self._axis_offset == "fit"
+            )
+        maps = _as_maps(
             self._estimator,
             fitted,
             self._edge,
@@ -377,6 +395,12 @@ class EdgeFitter:
             self._axis_offset,
             self._references,
         )
+        return _judged(maps, fields, warnings)
+
+    @property
+    def doubts(self) -> tuple[FrameDoubt, ...]:
+        """Frames that did not belong when the last maps were made; energies are those of the fit."""
+        return self._doubts
 
     def warm_up(self) -> None:
         """Compile what this fitter needs, before beam is on the sample; changes nothing in the fitter.
@@ -415,7 +439,9 @@ def fit_stack(
         Reference spectra over the energies of the scan. Without them ``soc`` is NaN, and ``series`` moves the
         stack's own mean spectrum.
     weights : array_like, shape (n_energy,), optional
-        Weight of each frame, inversely proportional to the variance of its noise.
+        Weight of each frame, inversely proportional to the variance of its noise. By default that of counting
+        statistics, from the optical depth, where the noise of the stack grows with it as counting noise does, with
+        references and the method ``series``; otherwise all frames count alike.
     axis_offset : {"report", "fit"} or float
         One offset between the energy axes of scan and references, positive where the scan reads higher, found by
         method ``series``. ``report``: it is told in the maps, with a warning above 0.1 eV, and left in. ``fit``: it
@@ -440,8 +466,47 @@ def fit_stack(
     energies = moved_energies(energies, choice, references)
     # Past the public push, which would copy the stack for the methods that keep frames.
     flat = stack.reshape(energies.size, -1)
-    fitted = fit_at_once(estimator, energies, flat, check_weights(weights, energies.size))
-    return _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
+    given = None if weights is None else check_weights(weights, energies.size)
+    if references is None or method != "series":
+        weight = np.ones(energies.size) if given is None else given
+        fitted = fit_at_once(estimator, energies, flat, weight)
+        return _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
+    return _fit_checked(estimator, energies, flat, given, references, resolved, shape, choice)
+
+
+def _fit_checked(
+    estimator: Estimator,
+    energies: NDArray[np.float64],
+    flat: NDArray[np.float32],
+    weights: NDArray[np.float64] | None,
+    references: ReferenceSeries,
+    edge: Edge,
+    shape: tuple[int, int],
+    choice: OffsetChoice,
+) -> EdgeMaps:
+    """Fit the series to the frames and values that belong, and say how well they agree."""
+    checked = check_stack_frames(references, energies, flat, weights)
+    keep, pixels, sample = checked.keep, checked.pixels, checked.sample
+    kept, weight = energies[keep], np.ascontiguousarray(checked.weight[keep])
+    if not keep.all():
+        flat, sample = flat[keep], sample[keep]
+    fitted = fit_at_once(estimator, kept, flat, weight)
+    on_axis = energies_of_fit(estimator, checked.basis, kept, choice == "fit")
+    fields = agreement(checked.basis, on_axis, weight, checked.check, checked.level, pixels, sample, fitted)
+    n_masked = refit_zingers(checked, on_axis, flat, weight, fitted, fields)
+    maps = _as_maps(estimator, fitted, edge, shape, kept.size, choice, references)
+    left_out = {
+        "left_out_ev": tuple(float(energy) for energy in energies[~keep]),
+        "n_masked_values": n_masked,
+    }
+    return _judged(maps, {**fields, **left_out}, warnings_of(checked.check, *fitted, left_out=True))
+
+
+def _judged(maps: EdgeMaps, fields: dict[str, Any], warnings: tuple[str, ...]) -> EdgeMaps:
+    """Add what was found about the frames."""
+    if "reduced_chi2" in fields:
+        fields = {**fields, "reduced_chi2": fields["reduced_chi2"].reshape(maps.shape)}
+    return replace(maps, **fields, warnings=(*maps.warnings, *warnings))
 
 
 def _estimator(
@@ -452,8 +517,8 @@ def _estimator(
     choice: OffsetChoice,
 ) -> Estimator:
     checked = make_estimator(method, edge, shape, references)
-    if method == "series" and references is not None and isinstance(choice, str):
-        return SeriesWithOffset(shape, references, apply=choice == "fit")
+    if method == "series" and references is not None:
+        return SeriesWithOffset(shape, references, apply=choice == "fit", search=isinstance(choice, str))
     return checked
 
 

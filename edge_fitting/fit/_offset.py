@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.errors import EdgeFittingError
+from edge_fitting.quality import spread_pixels
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import (
     ALLOWED_EV,
     AxisOffset,
     CurveError,
     JointBasis,
+    SeriesBasis,
     estimate_offset,
     fit_series,
     foreign_warnings,
@@ -79,13 +81,13 @@ class SampledFrames:
     """Some pixels of every frame, spread over the image."""
 
     def __init__(self, n_pixels: int) -> None:
-        self._pick = slice(None, None, max(1, n_pixels // _SAMPLED))
+        self._pick = spread_pixels(n_pixels, _SAMPLED)
         self._frames: list[tuple[float, float, Frame]] = []
 
     def add(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Keep the sample of some frames, shape (n, n_pixels)."""
         for energy, frame, own in zip(energy_ev, stack, weight, strict=True):
-            self._frames.append((float(energy), float(own), frame[self._pick].copy()))
+            self._frames.append((float(energy), float(own), frame[self._pick]))
 
     def add_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct the sample of a frame of counts."""
@@ -102,6 +104,11 @@ class SampledFrames:
         part.correct(depth)
         self._frames.append((energy_ev, weight, depth))
 
+    @property
+    def pixels(self) -> NDArray[np.intp]:
+        """Flat indices of the pixels."""
+        return self._pick
+
     def remove(self, energy_ev: float, frame: Frame, weight: float) -> None:
         """Let go of the last frame that is equal to one; to rounding of what corrects counts."""
         sample = frame[self._pick]
@@ -115,8 +122,9 @@ class SampledFrames:
         """Add the frames of the same pixels."""
         self._frames += other._frames
 
-    def join(self, tiles: Sequence[SampledFrames]) -> None:
-        """Put the samples of tiles with the same frames side by side."""
+    def join(self, tiles: Sequence[SampledFrames], places: Sequence[NDArray[np.intp]]) -> None:
+        """Put the samples of tiles with the same frames side by side; their pixels are at ``places`` in the image."""
+        self._pick = np.concatenate(places)
         ordered = [sorted(tile._frames, key=lambda frame: frame[:2]) for tile in tiles]
         self._frames = [
             (parts[0][0], parts[0][1], np.concatenate([part[2] for part in parts]))
@@ -141,11 +149,15 @@ class SampledFrames:
 class SeriesWithOffset(StreamingSeries):
     """The series fit that looks for an offset of the axis from a sample of the pixels.
 
-    With ``apply`` the sums are taken on functions that hold the series at any offset, about twice as many.
+    With ``apply`` the sums are taken on functions that hold the series at any offset, about twice as many. Without
+    ``search`` it keeps the sample alone, by which its frames are judged.
     """
 
-    def __init__(self, shape: tuple[int, int], references: ReferenceSeries, *, apply: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, int], references: ReferenceSeries, *, apply: bool, search: bool = True
+    ) -> None:
         super().__init__(shape, references)
+        self._search = search
         self._sample = SampledFrames(shape[0] * shape[1])
         self._joint = JointBasis(references) if apply else None
         if self._joint is not None:
@@ -178,10 +190,24 @@ class SeriesWithOffset(StreamingSeries):
     def join_tiles(self, tiles: Any) -> None:
         """Take over tiles of the image that hold the same frames."""
         super().join_tiles(tiles)
-        self._sample.join([tile._sample for _, tile in tiles])
+        self._sample.join(
+            [tile._sample for _, tile in tiles], [pixels[tile._sample.pixels] for pixels, tile in tiles]
+        )
+
+    @property
+    def sample(self) -> SampledFrames:
+        """Some pixels of the frames so far."""
+        return self._sample
+
+    @property
+    def basis(self) -> SeriesBasis:
+        """The references as the fit has them."""
+        return self._basis
 
     def find_offset(self) -> None:
-        """Look for the offset in the frames so far."""
+        """Look for the offset in the frames so far, if that is wanted."""
+        if not self._search:
+            return
         self.offset, self._seen = AxisOffset(), None
         if len(self._sample):
             self._seen = self._sample.stack

@@ -1,0 +1,269 @@
+"""Frames that do not belong to the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._noise_model import NoiseModel, estimate_noise
+
+Array = NDArray[np.float64]
+
+#: At most this part of the frames is left out: more is no matter of frames.
+MOST_LEFT_OUT = 0.1
+# Modes of the references that are free here: smaller ones could take up the error of a frame.
+_FUNCTIONS = 6
+_FEWEST_FREE = 6
+_FEWEST_PIXELS = 64
+_STRONG = 0.3
+# A frame is off where its residual is this part of the jump at least, this many times its standard deviation from
+# counting noise, and this many times what is usual in the other frames, or larger than that of its neighbours.
+_LEAST_OFF = 0.03
+_LEAST_Z = 8.0
+_TIMES_USUAL = 5.0
+_TIMES_NEIGHBOURS = 3.0
+_NEIGHBOURS = 3
+_USUAL_PERCENTILE = 80.0
+# A residual that counts with more than this weight in its own fit cannot be told.
+_HIGHEST_LEVERAGE = 0.9
+# Repeats that differ by this part of the jump, at this part of the repeated energies, are a state that moves.
+_LEAST_MOVED = 0.02
+_MANY_MOVED = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDoubt:
+    """One frame that does not belong.
+
+    Attributes
+    ----------
+    index : int
+        Which frame.
+    energy_ev : float
+        Its energy.
+    residual_od : float
+        How far it is off the others, root mean square over the field, in optical depth.
+    sigmas : float
+        How often that is the standard deviation of counting noise.
+    """
+
+    index: int
+    energy_ev: float
+    residual_od: float
+    sigmas: float
+
+    def __str__(self) -> str:
+        return (
+            f"the frame at {self.energy_ev:.2f} eV is {self.residual_od:.3f} of optical depth off what the others say "
+            f"of it ({self.sigmas:.0f} times the counting noise of its mean)"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameCheck:
+    """What a look at some pixels of every frame found.
+
+    Attributes
+    ----------
+    noise : NoiseModel or None
+        Noise of one pixel in one frame.
+    doubts : tuple of FrameDoubt
+        Frames that do not belong.
+    warnings : tuple of str
+        What else is wrong with the frames as a whole.
+    """
+
+    noise: NoiseModel | None = None
+    doubts: tuple[FrameDoubt, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def check_frames(
+    energy_ev: Array, functions: Array, stack: NDArray[np.float32], weights: Array | None = None
+) -> FrameCheck:
+    """Compare each frame with what all others say of it.
+
+    Every pixel is fitted by a line and the leading functions of the references, linearly, so that no frame can spoil
+    the fit beyond its own weight in it; the residual of a frame is that against the fit without it. A frame does not
+    belong if its residual is large against counting noise and
+
+    - has a pattern over the field that a spectrum of this sample cannot have (not proportional to the jump), more than
+      five times as strong as is usual in the other frames; or
+    - is proportional to the jump, five times what is usual, and three times that of any of its neighbours in energy:
+      wrong references spoil neighbouring energies alike.
+
+    The worst is set aside and the rest looked at again. Where more than a tenth would go, none does: what many frames
+    have in common is a misfit of the model. Nor do frames at energies that were taken again and read otherwise, where
+    that is so at several energies: the sample changed.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (n_frames,)
+        Energies.
+    functions : ndarray, shape (n_frames, n_functions)
+        Offset, slope, mean reference spectrum and its modes at these energies.
+    stack : ndarray of float32, shape (n_frames, n_pixels)
+        Optical depth of some pixels of the image; those with missing values do not count.
+    weights : ndarray, shape (n_frames,), optional
+        Weights of the fit, where they are known.
+
+    Returns
+    -------
+    FrameCheck
+    """
+    design = np.ascontiguousarray(functions[:, :_FUNCTIONS])
+    depth = stack[:, np.isfinite(stack).all(axis=0)].astype(np.float64)
+    n_frames = depth.shape[0]
+    if n_frames - design.shape[1] < _FEWEST_FREE or depth.shape[1] < _FEWEST_PIXELS:
+        return FrameCheck()
+    depth = _without_outliers(design, depth)
+    noise = estimate_noise(design, depth, weights)
+    if noise is None:
+        return FrameCheck()
+    strong = _strong(design, depth, noise)
+    if strong.size < _FEWEST_PIXELS:
+        return FrameCheck(noise)
+    depth = depth[:, strong]
+    used = np.ones(n_frames, bool)
+    moved, said_of_state = _moving_state(energy_ev, design, depth, noise)
+    fixed = np.isin(energy_ev, moved)
+    doubts: list[FrameDoubt] = []
+    most = max(1, int(MOST_LEFT_OUT * n_frames))
+    while True:
+        doubt = _worst(energy_ev, design, depth, noise, used, fixed)
+        if doubt is None:
+            break
+        if len(doubts) == most or used.sum() - 1 - design.shape[1] < _FEWEST_FREE:
+            said = (
+                f"more than {most} of {n_frames} frames do not agree with the others, the worst at "
+                f"{doubts[0].energy_ev:.2f} eV: none is left out, since what many frames share is no matter of "
+                "frames; look at drift, flat fields and references."
+            )
+            return FrameCheck(noise, (), (*said_of_state, said))
+        doubts.append(doubt)
+        used[doubt.index] = False
+    return FrameCheck(noise, tuple(doubts), said_of_state)
+
+
+def _without_outliers(design: Array, depth: Array) -> Array:
+    """Leave out pixels in which single values stick out, of which a zinger is one."""
+    orthonormal, _ = np.linalg.qr(design)
+    residual = depth - orthonormal @ (orthonormal.T @ depth)
+    spread = residual.std(axis=0)
+    return depth[:, spread < 3.0 * np.median(spread) + 1e-12]
+
+
+def _strong(design: Array, depth: Array, noise: NoiseModel) -> NDArray[np.intp]:
+    jump = np.linalg.lstsq(design, depth, rcond=None)[0][2]
+    return np.flatnonzero(
+        (jump > _STRONG * np.percentile(jump, 95)) & (jump > 3.0 * np.sqrt(noise.variance(depth.max(axis=0))))
+    )
+
+
+def _worst(
+    energy_ev: Array,
+    design: Array,
+    depth: Array,
+    noise: NoiseModel,
+    used: NDArray[np.bool_],
+    fixed: NDArray[np.bool_],
+) -> FrameDoubt | None:
+    """Find the frame that is off most, of those not fixed; None where none is."""
+    index = np.flatnonzero(used)
+    own = design[index]
+    orthonormal, _ = np.linalg.qr(own)
+    leverage = np.sum(orthonormal**2, axis=1)
+    told = (leverage < _HIGHEST_LEVERAGE) & ~fixed[index]
+    kept = depth[index]
+    coefficients = np.linalg.lstsq(own, kept, rcond=None)[0]
+    share = 1.0 / (1.0 - np.minimum(leverage, _HIGHEST_LEVERAGE))
+    residual = (kept - own @ coefficients) * share[:, None]
+    fitted = own @ coefficients
+    variance = noise.variance(np.clip(fitted, -1.0, 8.0)) * (noise.level[index] * share)[:, None]
+    jump: Array = coefficients[2]
+    scale = float(np.median(jump))
+    # Part of the residual that is proportional to the jump.
+    power = float(np.sum(jump**2))
+    along = residual @ jump / power
+    along_sigma = np.sqrt(variance @ jump**2) / power
+    # What is left of it beyond all patterns that spectra of this sample have.
+    patterns, _ = np.linalg.qr(np.vstack([coefficients[2:], coefficients[0]]).T)
+    beyond = residual - (residual @ patterns) @ patterns.T
+    n = jump.size
+    excess = np.mean(beyond**2, axis=1) - np.mean(variance, axis=1) * (1.0 - patterns.shape[1] / n)
+    beyond_rms = np.sqrt(np.maximum(excess, 0.0)) / scale
+    beyond_z = excess / (np.mean(variance, axis=1) * np.sqrt(2.0 / n))
+    z = np.abs(along) / along_sigma
+    usual_along = _usual(np.abs(along))
+    usual_beyond = _usual(beyond_rms)
+    around = _around(energy_ev[index], np.abs(along))
+    off_along = (
+        told
+        & (z > _LEAST_Z)
+        & (np.abs(along) > np.maximum(_LEAST_OFF, _TIMES_USUAL * usual_along))
+        & (np.abs(along) > _TIMES_NEIGHBOURS * around)
+    )
+    off_beyond = (
+        told & (beyond_z > _LEAST_Z) & (beyond_rms > np.maximum(_LEAST_OFF, _TIMES_USUAL * usual_beyond))
+    )
+    off = off_along | off_beyond
+    if not off.any():
+        return None
+    total = np.where(off, np.hypot(along, beyond_rms), -1.0)
+    k = int(np.argmax(total))
+    return FrameDoubt(
+        index=int(index[k]),
+        energy_ev=float(energy_ev[index[k]]),
+        residual_od=float(np.sqrt(np.mean(residual[k] ** 2))),
+        sigmas=float(max(z[k] if off_along[k] else 0.0, beyond_z[k] if off_beyond[k] else 0.0)),
+    )
+
+
+def _usual(values: Array) -> float:
+    return float(np.percentile(values, _USUAL_PERCENTILE))
+
+
+def _around(energy_ev: Array, size: Array) -> Array:
+    """Largest value of the neighbours in energy on either side."""
+    order = np.argsort(energy_ev, kind="stable")
+    sorted_size = size[order]
+    n = energy_ev.size
+    largest = np.zeros(n)
+    for step in range(1, _NEIGHBOURS + 1):
+        largest[step:] = np.maximum(largest[step:], sorted_size[:-step])
+        largest[:-step] = np.maximum(largest[:-step], sorted_size[step:])
+    result = np.empty(n)
+    result[order] = largest
+    return result
+
+
+def _moving_state(
+    energy_ev: Array, design: Array, depth: Array, noise: NoiseModel
+) -> tuple[list[float], tuple[str, ...]]:
+    """Compare frames of one energy with each other: energies at which they differ, if many do, and a sentence."""
+    jump = np.linalg.lstsq(design, depth, rcond=None)[0][2]
+    power = float(np.sum(jump**2))
+    differences: list[tuple[float, float]] = []
+    repeated = 0
+    for energy in np.unique(energy_ev):
+        same = np.flatnonzero(energy_ev == energy)
+        if same.size < 2:
+            continue
+        repeated += 1
+        change = depth[same[-1]] - depth[same[0]]
+        moved = float(change @ jump) / power
+        sigma = float(np.sqrt(2.0 * noise.variance(depth[same[0]]) @ jump**2)) / power
+        if abs(moved) > max(_LEAST_MOVED, _LEAST_Z * sigma):
+            differences.append((float(energy), moved))
+    # A single one is a matter of its frames.
+    if len(differences) < max(2.0, _MANY_MOVED * repeated):
+        return [], ()
+    energy, moved = max(differences, key=lambda found: abs(found[1]))
+    said = (
+        f"the sample changed during the scan: of {repeated} energies taken more than once {len(differences)} differ, "
+        f"most at {energy:.2f} eV, by {100 * moved:+.1f} % of the edge jump from the first to the last; the map mixes "
+        "what was before with what came after."
+    )
+    return [energy for energy, _ in differences], (said,)

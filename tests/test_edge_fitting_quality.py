@@ -1,0 +1,186 @@
+"""Frames and values that do not belong, chi2 that shows misfit, sigma that holds for thick and thin pixels."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries, fit_stack
+from tests.test_edge_fitting_axis_offset import series, spectrum
+from tests.test_edge_fitting_series import GRID
+
+SIZE = 72
+BAD = int(np.argmin(np.abs(GRID - 8345.0)))
+
+
+def measured(seed: int = 0, energy: np.ndarray = GRID, counts: float = 2500.0) -> tuple[np.ndarray, ...]:
+    """Truth of the state and of the jump, and optical depth from counts, of a wedge with some scatter."""
+    random = np.random.default_rng(seed)
+    soc = random.uniform(0.15, 0.85, (SIZE, SIZE))
+    jump = np.linspace(0.2, 1.0, SIZE)[:, None] * random.uniform(0.9, 1.1, (SIZE, SIZE))
+    clean = 0.3 * jump + jump * np.moveaxis(spectrum(energy, soc), -1, 0)
+    light = random.poisson(counts * np.exp(-clean)).clip(1)
+    return soc, jump, -np.log(light / counts).astype(np.float32)
+
+
+def judged(soc: np.ndarray, maps: EdgeMaps) -> tuple[float, float]:
+    found = np.isfinite(maps.soc)
+    error = (maps.soc - soc)[found]
+    return float(error.mean()), float(np.mean(np.abs(error / maps.soc_sigma[found]) < 1.0))
+
+
+def shifted_od(stack: np.ndarray) -> None:
+    stack[BAD] += np.float32(0.2)
+
+
+def wrong_energy(stack: np.ndarray) -> None:
+    stack[BAD] = measured(9, GRID - 3.0)[2][BAD]
+
+
+def without_sample(stack: np.ndarray) -> None:
+    stack[BAD] = np.random.default_rng(3).normal(0, 0.02, (SIZE, SIZE))
+
+
+def moved_sample(stack: np.ndarray) -> None:
+    stack[BAD] = np.roll(stack[BAD], 12, axis=0)
+
+
+def stripes(stack: np.ndarray) -> None:
+    stack[BAD] += np.float32(0.1) * (np.arange(SIZE) % 2)
+
+
+def other_flat(stack: np.ndarray) -> None:
+    stack[BAD] += np.float32(0.15) * np.sin(np.arange(SIZE) / 11.0)
+
+
+@pytest.mark.parametrize(
+    "spoil", [shifted_od, wrong_energy, without_sample, moved_sample, stripes, other_flat]
+)
+def test_a_frame_that_does_not_belong_is_named_and_left_out(spoil) -> None:
+    soc, _, stack = measured()
+    spoil(stack)
+    maps = fit_stack(GRID, stack, references=series())
+    assert maps.left_out_ev == (GRID[BAD],)
+    assert maps.n_frames == GRID.size - 1
+    assert [f"{GRID[BAD]:.2f} eV" in said for said in maps.warnings] == [True]
+    bias, coverage = judged(soc, maps)
+    assert abs(bias) <= 0.01
+    assert coverage == pytest.approx(0.683, abs=0.05)
+
+
+def test_frames_given_one_by_one_are_judged_alike_and_one_taken_out_is_forgiven() -> None:
+    _, _, stack = measured()
+    shifted_od(stack)
+    fitter = EdgeFitter((SIZE, SIZE), references=series(), axis_offset=0.0)
+    for energy, frame in zip(GRID, stack, strict=True):
+        fitter.push(energy, frame)
+    doubtful = fitter.maps()
+    assert len(doubtful.warnings) == 1
+    assert f"{GRID[BAD]:.2f} eV" in doubtful.warnings[0]
+    fitter.retract(GRID[BAD], stack[BAD])
+    mended = fitter.maps()
+    assert mended.warnings == ()
+    assert mended.chi2 == pytest.approx(1.0, abs=0.05)
+    assert mended.frame_chi2 is not None
+    assert mended.frame_chi2.size == GRID.size - 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_left_out_of_clean_data_or_said_of_it(seed: int) -> None:
+    soc, _, stack = measured(seed, counts=(400.0, 2500.0, 20000.0)[seed % 3])
+    maps = fit_stack(GRID, stack, references=series())
+    assert maps.warnings == ()
+    assert maps.left_out_ev == ()
+    assert maps.n_masked_values == 0
+    assert maps.chi2 == pytest.approx(1.0, abs=0.06)
+    assert judged(soc, maps)[1] == pytest.approx(0.683, abs=0.03)
+
+
+@pytest.mark.parametrize("offset", [0.5, -1.0, 1.5])
+def test_wrong_references_leave_no_frame_out_and_raise_chi2(offset: float) -> None:
+    _, _, stack = measured(counts=20000.0)
+    right = fit_stack(GRID, stack, references=series(), axis_offset=0.0)
+    wrong = fit_stack(GRID, stack, references=series(offset_ev=offset), axis_offset=0.0)
+    assert wrong.left_out_ev == ()
+    assert wrong.chi2 is not None
+    assert right.chi2 is not None
+    assert wrong.chi2 > 1.2 * right.chi2
+    assert wrong.reduced_chi2 is not None
+    assert np.nanmedian(wrong.reduced_chi2) > 1.2
+
+
+def test_zingers_become_missing_values() -> None:
+    soc, _, stack = measured()
+    random = np.random.default_rng(7)
+    hit = random.random(stack.shape) < 1e-3
+    stack[hit] -= random.uniform(0.5, 3.0, int(hit.sum())).astype(np.float32)
+    maps = fit_stack(GRID, stack, references=series())
+    assert maps.left_out_ev == ()
+    assert 0.9 * hit.sum() <= maps.n_masked_values <= 1.05 * hit.sum()
+    bias, coverage = judged(soc, maps)
+    assert abs(bias) <= 0.01
+    assert coverage == pytest.approx(0.683, abs=0.03)
+    spoilt = hit.any(axis=0)
+    error = maps.soc - soc
+    assert np.nanstd(error[spoilt]) < 1.15 * np.nanstd(error[~spoilt])
+
+
+def test_a_state_that_moves_during_the_scan_is_noticed() -> None:
+    energy = np.concatenate([GRID, GRID[20:50:6]])
+    soc, jump, stack = measured(energy=energy)
+    assert fit_stack(energy, stack, references=series()).warnings == ()
+    later = 0.3 * jump + jump * np.moveaxis(spectrum(energy[GRID.size :], soc + 0.25), -1, 0)
+    light = np.random.default_rng(2).poisson(2500 * np.exp(-later))
+    stack[GRID.size :] = -np.log(light / 2500)
+    maps = fit_stack(energy, stack, references=series())
+    assert ["changed during the scan" in said for said in maps.warnings] == [True]
+    assert maps.left_out_ev == ()
+
+
+def test_sigma_holds_for_thick_and_thin_pixels_without_weights() -> None:
+    soc, jump, stack = measured(counts=8000.0)
+    maps = fit_stack(GRID, stack, references=series())
+    for low, high in ((0.3, 0.6), (0.6, 0.9), (0.9, 1.1)):
+        inside = (jump > low) & (jump < high) & np.isfinite(maps.soc)
+        pull = ((maps.soc - soc) / maps.soc_sigma)[inside]
+        assert pull.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_pixels_beyond_the_limit_of_thickness_are_told() -> None:
+    _, _, stack = measured(counts=50000.0)
+    thick = fit_stack(GRID, 3.0 * stack, references=series())
+    assert any("optical depth above 3" in said for said in thick.warnings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_on_a_real_particle(shared_data: Path, spoilt: bool) -> None:
+    with h5py.File(shared_data / "stacks" / "semireal_ni_k_particle.h5") as file:
+        energy, dark = file["energy_ev"][:], file["dark"][:]
+        stack = -np.log((file["frames"][:] - dark) / (file["flats"][:] - dark)).astype(np.float32)
+        references = ReferenceSeries(energy, file["reference/mu"][:], file["reference/soc"][:])
+        soc, jump, mask = file["truth/soc"][:], file["truth/edge_jump"][:], file["truth/mask"][:]
+    bad = int(np.argmin(np.abs(energy - 8344.0)))
+    if spoilt:
+        stack[bad] += np.float32(0.2)
+    maps = fit_stack(energy, stack, references=references)
+    assert maps.left_out_ev == ((energy[bad],) if spoilt else ())
+    assert len(maps.warnings) == len(maps.left_out_ev)
+    for low, high in ((0.1, 0.2), (0.2, 0.4), (0.4, 0.7), (0.7, 9.0)):
+        inside = mask & (jump > low) & (jump <= high) & np.isfinite(maps.soc)
+        error = (maps.soc - soc)[inside]
+        assert abs(error.mean()) <= 0.01
+        assert np.mean(np.abs(error / maps.soc_sigma[inside]) < 1) == pytest.approx(0.683, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_said_of_clean_frames_at_any_moment_of_the_scan(seed: int) -> None:
+    _, _, stack = measured(seed)
+    for order in (np.arange(GRID.size), np.random.default_rng(seed).permutation(GRID.size)):
+        fitter = EdgeFitter((SIZE, SIZE), references=series(), axis_offset=0.0)
+        for count, k in enumerate(order):
+            fitter.push(GRID[k], stack[k])
+            if count % 3 == 0:
+                assert fitter.maps().warnings == ()
+                assert fitter.doubts == ()
