@@ -27,7 +27,10 @@ _TIMES_NEIGHBOURS = 3.0
 _NEIGHBOURS = 3
 _USUAL_PERCENTILE = 80.0
 # A residual that counts with more than this weight in its own fit cannot be told.
-_HIGHEST_LEVERAGE = 0.9
+_HIGHEST_LEVERAGE = 0.6
+# Frames (eV from the edge) below and above it that have to be there: before, the end of a scan stands alone.
+_BELOW_EV, _ABOVE_EV = -10.0, 15.0
+_FEWEST_AROUND = 3
 # Repeats that differ by this part of the jump, at this part of the repeated energies, are a state that moves.
 _LEAST_MOVED = 0.02
 _MANY_MOVED = 0.25
@@ -124,6 +127,10 @@ def check_frames(
         return FrameCheck()
     strong = _strong(design, depth, noise)
     if strong.size < _FEWEST_PIXELS:
+        return FrameCheck(noise)
+    from_edge_ev = 100.0 * functions[:, 1]
+    around = (from_edge_ev < _BELOW_EV).sum(), (from_edge_ev > _ABOVE_EV).sum()
+    if min(around) < _FEWEST_AROUND:
         return FrameCheck(noise)
     depth = depth[:, strong]
     used = np.ones(n_frames, bool)
