@@ -28,14 +28,7 @@ from edge_fitting.sums import CountsFrame
 
 from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
 from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies
-from ._quality import (
-    agreement,
-    check_stack_frames,
-    energies_of_fit,
-    judge_streamed,
-    refit_zingers,
-    warnings_of,
-)
+from ._quality import fit_checked, judge_streamed
 from ._systematic import systematic_fields
 from ._warm_up import warm_up
 
@@ -383,9 +376,7 @@ class EdgeFitter:
         fields: dict[str, Any] = {}
         warnings: tuple[str, ...] = ()
         if isinstance(self._estimator, SeriesWithOffset):
-            fields, warnings, self._doubts = judge_streamed(
-                self._estimator, fitted, apply=self._axis_offset == "fit"
-            )
+            fields, warnings, self._doubts = judge_streamed(self._estimator, fitted)
         maps = _as_maps(
             self._estimator,
             fitted,
@@ -467,39 +458,13 @@ def fit_stack(
     # Past the public push, which would copy the stack for the methods that keep frames.
     flat = stack.reshape(energies.size, -1)
     given = None if weights is None else check_weights(weights, energies.size)
-    if references is None or method != "series":
+    if not isinstance(estimator, SeriesWithOffset):
         weight = np.ones(energies.size) if given is None else given
         fitted = fit_at_once(estimator, energies, flat, weight)
         return _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
-    return _fit_checked(estimator, energies, flat, given, references, resolved, shape, choice)
-
-
-def _fit_checked(
-    estimator: Estimator,
-    energies: NDArray[np.float64],
-    flat: NDArray[np.float32],
-    weights: NDArray[np.float64] | None,
-    references: ReferenceSeries,
-    edge: Edge,
-    shape: tuple[int, int],
-    choice: OffsetChoice,
-) -> EdgeMaps:
-    """Fit the series to the frames and values that belong, and say how well they agree."""
-    checked = check_stack_frames(references, energies, flat, weights)
-    keep, pixels, sample = checked.keep, checked.pixels, checked.sample
-    kept, weight = energies[keep], np.ascontiguousarray(checked.weight[keep])
-    if not keep.all():
-        flat, sample = flat[keep], sample[keep]
-    fitted = fit_at_once(estimator, kept, flat, weight)
-    on_axis = energies_of_fit(estimator, checked.basis, kept, choice == "fit")
-    fields = agreement(checked.basis, on_axis, weight, checked.check, checked.level, pixels, sample, fitted)
-    n_masked = refit_zingers(checked, on_axis, flat, weight, fitted, fields)
-    maps = _as_maps(estimator, fitted, edge, shape, kept.size, choice, references)
-    left_out = {
-        "left_out_ev": tuple(float(energy) for energy in energies[~keep]),
-        "n_masked_values": n_masked,
-    }
-    return _judged(maps, {**fields, **left_out}, warnings_of(checked.check, *fitted, left_out=True))
+    checked = fit_checked(estimator, energies, flat, given)
+    maps = _as_maps(estimator, checked.fitted, resolved, shape, checked.n_frames, choice, references)
+    return _judged(maps, checked.fields, checked.warnings)
 
 
 def _judged(maps: EdgeMaps, fields: dict[str, Any], warnings: tuple[str, ...]) -> EdgeMaps:
@@ -516,10 +481,9 @@ def _estimator(
     references: ReferenceSeries | None,
     choice: OffsetChoice,
 ) -> Estimator:
-    checked = make_estimator(method, edge, shape, references)
-    if method == "series" and references is not None:
+    if method == "series" and isinstance(references, ReferenceSeries):
         return SeriesWithOffset(shape, references, apply=choice == "fit", search=isinstance(choice, str))
-    return checked
+    return make_estimator(method, edge, shape, references)
 
 
 def _as_maps(

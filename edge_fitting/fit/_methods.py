@@ -14,6 +14,7 @@ from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import (
     CurveError,
+    SeriesBasis,
     compile_series,
     curve_error,
     energies_around_edge,
@@ -147,10 +148,11 @@ class StreamingSeries(_Streaming):
 
     name = "series"
 
-    def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
-        self.definition = _SERIES_DEFINITION if references.coordinate == "soc" else _SHIFT_DEFINITION
+    def __init__(self, shape: tuple[int, int], references: ReferenceSeries | SeriesBasis) -> None:
+        self._basis = references if isinstance(references, SeriesBasis) else compile_series(references)
+        is_soc = self._basis.series.coordinate == "soc"
+        self.definition = _SERIES_DEFINITION if is_soc else _SHIFT_DEFINITION
         self._shape = shape
-        self._basis = compile_series(references)
         self._gram: Array | None = None
         super().__init__(shape, self._basis)
 

@@ -166,6 +166,7 @@ class SeriesWithOffset(StreamingSeries):
         self.offset = AxisOffset()
         self._scan = np.empty(0), np.empty(0)
         self._seen: tuple[Array, Frame, Array] | None = None
+        self._seen_pixels = self._sample.pixels
 
     def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Add frames, shape (n, n_pixels)."""
@@ -204,13 +205,19 @@ class SeriesWithOffset(StreamingSeries):
         """The references as the fit has them."""
         return self._basis
 
+    def energies_of_fit(self, energy_ev: Array) -> Array:
+        """Energies on the axis of the references, as the fit has them."""
+        if self._joint is None or not math.isfinite(self.offset.offset_ev):
+            return energy_ev
+        return on_reference_axis(self._basis.series, energy_ev, self.offset.offset_ev)
+
     def find_offset(self) -> None:
         """Look for the offset in the frames so far, if that is wanted."""
         if not self._search:
             return
         self.offset, self._seen = AxisOffset(), None
         if len(self._sample):
-            self._seen = self._sample.stack
+            self._seen, self._seen_pixels = self._sample.stack, self._sample.pixels
             self.offset = estimate_offset(self._basis, *self._seen)
 
     def fit(self) -> Values:
@@ -237,30 +244,28 @@ class SeriesWithOffset(StreamingSeries):
         if self._seen is None or self._basis.series.coordinate != "soc":
             return ()
         energies, sample, weights = self._seen
-        step = max(1, soc.size // _SAMPLED)
-        if self._joint is not None and math.isfinite(self.offset.offset_ev):
-            energies = on_reference_axis(self._basis.series, energies, self.offset.offset_ev)
-        states, heights = (row[::step].astype(np.float64) for row in (soc, jump))
+        energies = self.energies_of_fit(energies)
+        pixels = self._seen_pixels
+        states, heights = (row[pixels].astype(np.float64) for row in (soc, jump))
         known, outside = self._basis.series.states, np.isnan(states)
         # What lies far beyond the references is compared with the nearest of them.
-        states[outside & (status[::step] == FitStatus.BELOW_RANGE)] = known[0]
-        states[outside & (status[::step] == FitStatus.ABOVE_RANGE)] = known[-1]
-        if states.size != sample.shape[1]:  # joined from tiles, each with a sample of its own
-            return ()
+        states[outside & (status[pixels] == FitStatus.BELOW_RANGE)] = known[0]
+        states[outside & (status[pixels] == FitStatus.ABOVE_RANGE)] = known[-1]
         return foreign_warnings(self._basis.series, energies, sample, weights, states, heights)
 
     def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:
         """Values and status of a stack that is all there is."""
+        return self.fit_sampled(energy_ev, stack, weight, np.take(stack, self._sample.pixels, axis=1))
+
+    def fit_sampled(self, energy_ev: Array, stack: Frame, weight: Array, sample: Frame) -> Values:
+        """Do the same where the pixels of the sample have been taken out already."""
         self._keep_gram(energy_ev, weight)
-        step = max(1, stack.shape[1] // _SAMPLED)
-        sample = np.ascontiguousarray(stack[:, ::step])
-        self.offset = estimate_offset(self._basis, energy_ev, sample, weight)
-        self._seen = energy_ev, sample, weight
         moved = energy_ev
-        if self._joint is not None and math.isfinite(self.offset.offset_ev):
-            moved = on_reference_axis(self._basis.series, energy_ev, self.offset.offset_ev)
-        plain = StreamingSeries(self._shape, self._basis.series)
-        return fit_at_once(plain, moved, stack, weight)
+        if self._search:
+            self.offset = estimate_offset(self._basis, energy_ev, sample, weight)
+            self._seen, self._seen_pixels = (energy_ev, sample, weight), self._sample.pixels
+            moved = self.energies_of_fit(energy_ev)
+        return fit_at_once(StreamingSeries(self._shape, self._basis), moved, stack, weight)
 
 
 def offset_fields(

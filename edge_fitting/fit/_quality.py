@@ -13,143 +13,186 @@ from edge_fitting.base import FitStatus
 from edge_fitting.quality import (
     FrameCheck,
     FrameDoubt,
+    JudgedPixels,
+    NoiseModel,
+    SigmaScale,
     check_frames,
+    expected_noise,
     frame_chi2,
+    judge_all_pixels,
     mask_zingers,
-    pixel_chi2,
-    scale_sigma,
-    spread_pixels,
+    pixels_with_edge,
+    sigma_scale,
     thick_warning,
 )
-from edge_fitting.references import ReferenceSeries
-from edge_fitting.series import SeriesBasis, compile_series, on_reference_axis
+from edge_fitting.series import SeriesBasis
 from edge_fitting.stack import Values
 
-from ._methods import Estimator, StreamingSeries
+from ._methods import StreamingSeries
 from ._offset import SeriesWithOffset
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 
-# Pixels of each frame that are looked at: counting noise of their mean is a fiftieth of that of one.
-_SAMPLED = 2048
+# Pixels with an edge that are looked at: counting noise of their mean is a thirtieth of that of one.
+_LOOKED_AT = 1024
 _FEWEST_PIXELS = 32
 # A pixel is looked through for zingers if its chi2 is this many standard deviations above the usual one, and if no more
 # than this part of the pixels is: what most of them have is misfit.
 _CHI2_SIGMAS = 5.0
 _MOST_PIXELS = 0.25
 _DESIGN = 6
+_SOC, _JUMP, _NOISE, _HIGHEST = 0, 4, 6, 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CheckedStack:
-    """A stack with its frames judged.
+class CheckedFit:
+    """A fit of the frames and values of a stack that belong.
 
     Attributes
     ----------
-    keep : ndarray of bool, shape (n_frames,)
-        Frames that belong.
-    weight : ndarray, shape (n_frames,)
-        Weights: those given, or those of counting statistics.
-    check : FrameCheck
-        What was found.
-    level : ndarray, shape (n_kept,)
-        Level of the noise in the frames that belong.
-    basis : SeriesBasis
-        The references.
-    pixels : ndarray of intp, shape (n,)
-        Flat indices of the pixels that were looked at.
-    sample : ndarray of float32, shape (n_frames, n)
-        Their optical depth.
+    fitted : values and status
+        Of all pixels.
+    n_frames : int
+        Frames in the fit.
+    fields : dict
+        Fields of the maps that tell of agreement.
+    warnings : tuple of str
+        What a reader of the maps should know.
     """
 
-    keep: NDArray[np.bool_]
+    fitted: Values
+    n_frames: int
+    fields: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """Some pixels of the frames in a fit, with the noise.
+
+    Attributes
+    ----------
+    functions : ndarray, shape (n_frames, n_functions)
+        Of the series, at the energies on the axis of the references.
+    energy_ev, weight, level : ndarray, shape (n_frames,)
+        These energies, weights, level of the noise.
+    pixels : ndarray of intp, shape (n,)
+        Flat indices.
+    sample : ndarray of float32, shape (n_frames, n)
+        Optical depth.
+    noise : NoiseModel or None
+        Noise of one pixel in one frame.
+    """
+
+    functions: Array
+    energy_ev: Array
     weight: Array
-    check: FrameCheck
     level: Array
-    basis: SeriesBasis
     pixels: NDArray[np.intp]
     sample: Frame
+    noise: NoiseModel | None
 
 
-def check_stack_frames(
-    references: ReferenceSeries, energy_ev: Array, stack: Frame, weight: Array | None
-) -> CheckedStack:
-    """Judge the frames of a stack, shape (n_frames, n_pixels), by some of its pixels."""
-    basis = compile_series(references)
-    pixels = spread_pixels(stack.shape[1], _SAMPLED)
-    sample = stack[:, pixels]
-    check = check_frames(energy_ev, basis.at(energy_ev), sample, weight)
-    keep = np.ones(energy_ev.size, bool)
-    keep[[doubt.index for doubt in check.doubts]] = False
+def fit_checked(
+    estimator: SeriesWithOffset, energy_ev: Array, stack: Frame, weight: Array | None
+) -> CheckedFit:
+    """Fit the series to the frames and values of a stack, shape (n_frames, n_pixels), that belong.
+
+    Without weights, those of counting statistics are taken where the noise is that of counting.
+    """
+    basis = estimator.basis
+    sample = np.take(stack, estimator.sample.pixels, axis=1)
+    functions = basis.at(energy_ev)
+    check, chosen, looked_at = _look(functions, energy_ev, sample, weight)
     if weight is None:
-        complete = sample[:, np.isfinite(sample).all(axis=0)].astype(np.float64)
+        complete = looked_at[:, np.isfinite(looked_at).all(axis=0)]
         own = None if check.noise is None else check.noise.weights(complete)
         weight = np.ones(energy_ev.size) if own is None else own
     level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
-    return CheckedStack(keep, weight, check, level[keep], basis, pixels, sample)
-
-
-def energies_of_fit(estimator: Estimator, basis: SeriesBasis, energy_ev: Array, apply: bool) -> Array:
-    """Energies on the axis of the references, as the fit has them."""
-    if apply and isinstance(estimator, SeriesWithOffset) and math.isfinite(estimator.offset.offset_ev):
-        return on_reference_axis(basis.series, energy_ev, estimator.offset.offset_ev)
-    return energy_ev
-
-
-def agreement(
-    basis: SeriesBasis,
-    energy_ev: Array,
-    weight: Array,
-    check: FrameCheck,
-    level: Array,
-    pixels: NDArray[np.intp],
-    sample: Frame,
-    fitted: Values,
-) -> dict[str, Any]:
-    """Return the fields of the maps that tell how well frames and pixels agree with the fit; make its sigmas honest.
-
-    Parameters
-    ----------
-    basis : SeriesBasis
-        References.
-    energy_ev, weight : ndarray, shape (n_frames,)
-        Of the frames in the fit, energies on the axis of the references.
-    check : FrameCheck
-        With the noise.
-    level : ndarray, shape (n_frames,)
-        Its level in these frames.
-    pixels : ndarray of intp, shape (n,)
-        Pixels of the sample.
-    sample : ndarray of float32, shape (n_frames, n)
-        Their optical depth.
-    fitted : values and status
-        Of all pixels; the sigmas take up that noise grows with optical depth.
-    """
-    values, status = fitted
-    if check.noise is None:
-        return {}
-    usable = (status[pixels] <= FitStatus.ABOVE_RANGE) & np.isfinite(sample).all(axis=0)
-    usable &= np.isfinite(values[0, pixels])
-    if usable.sum() < _FEWEST_PIXELS:
-        return {}
-    # A zinger in one frame would count for the whole of it.
-    noise = values[6, pixels]
-    usable &= noise < 3.0 * np.median(noise[usable])
-    chosen = pixels[usable]
-    state, jump = values[0, chosen].astype(np.float64), values[4, chosen].astype(np.float64)
-    curve = np.stack([np.interp(state, basis.soc, row) for row in basis.curve.T]) * jump
-    by_frame, expected = frame_chi2(basis.at(energy_ev), curve, check.noise, level, sample[:, usable], weight)
-    map_of = pixel_chi2(values, chosen, expected)
-    scale_sigma(
-        basis.at(energy_ev), basis.soc, basis.curve, basis.tangent, check.noise, level, weight, values
+    keep = np.ones(energy_ev.size, bool)
+    keep[[doubt.index for doubt in check.doubts]] = False
+    left_out_ev = tuple(float(energy) for energy in energy_ev[~keep])
+    if left_out_ev:
+        energy_ev, stack, sample, looked_at = energy_ev[keep], stack[keep], sample[keep], looked_at[keep]
+        weight, level, functions = np.ascontiguousarray(weight[keep]), level[keep], functions[keep]
+    fitted = estimator.fit_sampled(energy_ev, stack, weight, sample)
+    on_axis = estimator.energies_of_fit(energy_ev)
+    if on_axis is not energy_ev:
+        functions = basis.at(on_axis)
+    looked = _Looked(
+        functions, on_axis, weight, level, estimator.sample.pixels[chosen], looked_at, check.noise
     )
-    return {
-        "reduced_chi2": map_of,
-        "chi2": float(np.median(map_of[chosen])) / _median_of_chi2(weight.size - 4),
-        "frame_energy_ev": energy_ev,
+    fields, judged, scale = _agreement(basis, looked, fitted)
+    n_masked = 0
+    if judged is not None and scale is not None:
+        n_masked = _refit_zingers(basis, looked, stack, fitted, judged, fields["chi2"], scale)
+    fields |= {"left_out_ev": left_out_ev, "n_masked_values": n_masked}
+    return CheckedFit(fitted, energy_ev.size, fields, _sentences(check, fitted, left_out=True))
+
+
+def judge_streamed(
+    estimator: SeriesWithOffset, fitted: Values
+) -> tuple[dict[str, Any], tuple[str, ...], tuple[FrameDoubt, ...]]:
+    """Judge the frames of a fit that keeps a sample of them: fields, warnings, and frames that do not belong."""
+    sampled, basis = estimator.sample, estimator.basis
+    if not len(sampled):
+        return {}, (), ()
+    energy_ev, sample, weight = sampled.stack
+    energy_ev = estimator.energies_of_fit(energy_ev)
+    functions = basis.at(energy_ev)
+    check, chosen, looked_at = _look(functions, energy_ev, sample, weight)
+    level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
+    looked = _Looked(functions, energy_ev, weight, level, sampled.pixels[chosen], looked_at, check.noise)
+    fields, _, _ = _agreement(basis, looked, fitted)
+    return fields, _sentences(check, fitted, left_out=False), check.doubts
+
+
+def _look(
+    functions: Array, energy_ev: Array, sample: Frame, weight: Array | None
+) -> tuple[FrameCheck, NDArray[np.intp], Frame]:
+    """Judge the frames by pixels of the sample that have an edge; return which these are, and what they hold."""
+    chosen = pixels_with_edge(100.0 * functions[:, 1], sample, _LOOKED_AT)
+    looked_at = np.ascontiguousarray(sample[:, chosen])
+    return check_frames(energy_ev, functions, looked_at, weight), chosen, looked_at
+
+
+def _agreement(
+    basis: SeriesBasis, looked: _Looked, fitted: Values
+) -> tuple[dict[str, Any], JudgedPixels | None, SigmaScale | None]:
+    """Return the fields of the maps that tell how well frames and pixels agree with the fit; make its sigmas honest."""
+    (values, status), pixels, noise = fitted, looked.pixels, looked.noise
+    if noise is None:
+        return {}, None, None
+    usable = (status[pixels] <= FitStatus.ABOVE_RANGE) & np.isfinite(values[_SOC, pixels])
+    usable &= np.isfinite(looked.sample).all(axis=0)
+    if usable.sum() < _FEWEST_PIXELS:
+        return {}, None, None
+    # A zinger in one frame would count for the whole of it.
+    size = values[_NOISE, pixels]
+    usable &= size < 3.0 * np.median(size[usable])
+    chosen = pixels[usable]
+    state, jump, highest, size = (
+        values[row, chosen].astype(float) for row in (_SOC, _JUMP, _HIGHEST, _NOISE)
+    )
+    curve = np.stack([np.interp(state, basis.soc, row) for row in basis.curve.T]) * jump
+    by_frame, variance = frame_chi2(
+        looked.functions, curve, noise, looked.level, np.ascontiguousarray(looked.sample[:, usable]), looked.weight
+    )  # fmt: skip
+    dof = looked.weight.size - 4
+    chi2 = float(np.median(size**2 / variance)) / _median_of_chi2(dof)
+    scale = sigma_scale(
+        looked.functions, basis.soc, basis.curve, basis.tangent, noise, looked.level, looked.weight
+    )
+    most_chi2 = max(chi2, 1.0) * (1.0 + _CHI2_SIGMAS * math.sqrt(2.0 / dof))
+    judged = judge_all_pixels(values, expected_noise(highest, jump, variance), scale, noise, most_chi2)
+    fields = {
+        "reduced_chi2": judged.reduced_chi2,
+        "chi2": chi2,
+        "frame_energy_ev": looked.energy_ev,
         "frame_chi2": by_frame,
     }
+    return fields, judged, scale
 
 
 def _median_of_chi2(dof: int) -> float:
@@ -157,90 +200,51 @@ def _median_of_chi2(dof: int) -> float:
     return float((1.0 - 2.0 / (9.0 * dof)) ** 3)
 
 
-def judge_streamed(
-    estimator: SeriesWithOffset, fitted: Values, *, apply: bool
-) -> tuple[dict[str, Any], tuple[str, ...], tuple[FrameDoubt, ...]]:
-    """Judge the frames of a fit that keeps a sample of them: fields, warnings, and frames that do not belong."""
-    sampled, basis = estimator.sample, estimator.basis
-    if not len(sampled):
-        return {}, (), ()
-    energy_ev, sample, weight = sampled.stack
-    energy_ev = energies_of_fit(estimator, basis, energy_ev, apply)
-    pixels = sampled.pixels
-    if pixels.size > _SAMPLED:
-        part = spread_pixels(pixels.size, _SAMPLED)
-        pixels, sample = pixels[part], sample[:, part]
-    check = check_frames(energy_ev, basis.at(energy_ev), sample, weight)
-    level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
-    fields = agreement(basis, energy_ev, weight, check, level, pixels, sample, fitted)
-    return fields, warnings_of(check, *fitted, left_out=False), check.doubts
-
-
-def refit_zingers(
-    checked: CheckedStack,
-    energy_ev: Array,
+def _refit_zingers(
+    basis: SeriesBasis,
+    looked: _Looked,
     stack: Frame,
-    weight: Array,
     fitted: Values,
-    fields: dict[str, Any],
+    judged: JudgedPixels,
+    chi2: float,
+    scale: SigmaScale,
 ) -> int:
     """Fit pixels with zingers again without these values; return how many values that are.
 
     Values, status and chi2 of the pixels are replaced. ``stack`` holds the frames of the fit.
     """
-    values, status = fitted
-    noise, chi2 = checked.check.noise, fields.get("reduced_chi2")
-    if noise is None or chi2 is None:
-        return 0
-    usual = max(float(fields["chi2"]), 1.0)
-    limit = usual * (1.0 + _CHI2_SIGMAS * math.sqrt(2.0 / (energy_ev.size - 4)))
-    # Pixels without an edge have no jump, by which chi2 is known; the noise alone decides there.
-    with np.errstate(invalid="ignore"):
-        background = values[6] ** 2 > np.float32(limit) * np.float32(noise.gain) * np.exp(
-            np.float32(noise.growth) * values[7]
-        )
-    suspects = np.flatnonzero((chi2 > limit) | (~np.isfinite(chi2) & background))
+    (values, status), suspects, noise = fitted, judged.suspects, looked.noise
+    assert noise is not None
     if not suspects.size or suspects.size > _MOST_PIXELS * status.size:
         return 0
-    functions = checked.basis.at(energy_ev)
     spectra = stack[:, suspects]
     typical = np.clip(np.nanmedian(spectra, axis=0), -1.0, 8.0)
-    middle = np.clip(spectra, -1.0, typical + values[4, suspects].clip(0.0, 4.0))
-    variance = usual * noise.variance(np.nan_to_num(middle, nan=0.0).astype(np.float64))
-    off = mask_zingers(functions[:, :_DESIGN], spectra, variance)
+    middle = np.clip(spectra, -1.0, typical + np.nan_to_num(values[_JUMP, suspects]).clip(0.0, 4.0))
+    variance = max(chi2, 1.0) * noise.variance(np.nan_to_num(middle)) * looked.level[:, None]
+    off = mask_zingers(looked.functions[:, :_DESIGN], spectra, variance.astype(np.float32))
     hit = np.flatnonzero(off.any(axis=0))
     if not hit.size:
         return 0
-    part = spectra[:, hit].copy()
+    part = np.ascontiguousarray(spectra[:, hit])
     part[off[:, hit]] = np.nan
-    again = StreamingSeries((1, hit.size), checked.basis.series)
-    again.push(energy_ev, part, weight)
+    again = StreamingSeries((1, hit.size), basis)
+    again.push(looked.energy_ev, part, looked.weight)
     new_values, new_status = again.fit()
-    scale_sigma(
-        functions,
-        checked.basis.soc,
-        checked.basis.curve,
-        checked.basis.tangent,
-        noise,
-        checked.level,
-        weight,
-        new_values,
-    )
     where = suspects[hit]
     with np.errstate(invalid="ignore", divide="ignore"):
-        chi2[where] *= (new_values[6] / values[6, where]) ** 2
+        judged.reduced_chi2[where] *= (new_values[_NOISE] / values[_NOISE, where]) ** 2
+    judge_all_pixels(new_values, np.zeros(5, np.float32), scale, noise, np.inf)
     values[:, where] = new_values
     status[where] = new_status
     return int(off.sum())
 
 
-def warnings_of(
-    check: FrameCheck, values: Frame, status: NDArray[np.uint8], *, left_out: bool
-) -> tuple[str, ...]:
-    """Say in sentences what a reader of the maps should know."""
+def _sentences(check: FrameCheck, fitted: Values, *, left_out: bool) -> tuple[str, ...]:
+    """Say what a reader of the maps should know."""
+    values, status = fitted
     done = "it is left out" if left_out else "it is in the fit still"
     return (
         *(f"{doubt}: {done}." for doubt in check.doubts),
         *check.warnings,
-        *thick_warning(values[7], status <= FitStatus.ABOVE_RANGE),
+        *thick_warning(values[_HIGHEST], status <= FitStatus.ABOVE_RANGE),
     )

@@ -12,6 +12,8 @@ from edge_fitting.registration import DriftWatch, resample_frame
 from edge_fitting.sums import CountsFrame
 
 from ._methods import Method, fit_at_once, make_estimator
+from ._offset import SeriesWithOffset
+from ._quality import fit_checked
 
 # Any edge will do: what is compiled depends on types, never on values.
 _EDGE = EDGES["Ni_K"]
@@ -49,6 +51,7 @@ def warm_up(method: Method = "series") -> None:
     )
     for n_frames in (_MANY, _FEW):
         _fit_frames(*_scan(n_frames), "series", references)
+    _check_frames(references)
     for name in dict.fromkeys(("half_jump", method)):
         _fit_frames(energy_ev, stack, name, references)
     _register_frames(references)
@@ -90,6 +93,15 @@ def _fit_frames(
     for k in range(energy_ev.size):
         estimator.push(energy_ev[k : k + 1], stack[k : k + 1], np.ones(1))
     estimator.fit()
+
+
+def _check_frames(references: ReferenceSeries) -> None:
+    """Fit a stack in which one value sticks out."""
+    energy_ev, stack = _scan(_MANY)
+    stack[~np.isfinite(stack)] = 0.0
+    stack[5, 5] -= 2.0
+    estimator = SeriesWithOffset(_SHAPE, references, apply=False, search=False)
+    fit_checked(estimator, energy_ev, stack, None)
 
 
 def _register_frames(references: ReferenceSeries) -> None:

@@ -1,23 +1,28 @@
 """Whether frames and pixels agree with the fit, judged by the noise that counting leaves."""
 
 from ._frame_check import FrameCheck, FrameDoubt, check_frames
+from ._judged_pixels import JudgedPixels, judge_all_pixels
 from ._noise_model import NoiseModel, estimate_noise
-from ._pixel_chi2 import frame_chi2, pixel_chi2
-from ._sigma_scale import scale_sigma
-from ._spread import spread_pixels
+from ._pixel_chi2 import expected_noise, frame_chi2
+from ._sigma_scale import SigmaScale, sigma_scale
+from ._spread import pixels_with_edge, spread_pixels
 from ._thick import thick_warning
 from ._zingers import mask_zingers
 
 __all__ = [
     "FrameCheck",
     "FrameDoubt",
+    "JudgedPixels",
     "NoiseModel",
+    "SigmaScale",
     "check_frames",
     "estimate_noise",
+    "expected_noise",
     "frame_chi2",
+    "judge_all_pixels",
     "mask_zingers",
-    "pixel_chi2",
-    "scale_sigma",
+    "pixels_with_edge",
+    "sigma_scale",
     "spread_pixels",
     "thick_warning",
 ]

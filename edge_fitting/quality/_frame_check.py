@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._noise_model import NoiseModel, estimate_noise
+from ._check_kernels import frame_moments, variances
+from ._noise_model import NoiseModel, estimate_noise, linear_fit
 
 Array = NDArray[np.float64]
 
@@ -117,31 +119,53 @@ def check_frames(
     FrameCheck
     """
     design = np.ascontiguousarray(functions[:, :_FUNCTIONS])
-    depth = stack[:, np.isfinite(stack).all(axis=0)].astype(np.float64)
-    n_frames = depth.shape[0]
-    if n_frames - design.shape[1] < _FEWEST_FREE or depth.shape[1] < _FEWEST_PIXELS:
+    n_frames = energy_ev.size
+    if n_frames - design.shape[1] < _FEWEST_FREE:
         return FrameCheck()
-    depth = _without_outliers(design, depth)
-    noise = estimate_noise(design, depth, weights)
+    depth = np.ascontiguousarray(stack[:, np.isfinite(stack).all(axis=0)])
+    if depth.shape[1] < _FEWEST_PIXELS:
+        return FrameCheck()
+    coefficients, residual = linear_fit(design, depth)
+    # Single values that stick out, of which a zinger is one, are no matter of frames.
+    size = np.sqrt(np.einsum("fp,fp->p", residual, residual) / n_frames)
+    jump = coefficients[2]
+    chosen = np.flatnonzero(
+        (size < 3.0 * np.median(size) + 1e-12) & (jump > _STRONG * np.percentile(jump, 95))
+    )
+    if chosen.size < _FEWEST_PIXELS:
+        return FrameCheck()
+    if chosen.size < depth.shape[1]:
+        depth, residual = (np.ascontiguousarray(rows[:, chosen]) for rows in (depth, residual))
+        coefficients = coefficients[:, chosen]
+    noise = estimate_noise(design, depth, weights, residual)
     if noise is None:
         return FrameCheck()
-    strong = _strong(design, depth, noise)
+    strong = np.flatnonzero(coefficients[2] > 3.0 * np.sqrt(noise.variance(depth.max(axis=0))))
     if strong.size < _FEWEST_PIXELS:
         return FrameCheck(noise)
     from_edge_ev = 100.0 * functions[:, 1]
     around = (from_edge_ev < _BELOW_EV).sum(), (from_edge_ev > _ABOVE_EV).sum()
     if min(around) < _FEWEST_AROUND:
         return FrameCheck(noise)
-    depth = depth[:, strong]
+    if strong.size < depth.shape[1]:
+        depth, residual = (np.ascontiguousarray(rows[:, strong]) for rows in (depth, residual))
+        coefficients = coefficients[:, strong]
+    variance = np.empty_like(depth)
+    variances(depth, noise.growth, variance)
     used = np.ones(n_frames, bool)
-    moved, said_of_state = _moving_state(energy_ev, design, depth, noise)
+    moved, said_of_state = _moving_state(energy_ev, coefficients[2], depth, noise)
     fixed = np.isin(energy_ev, moved)
     doubts: list[FrameDoubt] = []
     most = max(1, int(MOST_LEFT_OUT * n_frames))
     while True:
-        doubt = _worst(energy_ev, design, depth, noise, used, fixed)
+        index = np.flatnonzero(used)
+        if doubts:
+            coefficients, residual = linear_fit(design[index], depth[index])
+        parts = _Parts(energy_ev[index], design[index], noise.level[index], coefficients, residual)
+        doubt = _worst(parts, noise.gain, variance if not doubts else variance[index], fixed[index])
         if doubt is None:
             break
+        doubt = replace(doubt, index=int(index[doubt.index]))
         if len(doubts) == most or used.sum() - 1 - design.shape[1] < _FEWEST_FREE:
             said = (
                 f"more than {most} of {n_frames} frames do not agree with the others, the worst at "
@@ -154,58 +178,45 @@ def check_frames(
     return FrameCheck(noise, tuple(doubts), said_of_state)
 
 
-def _without_outliers(design: Array, depth: Array) -> Array:
-    """Leave out pixels in which single values stick out, of which a zinger is one."""
-    orthonormal, _ = np.linalg.qr(design)
-    residual = depth - orthonormal @ (orthonormal.T @ depth)
-    spread = residual.std(axis=0)
-    return depth[:, spread < 3.0 * np.median(spread) + 1e-12]
+class _Parts(NamedTuple):
+    """Frames that are in a linear fit, and what it gives."""
 
-
-def _strong(design: Array, depth: Array, noise: NoiseModel) -> NDArray[np.intp]:
-    jump = np.linalg.lstsq(design, depth, rcond=None)[0][2]
-    return np.flatnonzero(
-        (jump > _STRONG * np.percentile(jump, 95)) & (jump > 3.0 * np.sqrt(noise.variance(depth.max(axis=0))))
-    )
+    energy_ev: Array
+    design: Array
+    level: Array
+    coefficients: Array
+    residual: NDArray[np.float32]
 
 
 def _worst(
-    energy_ev: Array,
-    design: Array,
-    depth: Array,
-    noise: NoiseModel,
-    used: NDArray[np.bool_],
-    fixed: NDArray[np.bool_],
+    parts: _Parts, gain: float, variance: NDArray[np.float32], fixed: NDArray[np.bool_]
 ) -> FrameDoubt | None:
     """Find the frame that is off most, of those not fixed; None where none is."""
-    index = np.flatnonzero(used)
-    own = design[index]
-    orthonormal, _ = np.linalg.qr(own)
+    orthonormal, _ = np.linalg.qr(parts.design)
     leverage = np.sum(orthonormal**2, axis=1)
-    told = (leverage < _HIGHEST_LEVERAGE) & ~fixed[index]
-    kept = depth[index]
-    coefficients = np.linalg.lstsq(own, kept, rcond=None)[0]
+    told = (leverage < _HIGHEST_LEVERAGE) & ~fixed
     share = 1.0 / (1.0 - np.minimum(leverage, _HIGHEST_LEVERAGE))
-    residual = (kept - own @ coefficients) * share[:, None]
-    fitted = own @ coefficients
-    variance = noise.variance(np.clip(fitted, -1.0, 8.0)) * (noise.level[index] * share)[:, None]
-    jump: Array = coefficients[2]
+    jump = np.ascontiguousarray(parts.coefficients[2])
+    # All patterns that spectra of this sample have.
+    patterns = _orthonormal(np.vstack([parts.coefficients[2:], parts.coefficients[0]]))
+    n, n_patterns = jump.size, patterns.shape[0]
+    moments = np.empty((parts.energy_ev.size, 4 + n_patterns))
+    frame_moments(parts.residual, variance, jump, patterns, moments)
+    square, with_jump = moments[:, 0] * share**2, moments[:, 1] * share
+    mean_variance = gain * parts.level * share * moments[:, 2] / n
     scale = float(np.median(jump))
-    # Part of the residual that is proportional to the jump.
+    # Part of the residual that is proportional to the jump, and what is left beyond all patterns.
     power = float(np.sum(jump**2))
-    along = residual @ jump / power
-    along_sigma = np.sqrt(variance @ jump**2) / power
-    # What is left of it beyond all patterns that spectra of this sample have.
-    patterns, _ = np.linalg.qr(np.vstack([coefficients[2:], coefficients[0]]).T)
-    beyond = residual - (residual @ patterns) @ patterns.T
-    n = jump.size
-    excess = np.mean(beyond**2, axis=1) - np.mean(variance, axis=1) * (1.0 - patterns.shape[1] / n)
+    along = with_jump / power
+    along_sigma = np.sqrt(gain * parts.level * share * moments[:, 3]) / power
+    beyond = (square - np.sum((moments[:, 4:] * share[:, None]) ** 2, axis=1)) / n
+    excess = beyond - mean_variance * (1.0 - n_patterns / n)
     beyond_rms = np.sqrt(np.maximum(excess, 0.0)) / scale
-    beyond_z = excess / (np.mean(variance, axis=1) * np.sqrt(2.0 / n))
+    beyond_z = excess / (mean_variance * np.sqrt(2.0 / n))
     z = np.abs(along) / along_sigma
     usual_along = _usual(np.abs(along))
     usual_beyond = _usual(beyond_rms)
-    around = _around(energy_ev[index], np.abs(along))
+    around = _around(parts.energy_ev, np.abs(along))
     off_along = (
         told
         & (z > _LEAST_Z)
@@ -218,14 +229,21 @@ def _worst(
     off = off_along | off_beyond
     if not off.any():
         return None
-    total = np.where(off, np.hypot(along, beyond_rms), -1.0)
-    k = int(np.argmax(total))
+    k = int(np.argmax(np.where(off, np.hypot(along, beyond_rms), -1.0)))
     return FrameDoubt(
-        index=int(index[k]),
-        energy_ev=float(energy_ev[index[k]]),
-        residual_od=float(np.sqrt(np.mean(residual[k] ** 2))),
+        index=k,
+        energy_ev=float(parts.energy_ev[k]),
+        residual_od=float(np.sqrt(square[k] / n)),
         sigmas=float(max(z[k] if off_along[k] else 0.0, beyond_z[k] if off_beyond[k] else 0.0)),
     )
+
+
+def _orthonormal(rows: Array) -> Array:
+    """Orthonormal rows that span the same, by way of the small matrix of their products."""
+    scaled = rows / np.sqrt(np.maximum(np.einsum("ij,ij->i", rows, rows), 1e-300))[:, None]
+    values, vectors = np.linalg.eigh(np.einsum("ip,jp->ij", scaled, scaled))
+    held = values > 1e-9 * values[-1]
+    return np.ascontiguousarray(np.einsum("ik,ip->kp", vectors[:, held] / np.sqrt(values[held]), scaled))
 
 
 def _usual(values: Array) -> float:
@@ -247,10 +265,11 @@ def _around(energy_ev: Array, size: Array) -> Array:
 
 
 def _moving_state(
-    energy_ev: Array, design: Array, depth: Array, noise: NoiseModel
+    energy_ev: Array, jump: Array, depth: NDArray[np.float32], noise: NoiseModel
 ) -> tuple[list[float], tuple[str, ...]]:
     """Compare frames of one energy with each other: energies at which they differ, if many do, and a sentence."""
-    jump = np.linalg.lstsq(design, depth, rcond=None)[0][2]
+    if np.unique(energy_ev).size == energy_ev.size:
+        return [], ()
     power = float(np.sum(jump**2))
     differences: list[tuple[float, float]] = []
     repeated = 0

@@ -7,16 +7,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ._check_kernels import (
+    mean_size,
+    noise_by_depth,
+    noise_by_frame,
+    products,
+    project,
+    subtract,
+    take_leading,
+    variances,
+)
+
 Array = NDArray[np.float64]
+Frame = NDArray[np.float32]
 
 _FEWEST_PIXELS = 64
 _FEWEST_DOF = 6
-_N_BINS = 10
-# Square of a normal variable that is exceeded in half of all cases.
-_MEDIAN_OF_SQUARE = 0.4549364
+_N_BINS = 16
+_FEWEST_IN_BIN = 200
+# Mean absolute value of a normal variable: less given to values that stick out than its mean square.
+_MEAN_SIZE = float(np.sqrt(2.0 / np.pi))
 # Beyond the largest eigenvalue that noise alone has (Marchenko and Pastur), with room for noise that is not uniform.
 _ABOVE_NOISE = 1.25
 _MOST_COMPONENTS = 12
+_ROUNDS = 40
+# Pixels that the noise is estimated from: its uncertainty is a two-hundredth then.
+_MOST_PIXELS = 512
 # Noise that grows with optical depth at least this part as fast as counting noise does is taken for that.
 _COUNTING = 0.5
 # Least range of optical depth (between the bins) over which a growth can be told.
@@ -56,34 +72,51 @@ class NoiseModel:
         """Variance at some optical depths, of frames of level 1."""
         return np.asarray(self.gain * np.exp(self.growth * optical_depth))
 
-    def weights(self, optical_depth: Array) -> Array | None:
+    def weights(self, optical_depth: Frame) -> Array | None:
         """Weights of frames, one on average; None where noise is not that of counting, and frames count alike.
 
         Parameters
         ----------
-        optical_depth : ndarray, shape (n_frames, n_pixels)
+        optical_depth : ndarray of float32, shape (n_frames, n_pixels)
             Finite values.
         """
         if not self.is_counting:
             return None
-        weights = 1.0 / np.exp(np.clip(optical_depth, -1.0, 6.0)).mean(axis=1)
+        relative = np.empty_like(optical_depth)
+        variances(optical_depth, 1.0, relative)
+        weights = 1.0 / relative.mean(axis=1, dtype=np.float64)
         return np.asarray(weights / weights.mean())
 
 
-def estimate_noise(design: Array, optical_depth: Array, weights: Array | None = None) -> NoiseModel | None:
+def linear_fit(functions: Array, optical_depth: Frame) -> tuple[Array, Frame]:
+    """Fit every pixel by functions of energy: coefficients (n_functions, n_pixels), and what is left."""
+    orthonormal, triangle = np.linalg.qr(functions)
+    orthonormal = np.ascontiguousarray(orthonormal)
+    coefficients = np.empty((functions.shape[1], optical_depth.shape[1]))
+    project(optical_depth, orthonormal, coefficients)
+    residual = np.empty_like(optical_depth)
+    subtract(optical_depth, orthonormal, coefficients, residual)
+    return np.einsum("kj,jp->kp", np.linalg.inv(triangle), coefficients), residual
+
+
+def estimate_noise(
+    design: Array, optical_depth: Frame, weights: Array | None = None, residual: Frame | None = None
+) -> NoiseModel | None:
     """Estimate the noise of a stack whatever the model leaves out.
 
     What a linear model leaves over is cleared of the patterns that many pixels share, which are misfit and not noise;
-    the rest is noise. Its medians in bins of optical depth give gain and growth.
+    the rest is noise. Its mean size in bins of optical depth gives gain and growth.
 
     Parameters
     ----------
     design : ndarray, shape (n_frames, n_functions)
         Functions of energy.
-    optical_depth : ndarray, shape (n_frames, n_pixels)
+    optical_depth : ndarray of float32, shape (n_frames, n_pixels)
         Optical depth of some pixels, finite.
     weights : ndarray, shape (n_frames,), optional
         What is known of the noise of the frames already, as weights of a fit.
+    residual : ndarray of float32, shape (n_frames, n_pixels), optional
+        What a fit without weights leaves, where that is known.
 
     Returns
     -------
@@ -94,49 +127,81 @@ def estimate_noise(design: Array, optical_depth: Array, weights: Array | None = 
     free = n_frames - design.shape[1]
     if free < _FEWEST_DOF or n_pixels < max(_FEWEST_PIXELS, 2 * n_frames):
         return None
-    root = np.ones((n_frames, 1)) if weights is None else np.sqrt(weights)[:, None]
-    orthonormal, _ = np.linalg.qr(design * root)
-    weighted = optical_depth * root
-    residual = weighted - orthonormal @ (orthonormal.T @ weighted)
+    step = max(1, n_pixels // max(_MOST_PIXELS, 4 * n_frames))
+    depth = np.ascontiguousarray(optical_depth[:, ::step])
+    root = np.ones(n_frames) if weights is None else np.sqrt(weights / weights.mean())
+    weighted_design = design * root[:, None]
+    if weights is None and residual is not None:
+        left = residual[:, ::step].copy()
+    else:
+        _, left = linear_fit(weighted_design, depth * root[:, None].astype(np.float32))
+    orthonormal, _ = np.linalg.qr(weighted_design)
     # Thick pixels are noisier: on one scale, noise has a largest eigenvalue that is known.
-    size = np.sqrt(np.median(residual**2, axis=0) + 1e-30)
-    scaled = residual / size
-    values, vectors = np.linalg.eigh(scaled @ scaled.T)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    edge = _ABOVE_NOISE * (1.0 + np.sqrt(n_frames / n_pixels)) ** 2
-    removed = 0
-    while removed < min(_MOST_COMPONENTS, free - _FEWEST_DOF):
-        level = values[removed:free].sum() / (free - removed)
-        if values[removed] < edge * level:
-            break
-        removed += 1
-    shared = vectors[:, :removed]
-    rest = residual - shared @ (shared.T @ residual)
+    size = np.empty(depth.shape[1])
+    mean_size(left, size)
+    size += 1e-15
+    shared = _shared_patterns(left, size, free)
+    if shared.shape[1]:
+        coefficients = np.empty((shared.shape[1], depth.shape[1]))
+        project(left, shared, coefficients)
+        subtract(left, shared, coefficients, left)
+        mean_size(left, size)
+        size += 1e-15
     lost = np.sum(orthonormal**2, axis=1) + np.sum(shared**2, axis=1)
     kept = lost < 0.9
     if kept.sum() < _FEWEST_DOF:
         return None
-    squares = (rest[kept] / root[kept]) ** 2 / (1.0 - lost[kept])[:, None]
-    depths = optical_depth[kept]
-    # Growth from what one pixel has at different energies: pixels differ in their light, too.
-    growth = _growth(depths - depths.mean(axis=0), squares / np.median(squares, axis=0))
-    gain = float(np.median(squares * np.exp(-growth * depths))) / _MEDIAN_OF_SQUARE
+    factor = np.where(kept, 1.0 / (root * np.sqrt(np.maximum(1.0 - lost, 0.1))), 0.0)
+    growth = _growth(left, depth, factor, size)
+    by_frame = np.empty(n_frames)
+    noise_by_frame(left, depth, factor, growth, by_frame)
+    own = (by_frame[kept] / _MEAN_SIZE) ** 2
+    gain = float(np.mean(by_frame[kept]) / _MEAN_SIZE) ** 2
     if not gain > _ROUNDING**2:
         return None
     level = np.ones(n_frames)
-    own = np.median(squares * np.exp(-growth * depths), axis=1) / (_MEDIAN_OF_SQUARE * gain)
-    if np.log(own.clip(1e-6)).std() > _LEAST_SPREAD:
-        level[kept] = own
+    if np.log((own / gain).clip(1e-6)).std() > _LEAST_SPREAD:
+        level[kept] = own / gain
     return NoiseModel(gain, growth, level)
 
 
-def _growth(depths: Array, squares: Array) -> float:
-    """Slope of the logarithm of the squares over optical depth, from their medians in bins."""
-    flat_depths, flat_squares = depths.ravel(), squares.ravel()
-    order = np.argsort(flat_depths)
-    bins = [part for part in np.array_split(order, _N_BINS) if part.size]
-    depth = np.array([flat_depths[part].mean() for part in bins])
-    level = np.array([np.median(flat_squares[part]) for part in bins])
-    if depth[-1] - depth[0] < _LEAST_RANGE or not level.min() > 0.0:
+def _shared_patterns(residual: Frame, size: Array, free: int) -> Array:
+    """Patterns over the frames that more pixels share than noise does, shape (n_frames, n), orthonormal."""
+    n_frames, n_pixels = residual.shape
+    gram = np.empty((n_frames, n_frames))
+    products(residual, size, gram)
+    edge = _ABOVE_NOISE * (1.0 + np.sqrt(n_frames / n_pixels)) ** 2
+    left = float(np.trace(gram))
+    found: list[Array] = []
+    while len(found) < min(_MOST_COMPONENTS, free - _FEWEST_DOF):
+        # The row of the frame that is off most: with what is to be found in it.
+        vector = gram[int(np.argmax(np.diag(gram)))].copy()
+        value = take_leading(gram, vector, _ROUNDS)
+        if value < edge * left / (free - len(found)):
+            break
+        gram -= value * np.outer(vector, vector)
+        left -= value
+        found.append(vector)
+    return np.stack(found, axis=1) if found else np.empty((n_frames, 0))
+
+
+def _growth(rest: Frame, depth: Frame, factor: Array, size: Array) -> float:
+    """Slope of the logarithm of the variance over optical depth, from what one pixel has at different energies.
+
+    Pixels differ in their light, too, so that they are not compared with each other.
+    """
+    used = depth[factor > 0.0]
+    away = float(np.abs(used - used.mean(axis=0)).max())
+    if not away > 0.5 * _LEAST_RANGE:
         return 0.0
-    return float(np.clip(np.polyfit(depth, np.log(level), 1)[0], 0.0, _MOST_GROWTH))
+    sums = np.zeros((3, _N_BINS))
+    noise_by_depth(rest, depth, factor, size, _N_BINS, -away, away, sums)
+    full = sums[0] > _FEWEST_IN_BIN
+    if full.sum() < 2:
+        return 0.0
+    count, distance, total = sums[:, full]
+    distance, level = distance / count, total / count
+    if np.ptp(distance) < _LEAST_RANGE or not level.min() > 0.0:
+        return 0.0
+    slope = np.polyfit(distance, 2.0 * np.log(level), 1, w=np.sqrt(count))[0]
+    return float(np.clip(slope, 0.0, _MOST_GROWTH))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._check_kernels import chi2_sums, project, subtract
 from ._noise_model import NoiseModel
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
-
-# Values of the fit by row: state, jump, noise, highest optical depth.
-_STATE, _JUMP, _NOISE, _HIGHEST = 0, 4, 6, 7
-_FEWEST_PIXELS = 16
 
 
 def frame_chi2(
@@ -42,59 +39,51 @@ def frame_chi2(
     variance : ndarray, shape (n_pixels,)
         Expected square of the map of the noise, for weight 1.
     """
-    without_line = stack.astype(np.float64) - functions[:, 2:] @ curve
-    line = functions[:, :2] * np.sqrt(weights)[:, None]
-    coefficients = np.linalg.lstsq(line, without_line * np.sqrt(weights)[:, None], rcond=None)[0]
-    residual = without_line - functions[:, :2] @ coefficients
-    variance = noise.variance(np.clip(stack - residual, -1.0, 8.0)) * level[:, None]
+    without_line, residual = np.empty_like(stack), np.empty_like(stack)
+    subtract(stack, np.ascontiguousarray(functions[:, 2:]), curve, without_line)
+    line = np.ascontiguousarray(functions[:, :2])
+    weighted = line * weights[:, None]
+    sums = np.empty((2, stack.shape[1]))
+    project(without_line, weighted, sums)
+    lines = np.einsum("kj,jp->kp", np.linalg.inv(weighted.T @ line), sums)
+    subtract(without_line, line, lines, residual)
     leverage = _leverage(functions, curve, weights)
-    by_frame = np.mean(residual**2 / variance, axis=1) / (1.0 - leverage)
-    n = weights.size
-    expected = ((weights * (1.0 - leverage)) @ variance) / max(n - 4, 1)
-    return by_frame, expected
+    by_frame, by_pixel = np.empty(weights.size), np.empty(stack.shape[1])
+    left = weights * level * (1.0 - leverage)
+    chi2_sums(stack, residual, noise.growth, left, by_frame, by_pixel)
+    return by_frame / (noise.gain * level * (1.0 - leverage)), noise.gain * by_pixel / max(
+        weights.size - 4, 1
+    )
 
 
 def _leverage(functions: Array, curve: Array, weights: Array) -> Array:
     """Weight that each frame has in its own fit: offset, slope, jump and state of the mean pixel."""
     mean = curve.mean(axis=1)
     spread = curve - np.outer(mean, curve[0] / max(mean[0], 1e-12))
-    direction = np.linalg.svd(spread, full_matrices=False)[0][:, 0]
+    direction = np.linalg.eigh(np.einsum("ip,jp->ij", spread, spread))[1][:, -1]
     design = np.column_stack([functions[:, :2], functions[:, 2:] @ mean, functions[:, 2:] @ direction])
     orthonormal, _ = np.linalg.qr(design * np.sqrt(weights)[:, None])
     return np.asarray(np.minimum(np.sum(orthonormal**2, axis=1), 0.95))
 
 
-def pixel_chi2(values: Frame, pixels: NDArray[np.intp], expected: Array) -> Frame:
-    """Reduced chi2 of every pixel, from the expected noise of some.
-
-    The logarithm of the expected noise is a smooth function of the highest optical depth and the jump.
+def expected_noise(highest: Array, jump: Array, expected: Array) -> Frame:
+    """Describe the expected noise as a smooth function of the highest optical depth and the jump.
 
     Parameters
     ----------
-    values : ndarray of float32, shape (8, n_pixels)
-        What the fit gave.
-    pixels : ndarray of intp, shape (n,)
-        Pixels with values of which the expected noise is known.
+    highest, jump : ndarray, shape (n,)
+        Of some pixels.
     expected : ndarray, shape (n,)
         Their expected squared noise, at weight 1.
 
     Returns
     -------
-    ndarray of float32, shape (n_pixels,)
-        About 1 where noise is all there is; NaN without a fit.
+    ndarray of float32, shape (5,)
+        Its logarithm: constant, per optical depth, per jump, and the limits within which that holds.
     """
-    highest, jump = values[_HIGHEST], values[_JUMP]
-    top, step = highest[pixels].astype(np.float64), jump[pixels].astype(np.float64)
-    design = np.column_stack([np.ones(pixels.size), top, step])
     log_expected = np.log(expected)
-    coefficients = np.linalg.lstsq(design, log_expected, rcond=None)[0].astype(np.float32)
-    low, high = np.float32(log_expected.min() - 1.0), np.float32(log_expected.max() + 1.0)
-    predicted: Frame = coefficients[1] * highest
-    predicted += coefficients[2] * jump
-    predicted += coefficients[0]
-    np.clip(predicted, low, high, out=predicted)
-    np.negative(predicted, out=predicted)
-    np.exp(predicted, out=predicted)
-    predicted *= values[_NOISE]
-    predicted *= values[_NOISE]
-    return predicted
+    design = np.column_stack([np.ones(expected.size), highest, jump])
+    products = np.einsum("pi,pj->ij", design, design)
+    products += 1e-9 * np.trace(products) * np.eye(3)
+    coefficients = np.linalg.solve(products, np.einsum("pi,p->i", design, log_expected))
+    return np.array([*coefficients, log_expected.min() - 1.0, log_expected.max() + 1.0], np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,26 @@ _JUMPS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 _LEAST = 0.005
 
 
-def scale_sigma(
+class SigmaScale(NamedTuple):
+    """Logarithm of the factor of the sigmas, a polynomial.
+
+    Attributes
+    ----------
+    terms : ndarray of float32, shape (5,)
+        Constant, per jump, per squared jump, per state, per state times jump.
+    center, half : float32
+        Middle and half range of the states, on which they count from -1 to 1.
+    most_jump : float32
+        Jumps above it count as this one.
+    """
+
+    terms: Frame
+    center: np.float32
+    half: np.float32
+    most_jump: np.float32
+
+
+def sigma_scale(
     functions: Array,
     soc: Array,
     curve: Array,
@@ -26,9 +45,8 @@ def scale_sigma(
     noise: NoiseModel,
     level: Array,
     weights: Array,
-    values: Frame,
-) -> None:
-    """Correct the sigmas of a fit for the noise that each frame has in a pixel of its jump.
+) -> SigmaScale:
+    """Work out how the sigmas of a fit change with the noise that each frame has in a pixel of its jump.
 
     The fit gives one weight to all pixels of a frame and takes the noise from the residuals. In a thick pixel, frames
     above the edge are noisier than their weight says, in a thin one less so. The covariance of weighted least squares
@@ -49,47 +67,44 @@ def scale_sigma(
         Its level in these frames.
     weights : ndarray, shape (n_frames,)
         Weights of the fit.
-    values : ndarray of float32, shape (8, n_pixels)
-        Values of the fit; both sigmas are changed.
     """
-    nodes = np.linspace(0.2, 0.8, _N_STATES) * (soc.size - 1)
-    found = [
-        (float(soc[k]), jump, _ratio(functions, curve[k], tangent[k], jump, noise.growth, level, weights))
-        for k, jump in product(nodes.astype(int), _JUMPS)
-    ]
-    state, step, ratio = np.array(found).T
-    if not np.isfinite(ratio).all() or np.abs(ratio - 1.0).max() < _LEAST:
-        return
+    nodes = (np.linspace(0.2, 0.8, _N_STATES) * (soc.size - 1)).astype(int)
     center, half = float(soc.mean()), float(np.ptp(soc)) / 2.0
-    s = (state - center) / half
-    design = np.column_stack([np.ones(s.size), step, step**2, s, s * step])
-    c = np.linalg.lstsq(design, np.log(ratio), rcond=None)[0].astype(np.float32)
-    jumps = np.clip(values[4], np.float32(0.0), np.float32(_JUMPS[-1]))
-    states = (values[0] - np.float32(center)) / np.float32(half)
-    factor = jumps * (c[1] + c[2] * jumps + c[4] * states)
-    factor += c[0] + c[3] * states
-    np.exp(factor, out=factor)
-    values[1] *= factor
-    values[3] *= factor
+    s, step = (grid.ravel() for grid in np.meshgrid((soc[nodes] - center) / half, _JUMPS, indexing="ij"))
+    ratio = np.array(
+        [
+            _ratios(functions, curve[k], tangent[k], np.array(_JUMPS), noise.growth, level, weights)
+            for k in nodes
+        ]
+    ).ravel()
+    terms = np.zeros(5, np.float32)
+    if np.isfinite(ratio).all() and np.abs(ratio - 1.0).max() >= _LEAST:
+        design = np.column_stack([np.ones(s.size), step, step**2, s, s * step])
+        terms = np.linalg.lstsq(design, np.log(ratio), rcond=None)[0].astype(np.float32)
+    return SigmaScale(terms, np.float32(center), np.float32(half), np.float32(_JUMPS[-1]))
 
 
-def _ratio(
+def _ratios(
     functions: Array,
     spectrum: Array,
     direction: Array,
-    jump: float,
+    jumps: Array,
     growth: float,
     level: Array,
     weights: Array,
-) -> float:
-    """Sigma of the state over that which the fit states."""
+) -> Array:
+    """Sigma of the state over that which the fit states, for some jumps."""
     absorption = functions[:, 2:] @ spectrum
     design = np.column_stack([functions[:, :2], absorption, functions[:, 2:] @ direction])
-    variance = level * np.exp(growth * jump * absorption)
-    inverse = np.linalg.pinv((design * weights[:, None]).T @ design)
+    variance = level * np.exp(growth * jumps[:, None] * absorption)
+    normal = (design * weights[:, None]).T @ design
+    if not np.linalg.cond(normal) < 1e14:
+        return np.full(jumps.size, np.nan)
+    inverse = np.linalg.inv(normal)
     half = inverse @ (design * weights[:, None]).T
-    true = float((half**2 @ variance)[3])
+    true = variance @ half[3] ** 2
     leverage = np.einsum("fk,kf->f", design, half)
     # Expected square of the residual, of which the fit makes its noise.
-    stated = float(inverse[3, 3] * np.sum(weights * variance * (1.0 - leverage)) / (weights.size - 4))
-    return float(np.sqrt(true / stated)) if stated > 0.0 else float("nan")
+    stated = inverse[3, 3] * (variance @ (weights * (1.0 - leverage))) / (weights.size - 4)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt(true / stated))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_fitting.base import launch
+
+from ._check_kernels import find_zingers
+
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 
@@ -12,10 +16,9 @@ Frame = NDArray[np.float32]
 _LEAST_Z = 6.5
 # More values than this part of a spectrum are no single ones.
 _MOST = 0.05
-_MEDIAN_OF_SQUARE = 0.4549364
 
 
-def mask_zingers(design: Array, spectra: Frame, variance: Array) -> NDArray[np.bool_]:
+def mask_zingers(design: Array, spectra: Frame, variance: Frame) -> NDArray[np.bool_]:
     """Find single values that the rest of their spectrum does not bear out.
 
     The value that is off most, against the fit without it, is set aside and the rest looked at again.
@@ -25,8 +28,8 @@ def mask_zingers(design: Array, spectra: Frame, variance: Array) -> NDArray[np.b
     design : ndarray, shape (n_frames, n_functions)
         Functions of energy of the fit.
     spectra : ndarray of float32, shape (n_frames, n_pixels)
-        Optical depth of pixels that do not fit; NaN is missing.
-    variance : ndarray, shape (n_frames, n_pixels)
+        Optical depth of pixels that do not fit; those with missing values are passed over.
+    variance : ndarray of float32, shape (n_frames, n_pixels)
         Of noise alone.
 
     Returns
@@ -35,33 +38,20 @@ def mask_zingers(design: Array, spectra: Frame, variance: Array) -> NDArray[np.b
         True for values to leave out; nothing of a spectrum in which too many are off.
     """
     out = np.zeros(spectra.shape, bool)
-    orthonormal, _ = np.linalg.qr(design)
-    hat = orthonormal @ orthonormal.T
-    leverage = np.diag(hat)
-    finite = np.isfinite(spectra).all(axis=0)
-    filled = spectra.astype(np.float64)
-    most = max(1, int(_MOST * spectra.shape[0]))
-    active = np.flatnonzero(finite)
-    columns = np.arange(spectra.shape[1])
-    removed: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
-    for _ in range(most):
-        if not active.size:
-            break
-        residual = filled[:, active] - hat @ filled[:, active]
-        own = np.sqrt(variance[:, active] * (1.0 - leverage)[:, None])
-        # A pixel may have less light than the others, and more noise.
-        noisier = np.median(residual**2 / own**2, axis=0) / _MEDIAN_OF_SQUARE
-        own *= np.sqrt(np.maximum(noisier, 1.0))
-        z = np.where(out[:, active], 0.0, np.abs(residual) / own)
-        worst = z.argmax(axis=0)
-        off = z[worst, np.arange(active.size)] > _LEAST_Z
-        rows, active = worst[off], active[off]
-        out[rows, active] = True
-        removed.append((rows, columns[active]))
-        # Values set aside take what the fit of the others says, which a few rounds of filling in reach.
-        for _ in range(12):
-            predicted = hat @ filled[:, active]
-            filled[:, active] = np.where(out[:, active], predicted, filled[:, active])
-    if active.size:
-        out[:, active] = False
+    complete = np.flatnonzero(np.isfinite(spectra).all(axis=0))
+    if not complete.size:
+        return out
+    orthonormal = np.ascontiguousarray(np.linalg.qr(design)[0])
+    left = (1.0 - np.sum(orthonormal**2, axis=1)).clip(0.05).astype(np.float32)
+    found = np.zeros((complete.size, spectra.shape[0]), bool)
+    launch(
+        find_zingers,
+        np.ascontiguousarray(spectra[:, complete].T),
+        orthonormal,
+        np.ascontiguousarray((variance[:, complete] * left[:, None]).T),
+        _LEAST_Z,
+        max(1, int(_MOST * spectra.shape[0])),
+        found,
+    )
+    out[:, complete] = found.T
     return out
