@@ -22,11 +22,13 @@ __all__ = [
     "CONTRACTS",
     "CONTRACT_KEY",
     "SCHEMA_VERSION",
+    "Anchors",
     "Contract",
     "FlatOrder",
     "FullFieldContract",
     "PointContract",
     "RunContract",
+    "StoredSpectrum",
     "is_energy_scan",
     "make_contract",
     "read_contract",
@@ -232,6 +234,64 @@ class FullFieldContract(Contract):
         return self.readings_expected + self.flats_expected + len(set(self.exposure_s)) * self.n_darks
 
 
+class Anchors(BaseModel):
+    """Standards that make a calibration line from edge energy to valence.
+
+    Parameters
+    ----------
+    edge_energy_ev, valence : tuple of float, (n,)
+        Of each standard.
+    definition : str
+        Definition of their edge energies: half_jump, inflection or white_line.
+    edge_energy_sigma_ev : float
+        Standard deviation of each edge energy.
+    names : tuple of str
+        What the standards are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    edge_energy_ev: Annotated[tuple[Energy, ...], Field(min_length=2)]
+    valence: tuple[float, ...]
+    definition: Literal["half_jump", "inflection", "white_line"] = "half_jump"
+    edge_energy_sigma_ev: Annotated[float, Field(ge=0)] = 0.0
+    names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_valence_an_energy(self) -> "Anchors":
+        if len(self.valence) != len(self.edge_energy_ev):
+            raise ValueError(f"{len(self.edge_energy_ev)} edge energies and {len(self.valence)} valences")
+        if len(set(self.edge_energy_ev)) != len(self.edge_energy_ev):
+            raise ValueError("two standards have the same edge energy")
+        return self
+
+
+class StoredSpectrum(BaseModel):
+    """A normalised spectrum.
+
+    Parameters
+    ----------
+    energy_ev, normalized_mu : tuple of float, (n,)
+        Increasing energies on the calibrated axis, and absorption.
+    name : str
+        Of what.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    energy_ev: Annotated[tuple[Energy, ...], Field(min_length=2)]
+    normalized_mu: tuple[float, ...]
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _increasing(self) -> "StoredSpectrum":
+        if len(self.normalized_mu) != len(self.energy_ev):
+            raise ValueError(f"{len(self.energy_ev)} energies and {len(self.normalized_mu)} values")
+        if any(after <= before for before, after in zip(self.energy_ev, self.energy_ev[1:], strict=False)):
+            raise ValueError("the energies of a stored spectrum must increase")
+        return self
+
+
 class PointContract(Contract):
     """An energy scan with point detectors.
 
@@ -239,10 +299,33 @@ class PointContract(Contract):
     ----------
     channels : mapping of str to str
         Which device is which channel: i0, it, iref, tey, fy.
+    n_darks : int
+        Readings without beam, whose mean is the offset of each channel.
+    target_sigma_ev : float, optional
+        Sweeps end when the half-jump energy is known so well.
+    anchors : Anchors, optional
+        Standards of known valence that make the calibration line.
+    compared_with : StoredSpectrum, optional
+        A spectrum, such as that of the pristine sample, to take the difference to.
     """
 
     technique: Literal["xas"] = "xas"
     channels: dict[str, str]
+    n_darks: Count = 0
+    target_sigma_ev: Positive | None = None
+    anchors: Anchors | None = None
+    compared_with: StoredSpectrum | None = None
+
+    @property
+    def events_expected(self) -> int:
+        """Darks and readings of the sample together."""
+        return self.readings_expected + self.n_darks
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contract as plain data for a start document; of the optional parts, those that were said."""
+        said = super().to_dict()
+        optional = ("n_darks", "target_sigma_ev", "anchors", "compared_with")
+        return {key: value for key, value in said.items() if value or key not in optional}
 
 
 CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(

@@ -3,6 +3,7 @@
 from sim_devices.devices import SimBeamline
 from sim_devices.twin import (
     CameraSettings,
+    ChamberSettings,
     Fault,
     Faults,
     MonoSettings,
@@ -16,6 +17,7 @@ from sim_devices.twin import (
 
 __all__ = [
     "CameraSettings",
+    "ChamberSettings",
     "Fault",
     "Faults",
     "MonoSettings",

@@ -63,6 +63,8 @@ def resolve_keys(
     image: tuple[str, ChannelKey] | None = None
     others = {}
     for role, channel in channels.items():
+        if channel.optional and _device(contract, channel.device) is None:
+            continue
         key = _channel_key(contract, channel, descriptor)
         if channel.kind == "image":
             image = role, key

@@ -31,10 +31,13 @@ class Channel:
         Role of the device in the contract, such as ``camera``; the contract says which device has it.
     kind : {"image", "spectrum", "scalar"}
         What the device gives in one event. Images may travel in files; the others are in the events.
+    optional : bool
+        Whether a run may do without it; a reading then has no such channel.
     """
 
     device: str
     kind: Literal["image", "spectrum", "scalar"]
+    optional: bool = False
 
 
 IMAGE_CHANNELS: Mapping[str, Channel] = MappingProxyType({"image": Channel("camera", "image")})

@@ -2,6 +2,7 @@
 
 from ._corrected_frame import CorrectedFrame, Correction
 from ._corrector import FlatFieldCorrector
+from ._dark_currents import DarkCurrents
 from ._each_reading import EachReading
 from ._flat_field import DarksAndFlats
 from ._reducer import Item, Reduced, Reducer, Retraction
@@ -12,6 +13,7 @@ from ._spectra import SampledSpectra, Spectrum, optical_depth
 __all__ = [
     "CorrectedFrame",
     "Correction",
+    "DarkCurrents",
     "DarksAndFlats",
     "EachReading",
     "FlatFieldCorrector",

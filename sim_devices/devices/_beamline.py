@@ -1,10 +1,10 @@
 """The whole simulated beamline in one object."""
 
 from beamline_devices import DeviceError
-from sim_devices.twin import EDGE_ELEMENT, Fault, Faults, Truth, Twin, TwinSettings, yields_of
+from sim_devices.twin import EDGE_ELEMENT, Fault, Faults, IonChambers, Truth, Twin, TwinSettings, yields_of
 
 from ._camera import SimCamera
-from ._counters import SimElectrometer, SimFluorescence, SimPointDetector
+from ._counters import SimElectrometer, SimFluorescence, SimIonChamber, SimPointDetector
 from ._energy import SimEnergy
 from ._optics import SimOptics
 from ._positions import SimFilters, SimNamedPosition, SimSampleStage
@@ -39,6 +39,9 @@ class SimBeamline:
     optics, ring, filters, electrometer, fluorescence
         What else there is, named "optics" (follows the energy), "ring_current", "filters", "electrometer" and
         "fluorescence".
+    i0_chamber, it_chamber, iref_chamber
+        Ion chambers of the end station for point spectra: before the sample, behind it, and behind the reference foil
+        that follows it; named like that.
     twin : Twin
         The physics behind them.
 
@@ -80,6 +83,17 @@ class SimBeamline:
         self.foil = SimPointDetector(name="foil", units="nA", twin=self.twin, measure=self._behind_foil)
         self.ring = SimPointDetector(
             name="ring_current", units="mA", twin=self.twin, measure=lambda: self.twin.ring_current_ma
+        )
+        chambers = IonChambers(self.twin, seed=seed)
+        self.i0_chamber, self.it_chamber, self.iref_chamber = (
+            SimIonChamber(
+                name=f"{chamber}_chamber",
+                twin=self.twin,
+                chambers=chambers,
+                chamber=chamber,
+                time_scale=time_scale,
+            )
+            for chamber in IonChambers.names
         )
         self.electrometer = SimElectrometer(name="electrometer", twin=self.twin, time_scale=time_scale)
         self.fluorescence = SimFluorescence(

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from ophyd import Component, DeviceStatus, Kind
 
-from sim_devices.twin import FLUORESCENCE_EV, METALS, Twin, yields_of
+from sim_devices.twin import FLUORESCENCE_EV, METALS, Chamber, IonChambers, Twin, yields_of
 
 from ._signals import ExposureSignal, SimSignal
 from ._twin_device import TwinDetector
 
-__all__ = ["SimElectrometer", "SimFluorescence", "SimPointDetector"]
+__all__ = ["SimElectrometer", "SimFluorescence", "SimIonChamber", "SimPointDetector"]
 
 _YIELD_CURRENT = 1e-3
 _FLUORESCENCE_SHARE = 1e-4
@@ -49,6 +49,42 @@ class SimPointDetector(TwinDetector):
         """Take a reading."""
         self._reach()
         return self._start(0.0, lambda: self.value.put(self._measure()))
+
+
+class SimIonChamber(TwinDetector):
+    """Current of an ion chamber of the twin in nA; those of one end station see the same shot of the beam.
+
+    Parameters
+    ----------
+    name : str
+        Name of the device and of its key.
+    twin : Twin
+        The simulated beamline.
+    chambers : IonChambers
+        The end station.
+    chamber : {"i0", "it", "iref"}
+        Which one.
+    time_scale : float
+        Real seconds per simulated second.
+    """
+
+    current = Component(SimSignal, units="nA", precision=5, kind=Kind.hinted)
+    exposure_s = Component(ExposureSignal, value=0.5, units="s", precision=3, kind=Kind.config)
+
+    def __init__(
+        self, *, name: str, twin: Twin, chambers: IonChambers, chamber: Chamber, time_scale: float = 0.0
+    ) -> None:
+        super().__init__(name=name, twin=twin, time_scale=time_scale)
+        self._chambers = chambers
+        self._chamber = chamber
+        self.current.name = name
+
+    def trigger(self) -> DeviceStatus:
+        """Average the current over the exposure."""
+        self._reach()
+        exposure_s = float(self.exposure_s.get())
+        value = self._chambers.take(self._chamber, exposure_s)
+        return self._start(exposure_s, lambda: self.current.put(value))
 
 
 class SimElectrometer(TwinDetector):

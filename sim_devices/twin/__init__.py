@@ -1,11 +1,13 @@
 """The physics of the simulated beamline."""
 
+from ._chambers import Chamber, IonChambers
 from ._compounds import EDGE_ELEMENT, METALS
 from ._constants import FWHM_PER_SIGMA, NI_K_EV
 from ._diffraction import bragg_deg, bragg_energy_ev, focal_length_mm
 from ._faults import Fault, Faults
 from ._settings import (
     CameraSettings,
+    ChamberSettings,
     MonoSettings,
     OpticsSettings,
     SampleSettings,
@@ -23,8 +25,11 @@ __all__ = [
     "METALS",
     "NI_K_EV",
     "CameraSettings",
+    "Chamber",
+    "ChamberSettings",
     "Fault",
     "Faults",
+    "IonChambers",
     "MonoSettings",
     "OpticsSettings",
     "SampleSettings",

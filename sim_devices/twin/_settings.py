@@ -14,6 +14,7 @@ from ._constants import NI_K_EV
 
 __all__ = [
     "CameraSettings",
+    "ChamberSettings",
     "MonoSettings",
     "OpticsSettings",
     "SampleSettings",
@@ -98,6 +99,8 @@ class MonoSettings:
         Relative energy width (FWHM); 1.3e-4 for Si(111), 0 for a perfect one.
     offset_ev : float
         Readback minus true energy.
+    drift_ev_per_h : float
+        How fast that offset grows, as the crystals warm up.
     glitch_depth : float
         Largest relative loss of intensity at a glitch; 0 for none.
     d_spacing_a : float
@@ -110,6 +113,7 @@ class MonoSettings:
 
     resolution: float = 1.3e-4
     offset_ev: float = 0.0
+    drift_ev_per_h: float = 0.0
     glitch_depth: float = 0.0
     d_spacing_a: float = 3.1356
     low_ev: float = 5000.0
@@ -199,7 +203,33 @@ class CameraSettings:
     shot_noise: bool = True
 
 
-_MAY_BE_NEGATIVE = {"shell_excess", "nickel_excess", "offset_ev", "magnification_per_ev"}
+@dataclass(frozen=True)
+class ChamberSettings:
+    """Ion chambers before the sample (I0), behind it (It), and behind the reference foil (Iref).
+
+    Attributes
+    ----------
+    noise : float
+        Relative standard deviation of a current of 50 nA that is averaged for 1 s.
+    dark_na : tuple of float
+        Currents of the three without beam, nA.
+    glitch_mismatch : float
+        Part of a glitch of the monochromator that the chambers behind the sample see in addition.
+    """
+
+    noise: float = 2e-4
+    dark_na: tuple[float, float, float] = (0.11, 0.07, 0.05)
+    glitch_mismatch: float = 0.1
+
+
+_MAY_BE_NEGATIVE = {
+    "shell_excess",
+    "nickel_excess",
+    "offset_ev",
+    "drift_ev_per_h",
+    "magnification_per_ev",
+    "dark_na",
+}
 _NOT_ZERO = {
     "density",
     "grain_nm",
@@ -241,6 +271,7 @@ class TwinSettings:
     mono: MonoSettings = field(default_factory=MonoSettings)
     optics: OpticsSettings = field(default_factory=OpticsSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
+    chambers: ChamberSettings = field(default_factory=ChamberSettings)
 
     def __post_init__(self) -> None:
         for part in fields(self):
@@ -265,6 +296,7 @@ class TwinSettings:
                 dead_time_s=0.0,
                 shot_noise=False,
             ),
+            chambers=ChamberSettings(noise=0.0, dark_na=(0.0, 0.0, 0.0), glitch_mismatch=0.0),
         )
 
     @classmethod
@@ -273,7 +305,7 @@ class TwinSettings:
         return cls(
             sample=SampleSettings(cracks=4.0, shell_excess=0.3, nickel_excess=0.15),
             source=SourceSettings(lifetime_h=5.0, top_up_s=60.0, drift=0.05, drift_period_s=300.0),
-            mono=MonoSettings(offset_ev=-1.4, glitch_depth=0.25),
+            mono=MonoSettings(offset_ev=-1.4, drift_ev_per_h=0.5, glitch_depth=0.25),
             optics=OpticsSettings(
                 magnification_per_ev=1e-5, drift_nm=150.0, runout_nm=60.0, stray_light=0.02
             ),

@@ -157,9 +157,12 @@ class Twin:
         """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K."""
         if edge not in EDGE_ELEMENT:
             raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
-        mono = self.settings.mono
         return truth_in_view(
-            self._sample, self.view, edge, mono.resolution, mono.offset_ev + self.calibration_ev
+            self._sample,
+            self.view,
+            edge,
+            self.settings.mono.resolution,
+            self.axis_offset_ev + self.calibration_ev,
         )
 
     @staticmethod
@@ -177,6 +180,21 @@ class Twin:
         """Let simulated time pass."""
         with self._lock:
             self.clock_s += seconds
+
+    @property
+    def axis_offset_ev(self) -> float:
+        """Energy as the monochromator gives it minus true energy, now."""
+        mono = self.settings.mono
+        return mono.offset_ev + mono.drift_ev_per_h * self.clock_s / 3600.0
+
+    @property
+    def true_ev(self) -> float:
+        """Energy of the photons."""
+        return self.energy_ev - self.axis_offset_ev
+
+    def glitch(self) -> float:
+        """Share of the beam that a glitch of the monochromator takes at the present energy."""
+        return self._beam.glitch(self.true_ev)
 
     @property
     def ring_current_ma(self) -> float:
@@ -197,9 +215,7 @@ class Twin:
             elif self.faults.occurs_next(Fault.BEAM_TRIP):
                 intensity = 0.0
             else:
-                intensity = self._beam.intensity(
-                    self.clock_s, self.energy_ev - self.settings.mono.offset_ev, self.filter_um
-                )
+                intensity = self._beam.intensity(self.clock_s, self.true_ev, self.filter_um)
             self._i0_readings += 1
             noise = np.random.default_rng([self._seed, 3, self._i0_readings]).standard_normal()
             return float(_I0_NA * intensity * (1.0 + 1e-4 * noise))
@@ -218,7 +234,7 @@ class Twin:
     def begin(self, exposure_s: float) -> Exposure:
         """Begin an exposure: fix what the frame will show and let its time pass."""
         with self._lock:
-            true_ev = self.energy_ev - self.settings.mono.offset_ev
+            true_ev = self.true_ev
             optics = self.settings.optics
             intensity = self._beam.intensity(self.clock_s, true_ev, self.filter_um)
             if self.faults.occurs(Fault.BEAM_TRIP):

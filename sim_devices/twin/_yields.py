@@ -60,7 +60,7 @@ def _foil(energy_ev: float, resolution: float) -> float:
 
 def yields_of(twin: Twin) -> Yields:
     """Return the signals at the present energy with the present sample, per unit of light that reaches it."""
-    energy_ev = twin.energy_ev - twin.settings.mono.offset_ev
+    energy_ev = twin.true_ev
     foil = float(np.exp(-_foil(energy_ev, twin.settings.mono.resolution)))
     if not twin.sample_in:
         return Yields(1.0, foil, 0.0, np.zeros(len(METALS)))

@@ -1,0 +1,20 @@
+"""One spectrum from several sweeps of the energy axis, and what it says."""
+
+from ._describe import EDGE_DEFINITIONS, EdgePosition, SpectrumFit, describe_spectrum
+from ._glitches import GLITCH_KINDS, Glitches, find_glitches
+from ._sweeps import MergedSweeps, Sweep, SweepAxis, foil_axis, merge_sweeps
+
+__all__ = [
+    "EDGE_DEFINITIONS",
+    "GLITCH_KINDS",
+    "EdgePosition",
+    "Glitches",
+    "MergedSweeps",
+    "SpectrumFit",
+    "Sweep",
+    "SweepAxis",
+    "describe_spectrum",
+    "find_glitches",
+    "foil_axis",
+    "merge_sweeps",
+]
