@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from callbacks.techniques import (
         FULL_FIELD,
         FULL_FIELD_SCHEMA,
+        XAS,
+        XAS_SCHEMA,
         Estimator,
         EstimatorOptions,
         LiveSOC,
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FULL_FIELD",
     "FULL_FIELD_SCHEMA",
+    "XAS",
+    "XAS_SCHEMA",
     "CallbackError",
     "Channel",
     "DeliveryError",
@@ -124,6 +128,8 @@ __all__ = [
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
 _HOME = {
     "FULL_FIELD_SCHEMA": "callbacks.techniques._full_field_result",
+    "XAS": "callbacks.techniques._xas",
+    "XAS_SCHEMA": "callbacks.techniques._xas_result",
     "Field": "callbacks.results._result_schema",
     "ResultSchema": "callbacks.results._result_schema",
     "has_value": "callbacks.techniques._full_field_result",

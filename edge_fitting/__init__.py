@@ -2,6 +2,7 @@
 
 from edge_fitting.base import (
     EDGES,
+    AthenaGroup,
     Edge,
     EdgeMaps,
     FitStatus,
@@ -10,7 +11,9 @@ from edge_fitting.base import (
     edge_name,
     edge_names,
     keyed_by_edge,
+    read_athena_project,
     read_text_table,
+    write_athena_project,
 )
 from edge_fitting.combination import LinearCombinationMaps, fit_lcf
 from edge_fitting.design import (
@@ -92,6 +95,7 @@ __all__ = [
     "GLITCH_KINDS",
     "LEAST_DRIFT_PX",
     "AnchorCalibration",
+    "AthenaGroup",
     "CalibratedMap",
     "ChosenEnergies",
     "Clusters",
@@ -156,6 +160,7 @@ __all__ = [
     "particle_statistics",
     "particle_zones",
     "radial_profile",
+    "read_athena_project",
     "read_text_table",
     "recentre_map",
     "register_stack",
@@ -165,4 +170,5 @@ __all__ = [
     "segment_cracks",
     "split_particles",
     "warm_up",
+    "write_athena_project",
 ]

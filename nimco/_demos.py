@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-_MODULES = {"full_field": "nimco._cmd_demo"}
+_MODULES = {"full_field": "nimco._cmd_demo", "xas": "nimco._demo_xas"}
 
 
 def run_demo(technique: str, **options: Any) -> None:

@@ -30,7 +30,13 @@ def stored_and_waiting(data_dir: Path, sessions: Sequence[Session]) -> str:
 
 
 def print_where(
-    console: Console, server: TiledServer, updates: list[xr.Dataset], picture: Path | None, *, held: bool
+    console: Console,
+    server: TiledServer,
+    updates: list[xr.Dataset],
+    picture: Path | None,
+    *,
+    held: bool,
+    shown: str = "soc",
 ) -> None:
     """Say where raw frames, maps and the picture are, and how to open them in Python.
 
@@ -46,6 +52,8 @@ def print_where(
         PNG of the live map.
     held : bool
         Whether the server stays up.
+    shown : str
+        Name of the array that is read back as an example.
     """
     folder = server.data_dir.resolve()
     if held:
@@ -69,7 +77,7 @@ def print_where(
     code = (
         "from nimco import TiledServer, open_soc",
         f"client = TiledServer({str(server.data_dir.resolve())!r}).start().client()",
-        f"soc = open_soc(client, {uid!r})['soc'];  raw = client['raw'][{uid!r}]",
+        f"{shown} = open_soc(client, {uid!r})[{shown!r}];  raw = client['raw'][{uid!r}]",
     )
     console.print("\nOpen them in Python:")
     for line in code:

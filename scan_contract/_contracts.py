@@ -22,6 +22,7 @@ __all__ = [
     "CONTRACTS",
     "CONTRACT_KEY",
     "SCHEMA_VERSION",
+    "SWEEP_AXIS",
     "Anchors",
     "Contract",
     "FlatOrder",
@@ -39,6 +40,9 @@ SCHEMA_VERSION = 2
 
 CONTRACT_KEY = "xanes"
 """Where the contract is in the start document."""
+
+SWEEP_AXIS = "sweep"
+"""Axis of the sweeps of a scan with point detectors."""
 
 FlatOrder = Literal["per_energy", "every_n", "after_all", "before_all", "none"]
 

@@ -21,7 +21,17 @@ from beamline_plans.running import (
     restore_wrapper,
     trigger,
 )
-from scan_contract import CONTRACT_KEY, ContractError, PointContract, Shot, make_contract
+from scan_contract import (
+    ALL_ENERGIES,
+    CONTRACT_KEY,
+    SWEEP_AXIS,
+    ContractError,
+    PointContract,
+    Shot,
+    make_contract,
+)
+
+from ._watch import SweepWatch
 
 __all__ = ["point_scan", "xas_scan"]
 
@@ -40,6 +50,12 @@ def xas_scan(
     fy: Optional[Readable] = None,
     shutter: Optional[Movable] = None,
     repeats: int = 1,
+    sweeps: int = 1,
+    n_darks: int = 0,
+    target_sigma_ev: Optional[float] = None,
+    references: Optional[dict] = None,
+    anchors: Optional[dict] = None,
+    compared_with: Optional[dict] = None,
     md: Optional[dict] = None,
 ) -> MsgGenerator[str]:
     """Take a spectrum across one edge with point detectors.
@@ -62,7 +78,20 @@ def xas_scan(
     shutter : Shutter
         Opened for the scan if given.
     repeats : int
-        Readings per energy.
+        Readings per energy in each sweep.
+    sweeps : int
+        How often the whole grid is gone through; each sweep has an energy axis of its own by its foil.
+    n_darks : int
+        Readings with the shutter closed before the first sweep, which give the offsets of the detectors.
+    target_sigma_ev : float, optional
+        No further sweep once the half-jump energy of all so far is known so well, in eV; needs `i0` and `it`.
+    references : dict
+        Spectra of known state of charge, as for `xanes_scan`.
+    anchors : dict
+        Standards that make the calibration line: edge_energy_ev and valence of each, their definition and
+        edge_energy_sigma_ev.
+    compared_with : dict
+        A stored spectrum to take the difference to: energy_ev, normalized_mu and name.
     md : dict
         Metadata of the run, who and what among them as for `xanes_scan`.
 
@@ -82,7 +111,29 @@ def xas_scan(
         if device is not None
     }
     run_md = {"plan_name": "xas_scan", "scan_group": str(uuid.uuid4()), **(md or {})}
-    scan = point_scan(energy, channels, edge, grid_from(grid, edge), repeats, shutter, run_md)
+    if target_sigma_ev is not None and not {"i0", "it"} <= set(channels):
+        raise PlanError("target_sigma_ev needs i0 and it: the plan itself watches their absorption.")
+    entries = {
+        "n_darks": n_darks,
+        "target_sigma_ev": target_sigma_ev,
+        "references": references,
+        "anchors": anchors,
+        "compared_with": compared_with,
+    }
+    watch = None if target_sigma_ev is None else SweepWatch(edge_named(edge).name, target_sigma_ev)
+    scan = point_scan(
+        energy,
+        channels,
+        edge,
+        grid_from(grid, edge),
+        repeats,
+        shutter,
+        run_md,
+        listener=None if watch is None else watch.add,
+        sweeps=sweeps,
+        entries=entries,
+        is_enough=None if watch is None else watch.is_enough,
+    )
     return (yield from scan)
 
 
@@ -95,12 +146,25 @@ def point_scan(
     shutter: Optional[Any],
     md: dict[str, Any],
     listener: Optional[Callable[[float, dict[str, float]], None]] = None,
+    *,
+    sweeps: int = 1,
+    entries: Optional[dict[str, Any]] = None,
+    is_enough: Optional[Callable[[], bool]] = None,
 ) -> MsgGenerator[str]:
-    """Take a spectrum; `listener` is told the energy readback and the value of each channel of each event."""
+    """Take a spectrum; `listener` is told the energy readback and the value of each channel of each event.
+
+    `is_enough` is asked after each sweep whether it was the last one.
+    """
     if not channels:
         raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
     if repeats < 1:
         raise PlanError(f"repeats must be at least 1, not {repeats}.")
+    if sweeps < 1:
+        raise PlanError(f"sweeps must be at least 1, not {sweeps}.")
+    entries = {key: value for key, value in (entries or {}).items() if value}
+    n_darks = entries.get("n_darks", 0)
+    if n_darks and shutter is None:
+        raise PlanError("Readings without beam need the shutter: give shutter, or n_darks=0.")
     edge = edge_named(edge).name
     check_roles(
         (
@@ -125,6 +189,9 @@ def point_scan(
             repeats=repeats,
             channels={role: device.name for role, device in channels.items()},
             devices={"energy": energy.name, **{role: device.name for role, device in channels.items()}},
+            axes={SWEEP_AXIS: tuple(float(sweep) for sweep in range(sweeps))} if sweeps > 1 else {},
+            max_frames=None if is_enough is None else len(grid) * repeats * sweeps,
+            **entries,
             **check_provenance(md),
         )
     except ContractError as error:
@@ -140,26 +207,43 @@ def point_scan(
 
     def one_reading(shot: Shot) -> MsgGenerator[None]:
         yield from trigger(detectors, label, shot)
-        yield from bps.create(name="primary")
+        yield from bps.create(name=shot.stream)
         yield from bps.read(label)
         readback = first_value(energy, (yield from bps.read(energy)))
         values = {}
         for device in detectors:
             values[device.name] = first_value(device, (yield from bps.read(device)))
         yield from bps.save()
-        if listener is not None and readback is not None and None not in values.values():
+        if (
+            shot.stream == "primary"
+            and listener is not None
+            and readback is not None
+            and None not in values.values()
+        ):
             listener(readback, {role: values[device.name] for role, device in channels.items()})
 
     @bpp.stage_decorator(detectors)
     @bpp.run_decorator(md=start)
     def inside() -> MsgGenerator[None]:
-        for index, (energy_ev, exposure_s) in enumerate(grid):
+        if n_darks:
             yield from bps.checkpoint()
-            yield from bps.mv(energy, energy_ev, *(item for axis in timed for item in (axis, exposure_s)))
-            if shutter is not None:
-                yield from bps.mv(shutter, "open")
-            for repeat in range(repeats):
-                yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat))
+            yield from bps.mv(
+                shutter, "closed", *(item for axis in timed for item in (axis, max(grid.exposure_s)))
+            )
+            for repeat in range(n_darks):
+                shot = Shot("dark", ALL_ENERGIES, grid.energies_ev[0], max(grid.exposure_s), repeat)
+                yield from one_reading(shot)
+        for sweep in range(sweeps):
+            axes = ((SWEEP_AXIS, sweep),) if sweeps > 1 else ()
+            for index, (energy_ev, exposure_s) in enumerate(grid):
+                yield from bps.checkpoint()
+                yield from bps.mv(energy, energy_ev, *(item for axis in timed for item in (axis, exposure_s)))
+                if shutter is not None:
+                    yield from bps.mv(shutter, "open")
+                for repeat in range(repeats):
+                    yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat, axes))
+            if is_enough is not None and is_enough():
+                break
         yield from bps.checkpoint()
 
     uid: str = yield from restore_wrapper(energy, inside(), shutter)

@@ -6,10 +6,14 @@ from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
+from ._xas import XAS
+from ._xas_result import XAS_SCHEMA
 
 __all__ = [
     "FULL_FIELD",
     "FULL_FIELD_SCHEMA",
+    "XAS",
+    "XAS_SCHEMA",
     "Estimator",
     "EstimatorOptions",
     "FrameSummary",

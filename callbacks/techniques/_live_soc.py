@@ -30,6 +30,7 @@ from ._pipeline import RunPipeline
 from ._provenance import provenance_of
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
+from ._xas import XAS
 
 Subscriber = Callable[[xr.Dataset], object]
 
@@ -91,7 +92,7 @@ class LiveSOC(DocumentWorker):
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
         layouts: Sequence[ForeignLayout] = (),
-        techniques: Sequence[Technique] = (FULL_FIELD,),
+        techniques: Sequence[Technique] = (FULL_FIELD, XAS),
     ) -> None:
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)

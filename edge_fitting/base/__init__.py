@@ -1,5 +1,6 @@
 """What all estimators share: edges, maps, checks of input, noise."""
 
+from ._athena import AthenaGroup, read_athena_project, write_athena_project
 from ._checks import (
     LAYOUT,
     check_energies,
@@ -22,6 +23,7 @@ __all__ = [
     "IQR_PER_SIGMA",
     "LAYOUT",
     "MAD_TO_SIGMA",
+    "AthenaGroup",
     "Edge",
     "EdgeMaps",
     "FitStatus",
@@ -42,7 +44,9 @@ __all__ = [
     "needs_neighbours",
     "noise_of_differences",
     "pool_variance",
+    "read_athena_project",
     "read_only",
     "read_text_table",
     "resolve_edge",
+    "write_athena_project",
 ]

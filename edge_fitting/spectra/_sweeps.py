@@ -153,7 +153,9 @@ def foil_axis(sweep: Sweep, edge: str | Edge) -> SweepAxis:
             reason=f"its first inflection at {found.measured_ev:.2f} eV is {-found.offset_ev:+.1f} eV off the "
             f"convention of {which.element}, which is more likely another foil than a lost axis"
         )
-    shared = float(np.sqrt(max(found.sigma_ev**2 - found.noise_sigma_ev**2, 0.0)))
+    # What smoothing does to a lopsided rise is the same in all sweeps of the same steps.
+    smoothing_ev = found.smoothing_ev if np.isfinite(found.smoothing_ev) else 0.0
+    shared = float(np.sqrt(max(found.sigma_ev**2 - found.noise_sigma_ev**2, 0.0) + smoothing_ev**2))
     return SweepAxis(found.offset_ev, found.noise_sigma_ev, shared, "foil", calibration=found)
 
 
