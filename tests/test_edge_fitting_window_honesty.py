@@ -211,3 +211,49 @@ def test_without_references_the_error_of_the_own_mean_spectrum_counts(n_pixels, 
         own.append(maps.edge_energy_sigma_ev[maps.has_value].astype(float))
     rms, sigma = (np.sqrt(np.mean(np.concatenate(values) ** 2)) for values in (error, own))
     assert 0.75 < rms / sigma < 1.3
+
+
+@pytest.mark.parametrize("step", [3.0, 4.0])
+@pytest.mark.parametrize("noise", [0.002, 0.02])
+def test_a_white_line_between_far_energies_has_the_states_that_it_allows_in_its_sigma(step, noise):
+    random, pulls = np.random.default_rng(8), []
+    for offset in (0.0, 0.3 * step, 0.7 * step):
+        energy = np.r_[
+            np.arange(8250.0, 8325.0, 15.0),
+            np.arange(8328.0 + offset, 8372.0, step),
+            np.arange(8385.0, 8590.0, 25.0),
+        ]
+        true = random.uniform(0.05, 0.95, (15, 15))
+        clean = 0.3 + 0.8 * series().evaluate(energy, true.ravel()).T.reshape(-1, 15, 15)
+        frames = clean + 0.8 * noise * random.standard_normal(clean.shape)
+        maps = fit_stack(energy, frames, method="white_line", references=series())
+        found = np.isfinite(maps.soc)
+        assert found.mean() > 0.85
+        pulls.append(((maps.soc - true) / maps.soc_sigma)[found])
+    every = np.concatenate(pulls)
+    # Before, up to 4.9; without noise to speak of, sigma also holds the residuals of the post-edge polynomial.
+    assert 0.3 < np.sqrt(np.mean(every**2)) < 1.2
+    assert np.mean(np.abs(every) < 2) > 0.95
+
+
+def test_edge_energies_without_references_have_the_cost_of_far_energies_in_their_sigma():
+    random = np.random.default_rng(9)
+    fine = np.r_[
+        np.arange(8250.0, 8320.0, 5.0), np.arange(8325.0, 8370.0, 0.1), np.arange(8380.0, 8600.0, 5.0)
+    ]
+    for method in ("half_jump", "inflection", "white_line", "arctan_gauss"):
+        for step in (1.5, 3.0, 4.0):
+            pulls = []
+            for soc in (0.15, 0.35, 0.6, 0.85):
+                truth = fit_stack(fine, oxide(fine, soc)[:, None, None], method=method).edge_energy_ev[0, 0]
+                energy = np.r_[
+                    np.arange(8250.0, 8315.0, 12.0),
+                    np.arange(8325.0 + random.uniform(0, step), 8367.0, step),
+                    np.arange(8385.0, 8600.0, 22.0),
+                ]
+                frames = 0.8 * oxide(energy, soc)[:, None, None] + 0.016 * random.standard_normal(
+                    (energy.size, 9, 9)
+                )
+                maps = fit_stack(energy, frames, method=method)
+                pulls.append(((maps.edge_energy_ev - truth) / maps.edge_energy_sigma_ev)[maps.has_value])
+            assert np.sqrt(np.mean(np.concatenate(pulls) ** 2)) < 2.0, (method, step)

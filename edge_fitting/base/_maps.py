@@ -100,6 +100,11 @@ class EdgeMaps:
         Single values, of pixels hit by a zinger, that were left out.
     warnings : tuple of str
         Why the map should not be believed as it is, one sentence each; empty for a sound one.
+    mixture_share, mixture_sigma : float or None
+        Where the spectra between the ends of the series lie, over all pixels: 0 for intermediate states of one phase, 1
+        for the two end states side by side; None where it was not looked for or cannot be told.
+    mixture_reason : str
+        Why that cannot be told; empty otherwise.
     """
 
     soc: NDArray[np.float32]
@@ -127,6 +132,9 @@ class EdgeMaps:
     n_masked_values: int = 0
     warnings: tuple[str, ...] = ()
     axis_offset_reason: str = ""
+    mixture_share: float | None = None
+    mixture_sigma: float | None = None
+    mixture_reason: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -495,7 +495,7 @@ def _as_maps(
     choice: OffsetChoice,
     references: ReferenceSeries | None,
 ) -> EdgeMaps:
-    shared = systematic_fields(estimator, choice, fitted, references)
+    shared = systematic_fields(estimator, edge, choice, fitted, references)
     values, status = fitted
     sigma = estimator.jump_sigma if isinstance(estimator, JumpStack) else None
     soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)

@@ -18,10 +18,12 @@ from edge_fitting.series import (
     AxisOffset,
     CurveError,
     JointBasis,
+    Mixture,
     SeriesBasis,
     estimate_offset,
     fit_series,
     foreign_warnings,
+    mixture_of_ends,
     on_reference_axis,
 )
 from edge_fitting.stack import Values
@@ -164,6 +166,7 @@ class SeriesWithOffset(StreamingSeries):
             self._functions = self._joint
             self._statistics = SufficientStatistics(shape[0] * shape[1], self._joint.n_functions)
         self.offset = AxisOffset()
+        self.mixture = Mixture()
         self._scan = np.empty(0), np.empty(0)
         self._seen: tuple[Array, Frame, Array] | None = None
         self._seen_pixels = self._sample.pixels
@@ -239,8 +242,15 @@ class SeriesWithOffset(StreamingSeries):
         """Work out the sigma (eV) of the offset from the scatter of the references, for pixels of some states."""
         return error.of_offset(self._basis, *self._scan, soc)
 
-    def foreign_warnings(self, soc: Frame, jump: Frame, status: NDArray[np.uint8]) -> tuple[str, ...]:
-        """Say whether the sampled frames hold spectra that the references do not, given the maps of all pixels."""
+    def foreign_warnings(
+        self, soc: Frame, jump: Frame, status: NDArray[np.uint8], *, off: bool
+    ) -> tuple[str, ...]:
+        """Say whether the sampled frames hold spectra that the references do not, given the maps of all pixels.
+
+        Mixtures of the ends of the series are such, too: ``mixture`` is what was found of them. With the axis ``off``,
+        which leaves a residual and is told already, nothing else is looked for.
+        """
+        self.mixture = Mixture()
         if self._seen is None or self._basis.series.coordinate != "soc":
             return ()
         energies, sample, weights = self._seen
@@ -251,6 +261,9 @@ class SeriesWithOffset(StreamingSeries):
         # What lies far beyond the references is compared with the nearest of them.
         states[outside & (status[pixels] == FitStatus.BELOW_RANGE)] = known[0]
         states[outside & (status[pixels] == FitStatus.ABOVE_RANGE)] = known[-1]
+        self.mixture = mixture_of_ends(self._basis.series, energies, sample, weights, states, heights)
+        if self.mixture.warnings or off:
+            return self.mixture.warnings
         return foreign_warnings(self._basis.series, energies, sample, weights, states, heights)
 
     def fit_stack(self, energy_ev: Array, stack: Frame, weight: Array) -> Values:

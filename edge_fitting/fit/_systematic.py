@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from edge_fitting.base import FitStatus
+from edge_fitting.base import Edge, FitStatus
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.stack import Values
 
 from ._methods import Estimator, StreamingSeries
 from ._offset import OffsetChoice, SeriesWithOffset, offset_fields
+from ._position import position_warnings, range_warnings
 
 
 def systematic_fields(
-    estimator: Estimator, choice: OffsetChoice, fitted: Values, references: ReferenceSeries | None
+    estimator: Estimator,
+    edge: Edge,
+    choice: OffsetChoice,
+    fitted: Values,
+    references: ReferenceSeries | None,
 ) -> dict[str, Any]:
     """Return the fields of the maps that tell of errors common to all pixels.
 
@@ -27,6 +32,8 @@ def systematic_fields(
     ----------
     estimator : Estimator
         After its fit.
+    edge : Edge
+        Edge that was scanned.
     choice : {"report", "fit"} or float
         What is done about an offset of the axis.
     fitted : Values
@@ -48,14 +55,19 @@ def systematic_fields(
     fields = offset_fields(estimator, choice, shared, offset_sigma_ev)
     if shared:
         fields["soc_systematic"] = math.hypot(shared, fields.get("soc_systematic") or 0.0)
-    # An axis that is off leaves a residual, too, and is told already.
-    if isinstance(estimator, SeriesWithOffset) and (
-        fields.get("axis_offset_reason") or not fields.get("warnings")
-    ):
-        fields["warnings"] = (
-            *fields.get("warnings", ()),
-            *estimator.foreign_warnings(values[0], values[4], status),
-        )
+    if isinstance(estimator, SeriesWithOffset):
+        off = bool(fields.get("warnings")) and not fields.get("axis_offset_reason")
+        said = estimator.foreign_warnings(values[0], values[4], status, off=off)
+        fields["warnings"] = (*fields.get("warnings", ()), *said)
+        found_mixture = estimator.mixture
+        if math.isfinite(found_mixture.share):
+            fields["mixture_share"], fields["mixture_sigma"] = found_mixture.share, found_mixture.sigma
+        fields["mixture_reason"] = found_mixture.reason
+    fields["warnings"] = (
+        *fields.get("warnings", ()),
+        *position_warnings(estimator.name, edge, references),
+        *range_warnings(fitted, references),
+    )
     if references is not None:
         fields["warnings"] = (*references.warnings, *fields.get("warnings", ()))
     return fields

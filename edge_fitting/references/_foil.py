@@ -201,7 +201,7 @@ def calibrate_foil(
 
 
 def _sigma(found: tuple[float, float, float]) -> float:
-    """Standard deviation of a position from the noise, and from what its half width leaves open."""
+    """Return the standard deviation of a position from the noise, and from what its half width leaves open."""
     return float(np.hypot(found[1], _OFF_PER_WIDTH * found[2]))
 
 

@@ -3,6 +3,7 @@
 from ._axis_offset import ALLOWED_EV, AxisOffset, JointBasis, estimate_offset, on_reference_axis
 from ._curve_error import CurveError, curve_error
 from ._foreign import foreign_warnings
+from ._mixture import Mixture, mixture_of_ends
 from ._series_basis import (
     MARGIN,
     N_NODES,
@@ -13,6 +14,7 @@ from ._series_basis import (
     half_jump_energies,
 )
 from ._series_fit import WIDEST, fit_series, fit_whole_stack
+from ._shift_share import shift_share
 
 __all__ = [
     "ALLOWED_EV",
@@ -23,6 +25,7 @@ __all__ = [
     "AxisOffset",
     "CurveError",
     "JointBasis",
+    "Mixture",
     "SeriesBasis",
     "compile_series",
     "curve_error",
@@ -32,5 +35,7 @@ __all__ = [
     "fit_whole_stack",
     "foreign_warnings",
     "half_jump_energies",
+    "mixture_of_ends",
     "on_reference_axis",
+    "shift_share",
 ]

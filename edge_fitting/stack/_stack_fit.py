@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
+from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import AnchorCalibration, ReferenceSeries
 from edge_fitting.series import MARGIN, RANGE_TOLERANCE
-from edge_fitting.windows import INCOMPLETE
+from edge_fitting.windows import INCOMPLETE, WindowMethod
+
+from ._ambiguity import goes_back, state_spread
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -19,6 +22,14 @@ Values = tuple[Frame, NDArray[np.uint8]]
 # States along the series, no further apart than this part of its range, give the curve from edge energy to state, which
 # bends where frames are far apart. Nearer ones would show the rounding of the energies.
 _STATE_STEP = 0.125
+# Energies this far apart (eV), about a core hole's width, cost an edge energy more than noise does; shifts of the mean
+# spectrum that show how much.
+_COARSE_EV = 1.4
+_N_SHIFTS = 17
+# What a window method is off beyond that per eV of step (Monte Carlo on oxides, steps of 3 and 4 eV: 0.2 to 0.4).
+_OFF_PER_EV = 0.25
+# So many times closer for what the scan's energies leave open between them.
+_FINER = 8
 
 
 class FrameStore:
@@ -196,7 +207,31 @@ def fit_pixels(
         status[clipped] = FitStatus.SATURATED
     if references is not None:
         _add_state(method, energy_ev, weights, references, values, status)
+    else:
+        values[3] = np.hypot(values[3], _cost_of_steps(method, energy_ev, weights, stack))
     return values, status
+
+
+def _cost_of_steps(method: StackMethod, energy_ev: Array, weights: Array, stack: Frame) -> float:
+    """By how much (eV, rms) edge energies read off because of where far apart energies lie on the edge.
+
+    The scan's own mean spectrum is moved along the axis by up to a step: what is found should move as far.
+    """
+    near = np.sort(energy_ev[(energy_ev >= method.search_ev[0]) & (energy_ev <= method.search_ev[1])])
+    step_ev = float(np.median(np.diff(near))) if near.size > 1 else 0.0
+    if step_ev < _COARSE_EV:
+        return 0.0
+    shifts = np.linspace(-0.5, 0.5, _N_SHIFTS) * step_ev
+    try:
+        family = ReferenceSeries.shift_family(energy_ev, mean_spectrum(stack), shifts)
+    except EdgeFittingError:
+        return 0.0  # no rising edge, or no pixel that has all frames
+    spectra = np.ascontiguousarray(family.evaluate(energy_ev, shifts).T, dtype=np.float32)
+    off = method.locate(energy_ev, weights, spectra) - shifts
+    moved = float(np.nanstd(off)) if np.isfinite(off).sum() > 1 else 0.0
+    # A mean spectrum of energies further apart no longer shows all of it; a model of the whole edge needs no more.
+    hidden = _OFF_PER_EV * (step_ev - _COARSE_EV) if isinstance(method, WindowMethod) else 0.0
+    return float(np.hypot(moved, hidden))
 
 
 def too_many_saturated(n_saturated: NDArray[np.integer], n_frames: int) -> NDArray[np.bool_]:
@@ -217,10 +252,13 @@ def _add_state(
         return
     low, high = references.soc[0], references.soc[-1]
     parts = np.ceil(np.diff(references.states) / (_STATE_STEP * (high - low)) - 1e-9).astype(int)
-    place = np.concatenate([k + np.arange(n) / n for k, n in enumerate(parts)] + [[parts.size]])
-    states = np.interp(place, np.arange(references.states.size), references.states)
-    spectra = np.ascontiguousarray(references.evaluate(energy_ev, states).T, dtype=np.float32)
-    found = method.locate(energy_ev, weights, spectra)
+    place = np.concatenate(
+        [k + np.arange(n * _FINER) / (n * _FINER) for k, n in enumerate(parts)] + [[parts.size]]
+    )
+    fine = np.interp(place, np.arange(references.states.size), references.states)
+    spectra = np.ascontiguousarray(references.evaluate(energy_ev, fine).T, dtype=np.float32)
+    finely = method.locate(energy_ev, weights, spectra)
+    found, states = finely[::_FINER], fine[::_FINER]
     known = np.isfinite(found)
     measured = status == FitStatus.OK
     if known.sum() > 1:
@@ -231,6 +269,10 @@ def _add_state(
         status[measured] = FitStatus.NOT_FOUND if known.sum() < 2 else FitStatus.UNCERTAIN
         return
     soc, sigma = AnchorCalibration(energies, anchors, known_sigma=spread)(values[2], values[3])
+    there = np.isfinite(finely)
+    if goes_back(finely[there]):
+        within = np.clip(soc, low, high)
+        sigma = np.fmax(sigma, state_spread(finely[there], fine[there], values[2], values[3], within))
     margin = MARGIN * (high - low)
     tolerance = RANGE_TOLERANCE * (high - low)
     status[measured & (soc < low - tolerance)] = FitStatus.BELOW_RANGE
