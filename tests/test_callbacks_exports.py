@@ -29,7 +29,7 @@ from nimco._commands import export
 from sim_devices import SimBeamline
 
 # Units that NeXus knows (UDUNITS), of all that the results here have.
-UNITS = {"1", "eV", "g/cm^3", "nm", "s", "um"}
+UNITS = {"1", "degree", "eV", "g/cm^3", "nm", "s", "um"}
 VOLUME = ResultSchema(
     "Volume",
     "1",

@@ -185,3 +185,106 @@ def test_the_shared_stack(shared_data: Path) -> None:
     assert found.warnings == ()
     assert rms(found.shifts_px, truth) < 0.10
     assert rms(found.shifts_px[:20], truth[:20]) < 0.25
+
+
+@pytest.mark.parametrize(("percent", "degrees"), [(1.0, 0.2), (1.0, 0.0), (0.0, 0.5)])
+def test_magnification_and_rotation_are_taken_out_with_the_drift(percent: float, degrees: float) -> None:
+    walk = drift(2, ENERGY_EV.size, 0.9)
+    place = (ENERGY_EV - ENERGY_EV[0]) / np.ptp(ENERGY_EV)
+    size, turn = 1.0 + 0.01 * percent * place, degrees * np.linspace(0.0, 1.0, ENERGY_EV.size)
+    margin, shape = 50, (128, 140)
+    large = texture(1, (shape[0] + 2 * margin, shape[1] + 2 * margin))
+    random = np.random.default_rng(3)
+    rows, cols = np.indices(shape, dtype=float)
+    centre = (np.array(shape) - 1) / 2
+    frames, where = [], np.mgrid[-50:51:25, -50:51:25].reshape(2, -1)
+    for mu, shift, m, angle in zip(SPECTRUM, walk, size, np.radians(turn), strict=True):
+        down, right = rows - centre[0] - shift[0], cols - centre[1] - shift[1]
+        source = [
+            (np.cos(angle) * down + np.sin(angle) * right) / m + centre[0] + margin,
+            (np.cos(angle) * right - np.sin(angle) * down) / m + centre[1] + margin,
+        ]
+        frames.append((0.08 + 0.6 * mu) * map_coordinates(large, source, order=5, mode="nearest"))
+    stack = np.array(frames) + 0.02 * random.standard_normal((len(frames), *shape))
+    found = register_stack(ENERGY_EV, stack.astype(np.float32))
+    assert found.warnings == ()
+    off = []
+    for k in range(ENERGY_EV.size):
+        true, told = (
+            m * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+            for m, a in (
+                (size[k], np.radians(turn[k])),
+                (found.magnification[k], np.radians(found.rotation_deg[k])),
+            )
+        )
+        off.append((told - true) @ where + (found.shifts_px[k] - walk[k])[:, None])
+    error = np.array(off)
+    assert np.sqrt(np.mean((error - error.mean(axis=(0, 2))[:, None]) ** 2)) < 0.1
+    assert (np.ptp(found.magnification) > 0) == (percent > 0)
+    assert (np.ptp(found.rotation_deg) > 0) == (degrees > 0)
+    assert (found.magnification[0], found.rotation_deg[0]) == (1.0, 0.0)
+    # One resampling from the frames as they came.
+    k = ENERGY_EV.size - 1
+    np.testing.assert_array_equal(
+        found.optical_depth[k],
+        resample_frame(
+            stack[k].astype(np.float32),
+            found.shifts_px[k],
+            magnification=found.magnification[k],
+            rotation_deg=found.rotation_deg[k],
+        ),
+    )
+
+
+def test_resampling_turns_and_magnifies_about_the_middle() -> None:
+    rows, cols = np.indices((81, 91)) - np.array([40.0, 45.0])[:, None, None]
+    image = np.exp(-((rows - 10) ** 2 + (cols - 20) ** 2) / 18).astype(np.float32)
+    angle, m, shift = np.radians(5.0), 1.1, np.array([1.5, -2.25])
+    back = resample_frame(image, shift, magnification=m, rotation_deg=5.0)
+    # Where the content is seen that belongs to a place.
+    seen_r = m * (np.cos(angle) * rows - np.sin(angle) * cols) + shift[0]
+    seen_c = m * (np.sin(angle) * rows + np.cos(angle) * cols) + shift[1]
+    wanted = np.exp(-((seen_r - 10) ** 2 + (seen_c - 20) ** 2) / 18)
+    inside = np.isfinite(back)
+    assert inside.mean() > 0.6
+    assert np.abs(back - wanted)[inside].max() < 0.005
+    image[30, 60] = np.nan
+    gap = np.isnan(resample_frame(image, shift, magnification=m, rotation_deg=5.0)) & inside
+    assert 40 < gap.sum() < 80  # what the kernel of eight pixels would read it for
+    with pytest.raises(EdgeFittingError, match="magnification"):
+        resample_frame(image, shift, magnification=0.0)
+
+
+def test_a_pattern_fixed_to_the_detector_does_not_drag_the_match() -> None:
+    walk = drift(8, ENERGY_EV.size, 1.0)
+    frames = stack(1, walk)
+    dirt = gaussian_filter(np.random.default_rng(4).standard_normal(SHAPE), 1.5)
+    dirt /= dirt.std()
+    found = register_stack(ENERGY_EV, (frames + 0.01 * dirt).astype(np.float32))
+    assert rms(found.shifts_px, walk) < 0.15
+    # Dirt that outweighs the sample where that shows little leaves those frames that show it well alone.
+    dirt[20:24, 30:35] = dirt[60:63, 80:90] = 7.5
+    found = register_stack(ENERGY_EV, (frames + 0.02 * dirt).astype(np.float32))
+    strong = SPECTRUM > 0.5
+    assert rms(found.shifts_px[strong], walk[strong]) < 0.1
+
+
+def test_parts_that_move_apart_are_said() -> None:
+    shape, n = (96, 140), ENERGY_EV.size
+    rows, cols = np.indices(shape, dtype=float)
+    grains = gaussian_filter(np.random.default_rng(1).standard_normal((200, 300)), 1.5)
+    grains /= grains.std()
+    frames = []
+    for k, mu in enumerate(SPECTRUM):
+        field = np.zeros(shape)
+        for centre, pace in ((35.0, -1.0), (105.0, 1.0)):
+            row, col = rows - 48.0, cols - centre - pace * 3.0 * k / n
+            thick = np.sqrt(np.clip(1.0 - (row**2 + col**2) / 28.0**2, 0.0, None))
+            field += thick * (
+                1.0 + 0.12 * map_coordinates(grains, [row + 100, col + 70 + 80 * (pace > 0)], order=3)
+            )
+        frames.append(field * (0.08 + 0.6 * mu))
+    noisy = np.array(frames) + 0.02 * np.random.default_rng(2).standard_normal((n, *shape))
+    found = register_stack(ENERGY_EV, noisy.astype(np.float32))
+    assert any("one shift cannot serve" in said for said in found.warnings), found.warnings
+    assert np.ptp(found.magnification) == 0.0

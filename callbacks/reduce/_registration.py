@@ -133,6 +133,13 @@ class FrameRegistration:
                 f"the sample drifted by {length:.1f} px: {len(known)} frames are moved back by their shifts, known to "
                 f"{max(sigma, 0.01):.2f} px"
             )
+        if any(place.magnification != 1.0 or place.rotation_deg != 0.0 for place in known):
+            larger = 100.0 * float(np.ptp([place.magnification for place in known]))
+            turned = float(np.ptp([place.rotation_deg for place in known]))
+            said.append(
+                f"the magnification changed by {larger:.2f} % and the picture turned by {turned:.2f} degrees during "
+                "the scan: taken out with the shifts"
+            )
         lost = [place.energy_ev for place in places if not place.registered]
         if lost and not self._said:
             one = len(lost) == 1
@@ -169,6 +176,8 @@ class FrameRegistration:
         """Give the frames that wait still, or all of them where only the last ones show that the sample drifts."""
         if self._tracker is None and self._watch is not None and self._watch.finish():
             yield from self._begin()
+            if self._tracker is None:
+                yield from self._register_again(even_at_rest=True)
         if self._tracker is not None:
             yield from self._give(self._tracker.finish())
             yield from self._register_again()
@@ -252,15 +261,24 @@ class FrameRegistration:
             frame.place = place
             yield self._placed(frame)
 
-    def _register_again(self) -> Iterator[Item]:
-        """Register each frame against all others: nearer, and what came first knows then what came last."""
-        frames = [frame for frame in self._frames.values() if frame.is_given and frame.place is not None]
+    def _register_again(self, *, even_at_rest: bool = False) -> Iterator[Item]:
+        """Register each frame against all others: nearer, and what came first knows then what came last.
+
+        Where the field does not move as a whole, its magnification may change still, or it turns.
+        """
+        frames = [
+            frame
+            for frame in self._frames.values()
+            if frame.is_given and (frame.place is not None or even_at_rest)
+        ]
         if len(frames) < 2 or sum(np.prod(frame.correction.held.shape) for frame in frames) > _MOST_AT_ONCE:
             return
         energies = [frame.reduced.energy_ev for frame in frames]
         stack = np.stack([_finite_or_nan(_depth(self._correct(frame.correction))) for frame in frames])
         found = register_stack(energies, stack, edge=self._edge, references=self._references)
         del stack
+        if even_at_rest and not (np.ptp(found.magnification) > 0 or np.ptp(found.rotation_deg) > 0):
+            return
         self._said = found.warnings
         places = [
             RegisteredFrame(
@@ -271,12 +289,14 @@ class FrameRegistration:
                 sigma_px=(float(found.shift_sigma_px[k, 0]), float(found.shift_sigma_px[k, 1])),
                 quality=float(found.quality[k]),
                 registered=bool(found.registered[k]),
+                magnification=float(found.magnification[k]),
+                rotation_deg=float(found.rotation_deg[k]),
             )
             for k in range(len(frames))
         ]
         del found
         for frame, place in zip(frames, places, strict=True):
-            yield Retraction(self._placed(frame))
+            yield Retraction(self._as_it_came(frame) if frame.place is None else self._placed(frame))
             frame.place = place
             yield self._placed(frame)
 
@@ -311,7 +331,8 @@ class FrameRegistration:
         assert frame.place is not None
         depth = _depth(self._correct(frame.correction))
         shift = np.array(frame.place.shift_px)
-        values = resample_frame(depth, shift)
+        turned = frame.place.magnification, frame.place.rotation_deg
+        values = resample_frame(depth, shift, magnification=turned[0], rotation_deg=turned[1])
         if np.isinf(depth).any():
             _keep_infinite(values, depth, shift)
         sample = values.reshape(-1)[sampled_pixels((values.shape[0], values.shape[1]), self._n_energies)]
@@ -320,6 +341,8 @@ class FrameRegistration:
             "sample": np.where(np.isfinite(sample), sample, np.float32(np.nan)),
             "shift_px": frame.place.shift_px,
             "shift_sigma_px": frame.place.sigma_px,
+            "magnification": turned[0],
+            "rotation_deg": turned[1],
         }
         return replace(frame.reduced, values=values, notes=notes)
 

@@ -95,6 +95,8 @@ class FullFieldEstimator:
             time_s=reduced.time_s,
             shift_px=notes.get("shift_px", (math.nan, math.nan)),
             shift_sigma_px=notes.get("shift_sigma_px", (math.nan, math.nan)),
+            magnification=notes.get("magnification", math.nan),
+            rotation_deg=notes.get("rotation_deg", math.nan),
         )
 
     def retract(self, reduced: Reduced) -> None:

@@ -144,6 +144,13 @@ FULL_FIELD_SCHEMA = ResultSchema(
             "pixel",
             "standard deviation of the displacement, the larger of both; inf: unknown",
         ),
+        _frame(
+            "magnification",
+            "float64",
+            "",
+            "size of the picture over that of the first frame, as it was taken out; NaN: not looked for",
+        ),
+        _frame("rotation_deg", "float64", "degree", "rotation against the first frame, counter-clockwise"),
         _frame("time_s", "float64", "s", "when the event was recorded, since the epoch"),
         *PARTICLE_FIELDS,
     ),

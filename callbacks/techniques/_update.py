@@ -28,6 +28,8 @@ class FrameSummary:
         Pixels of the sample of pixels without a finite optical depth.
     time_s : float
         When the event was recorded (seconds since the epoch).
+    magnification, rotation_deg : float
+        By how much it was larger and turned, as that was taken out; NaN where it was not looked for.
     shift_px, shift_sigma_px : tuple of float
         Displacement of the sample that was taken out (rows, columns; positive down and right), and its standard
         deviations; NaN where the frame is as it came.
@@ -45,6 +47,8 @@ class FrameSummary:
     time_s: float
     shift_px: tuple[float, float] = (math.nan, math.nan)
     shift_sigma_px: tuple[float, float] = (math.nan, math.nan)
+    magnification: float = math.nan
+    rotation_deg: float = math.nan
 
     @property
     def shift_row_px(self) -> float:

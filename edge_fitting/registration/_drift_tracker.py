@@ -52,6 +52,8 @@ class RegisteredFrame:
         Correlation with what was expected, 0 to 1.
     registered : bool
         Whether a shift was found.
+    magnification, rotation_deg : float
+        As of `RegisteredStack`; frames that are registered one by one are displaced only.
     """
 
     index: int
@@ -61,6 +63,8 @@ class RegisteredFrame:
     sigma_px: tuple[float, float]
     quality: float
     registered: bool
+    magnification: float = 1.0
+    rotation_deg: float = 0.0
 
 
 class EnergyFunctions:

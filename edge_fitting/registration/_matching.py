@@ -94,6 +94,11 @@ class Matcher:
         self.moved = np.empty(shape, np.float32)
         self.known = np.empty(shape, np.uint8)
 
+    @property
+    def block_px(self) -> int:
+        """Rows and columns of the blocks that `Match.block_shifts` speaks of."""
+        return self._size
+
     def match(
         self,
         frame: Frame,

@@ -15,7 +15,8 @@ from ._band_pass import Array, BandPass, Frame, Mask, SpectrumRings, choose_widt
 from ._contrast import FieldContrast
 from ._drift_tracker import SMALLEST_PX, EnergyFunctions, Registrar
 from ._matching import Match, Matcher, repeats_at
-from ._resample import resample_frame
+from ._resample import linear_part, resample_frame
+from ._similarity import find_similarity
 from ._template import Template
 
 _MOST_PASSES = 6
@@ -34,10 +35,15 @@ _NO_DRIFT_PX = 0.02
 _APART_PX = 0.3
 # A band this wide is compared with a narrower one, not a wider one.
 _WIDE_PX = 5.0
+# Times that magnification and rotation are looked for; once they are taken out, blocks move apart by less than this
+# share of what they did.
+_MOST_TURNS = 3
+_LESS_APART = 0.7
 # Frames of about the same contrast share what misfit does to them.
 _ALIKE = 7
 # Frames with this share of the highest contrast come first.
 _STRONG = 0.5
+_FEWEST_WEAK = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +70,9 @@ class RegisteredStack:
         Widths of the band-pass that the data asked for.
     warnings : tuple of str
         What makes the registration doubtful, each in one sentence.
+    magnification, rotation_deg : ndarray, shape (n,)
+        By how much the content of each frame is larger than that of frame 0, and turned (counter-clockwise as seen),
+        about the middle of the frame; 1 and 0 where the data ask for neither.
     """
 
     optical_depth: Frame
@@ -74,6 +83,8 @@ class RegisteredStack:
     drift_found: bool
     widths_px: tuple[float, float]
     warnings: tuple[str, ...]
+    magnification: Array
+    rotation_deg: Array
 
 
 def register_stack(
@@ -136,6 +147,7 @@ def register_stack(
             "frames are left as they were.",
         )
     work.refine()
+    work.follow_optics()
     return work.result()
 
 
@@ -153,6 +165,8 @@ def _untouched(stack: Frame, warning: str) -> RegisteredStack:
         drift_found=False,
         widths_px=BandPass((stack.shape[1], stack.shape[2])).widths,
         warnings=(warning,),
+        magnification=np.ones(n),
+        rotation_deg=np.zeros(n),
     )
 
 
@@ -161,7 +175,8 @@ class _StackRegistration:
 
     def __init__(self, energies: Array, stack: Frame, references: ReferenceSeries | None) -> None:
         self._energies = energies
-        self._stack = stack
+        self._stack = self._original = stack
+        self._change = np.zeros((energies.size, 2))  # of the magnification, and rotation in radians
         self._n = energies.size
         self._shape = (stack.shape[1], stack.shape[2])
         self._energy_functions = EnergyFunctions(references)
@@ -184,7 +199,17 @@ class _StackRegistration:
         backwards = np.abs(contrast[-half:]).mean() > np.abs(contrast[:half]).mean()
         order = list(range(self._n))[:: -1 if backwards else 1]
         strong = np.abs(contrast) >= _STRONG * np.abs(contrast).max()
+        # Until they are known, what all frames that show little of the sample have in common stands for what belongs
+        # to the detector: of the sample it holds a faint and blurred part.
+        weak_frames = np.flatnonzero(~strong)
+        common = (
+            self._images[weak_frames].mean(axis=0)
+            if weak_frames.size >= _FEWEST_WEAK
+            else np.zeros(self._shape, np.float32)
+        )
+        self._images -= common
         self._follow([k for k in order if strong[k]])
+        self._images += common
         # What belongs to the detector is found on frames that show the sample well, before it can pull on the others.
         if len(self._matches) >= 2:
             functions = self._functions()
@@ -241,6 +266,35 @@ class _StackRegistration:
             if number > 1 and known.any() and np.abs(self._shifts - before)[known].max() < _AT_REST_PX:
                 break
         self._template = template
+
+    def follow_optics(self) -> None:
+        """Take a change of magnification and rotation out of what is compared, where the blocks of the field show one.
+
+        It stays when the blocks agree better with each other then: parts that move on their own do not.
+        """
+        before = self._apart()
+        kept = (self._stack, self._change, dict(self._matches), self._shifts.copy(), self._band)
+        for _ in range(_MOST_TURNS):
+            found = find_similarity(
+                self._matches, self._energies, self._shape, self._registrar.matcher.block_px
+            )
+            if not found.is_significant:
+                break
+            self._change = self._change + found.change
+            self._stack = np.stack(
+                [
+                    resample_frame(
+                        self._original[k], (0.0, 0.0), magnification=1.0 + m, rotation_deg=math.degrees(turn)
+                    )
+                    for k, (m, turn) in enumerate(self._change)
+                ]
+            )
+            self._filter()
+            self.refine()
+        if self._change.any() and not self._apart() < _LESS_APART * before:
+            self._stack, self._change, self._matches, self._shifts, self._band = kept
+            self._filter()
+            self.refine()
 
     def _match_all(self, template: Template, functions: Array) -> None:
         matches = self._matched(template, functions)
@@ -420,7 +474,19 @@ class _StackRegistration:
         """Shifts relative to frame 0, frames resampled once, and what is doubtful."""
         found = self._found()
         places = np.stack([self._interpolated(k) for k in range(self._n)])
-        shifts = places - places[0]
+        # The whole is to be one step: a frame is turned about its middle first, and then found displaced.
+        turned = np.stack(
+            [
+                linear_part(1.0 + m, math.degrees(turn)) @ place
+                for (m, turn), place in zip(self._change, places, strict=True)
+            ]
+        )
+        magnification = 1.0 + self._change[:, 0]
+        rotation_deg = np.degrees(self._change[:, 1])
+        is_turned = bool(self._change.any())
+        shifts = turned - np.stack(
+            [linear_part(1.0 + m, math.degrees(turn)) @ places[0] for m, turn in self._change]
+        )
         sigma = np.full((self._n, 2), np.nan)
         misfit = self._misfit_sigma()
         for k, match in self._matches.items():
@@ -428,16 +494,21 @@ class _StackRegistration:
         sigma[~found] = self._interpolation_sigma(places, found)
         quality = np.array([self._matches[k].quality if k in self._matches else 0.0 for k in range(self._n)])
         about = places[found] - np.average(places[found], axis=0, weights=1.0 / sigma[found] ** 2)
-        drift = bool(
+        drift = is_turned or bool(
             np.mean((about / sigma[found]) ** 2) > _NO_DRIFT_CHI2
             and np.sqrt(np.mean(about**2)) > _NO_DRIFT_PX
         )
         if drift:
-            aligned = np.empty_like(self._stack)
+            aligned = np.empty_like(self._original)
             for k in range(self._n):
-                aligned[k] = resample_frame(self._stack[k], shifts[k])
+                aligned[k] = resample_frame(
+                    self._original[k],
+                    shifts[k],
+                    magnification=float(magnification[k]),
+                    rotation_deg=float(rotation_deg[k]),
+                )
         else:
-            aligned = self._stack.copy()
+            aligned = self._original.copy()
         return RegisteredStack(
             optical_depth=aligned,
             shifts_px=shifts,
@@ -447,6 +518,8 @@ class _StackRegistration:
             drift_found=drift,
             widths_px=self._band.widths,
             warnings=tuple(self._warnings(found, places)),
+            magnification=magnification,
+            rotation_deg=rotation_deg,
         )
 
     def _interpolation_sigma(self, places: Array, found: NDArray[np.bool_]) -> Array:

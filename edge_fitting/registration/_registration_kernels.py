@@ -149,6 +149,48 @@ def resample(frame, row_shift, col_shift, outside, half, out):
                 inner[j] += w * source[j]
 
 
+@nb.njit(cache=True, nogil=True, parallel=True, error_model="numpy", fastmath={"contract"})
+def resample_linear(frame, matrix, place, table, outside, out):
+    """Read a frame at points of a turned and magnified grid, by a Lanczos-4 kernel along both axes.
+
+    Parameters
+    ----------
+    frame : ndarray of float32, shape (rows, cols)
+        The frame.
+    matrix : ndarray, shape (2, 2)
+        ``out[i, j]`` is the frame at ``place + matrix @ (i, j)``.
+    place : tuple of float
+        Where the first pixel is.
+    table : ndarray of float32, shape (n + 1, 8)
+        Weights of the kernel for fractions of a pixel from 0 to 1 in equal steps.
+    outside : float
+        What stands where the kernel reaches beyond the frame. A missing value makes all that it would enter missing.
+    out : ndarray of float32, shape (rows, cols)
+        The result.
+    """
+    n_rows, n_cols = frame.shape
+    n_steps = table.shape[0] - 1
+    for i in nb.prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            row = place[0] + matrix[0, 0] * i + matrix[0, 1] * j
+            col = place[1] + matrix[1, 0] * i + matrix[1, 1] * j
+            down, right = math.floor(row), math.floor(col)
+            top, left = int(down) - LANCZOS + 1, int(right) - LANCZOS + 1
+            if top < 0 or left < 0 or top + 2 * LANCZOS > n_rows or left + 2 * LANCZOS > n_cols:
+                out[i, j] = outside
+                continue
+            across = table[int((col - right) * n_steps + 0.5)]
+            along = table[int((row - down) * n_steps + 0.5)]
+            total = np.float32(0.0)
+            for t in range(2 * LANCZOS):
+                line = frame[top + t, left : left + 2 * LANCZOS]
+                part = np.float32(0.0)
+                for u in range(2 * LANCZOS):
+                    part += across[u] * line[u]
+                total += along[t] * part
+            out[i, j] = total
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _used(taps):
     """First and last tap that is not 0."""
