@@ -28,6 +28,7 @@ def build_app() -> typer.Typer:
     app.command()(_commands.replay)
     app.command(name="dry-run")(_commands.dry_run)
     app.command()(_commands.serve)
+    app.command()(_commands.monitor)
     app.command()(_commands.analyse)
     app.command()(_commands.export)
     app.command()(_commands.ioc)

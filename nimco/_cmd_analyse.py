@@ -1,7 +1,6 @@
 """`nimco analyse`: the live analysis in a process of its own, or a stored run analysed anew."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import xarray as xr
 from rich.console import Console
-from tiled.client import from_uri
 
 from callbacks import (
     DeliveryError,
@@ -40,12 +37,12 @@ from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco._session import deliver_and_close
 from nimco._soc_range import parse_soc_range
 from nimco._stopping import ended_by_signal
+from nimco._tiled_client import KEY_REMEDY, given_key, open_tiled
 from nimco.errors import NimcoError
 from scan_contract import is_energy_scan, read_contract
 
 Consumer = Callable[[str, dict[str, Any]], None]
 
-_KEY_VARIABLE = "TILED_API_KEY"
 _STREAM_TIMEOUT_S = 5.0
 # The map is all that the command is for: a slow server is waited for.
 _DELIVERY_PATIENCE_S = 60.0
@@ -151,34 +148,7 @@ def connect(uri: str, api_key_file: Path | None) -> Any:
     NimcoError
         It does not answer, refuses the key, or has no such containers.
     """
-    key = os.environ.get(_KEY_VARIABLE)
-    if api_key_file is not None:
-        try:
-            key = api_key_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise NimcoError(f"The key file {api_key_file} cannot be read ({error}).") from error
-        if not key:
-            raise NimcoError(f"The key file {api_key_file} is empty; give the one with the server's key.")
-    try:
-        client = from_uri(uri, api_key=key)
-        held = list(client)
-    except httpx.HTTPStatusError as error:
-        raise NimcoError(
-            f"Tiled at {uri} refuses the key (status {error.response.status_code}); give the file with it as "
-            f"--api-key-file, or set {_KEY_VARIABLE}."
-        ) from error
-    except RuntimeError as error:  # as Tiled's client says that a key is needed
-        raise NimcoError(
-            f"Tiled at {uri} needs a key; give the file with it as --api-key-file, or set {_KEY_VARIABLE}."
-        ) from error
-    except (httpx.HTTPError, ValueError, OSError) as error:
-        raise NimcoError(
-            f"Tiled does not answer at {uri} ({type(error).__name__}); start it with: nimco serve."
-        ) from error
-    for name in ("raw", "maps"):
-        if name not in held:
-            raise NimcoError(f"Tiled at {uri} has no container {name!r}; a server of nimco has: nimco serve.")
-    return client
+    return open_tiled(uri, given_key(api_key_file), remedy=KEY_REMEDY)
 
 
 def _log_warnings() -> None:

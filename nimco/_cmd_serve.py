@@ -1,10 +1,10 @@
 """`nimco serve`: a Tiled server that stays, for sessions and viewers to connect to."""
 
-import ipaddress
 from pathlib import Path
 
 from rich.console import Console
 
+from nimco._loopback import is_loopback
 from nimco._server import TiledServer
 from nimco._stopping import ended_by_signal
 
@@ -31,16 +31,9 @@ def serve(
         if server.key_is_new or console.is_terminal:  # not again and again in the log of a service
             console.print(f"Open it in a browser, with the key: {server.browser_url}", soft_wrap=True)
         console.print(f"The API key is kept in {server.key_path}, readable by you alone.", soft_wrap=True)
-        if not _is_loopback(host):
+        if not is_loopback(host):
             console.print(
                 f"[yellow]Listening on {host}: everyone on the network who has the key can read and write.[/]",
                 soft_wrap=True,
             )
         server.hold(console)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -196,6 +196,34 @@ def serve(
     )
 
 
+def monitor(
+    tiled: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TILED_URL]",
+            help="Tiled server to show, such as http://127.0.0.1:8710; by default that of --data-dir.",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the key of that server, for the link; otherwise the variable TILED_API_KEY, or the page "
+            "asks for one."
+        ),
+    ] = None,
+    data_dir: _DataDir = Path("nimco-data"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any free.")] = 8720,
+    host: Annotated[
+        str,
+        typer.Option(help="Interface to listen on; by default only programs on this machine can connect."),
+    ] = "127.0.0.1",
+) -> None:
+    """Show running and past measurements in the browser, and the spectrum of any region, until Ctrl-C."""
+    from nimco._cmd_monitor import monitor
+
+    monitor(tiled=tiled, api_key_file=api_key_file, data_dir=data_dir, port=port, host=host)
+
+
 def analyse(
     source: Annotated[
         str | None,

@@ -21,7 +21,8 @@ import httpx
 from rich.console import Console
 
 from nimco._containers import TiledAccess, create_containers
-from nimco.errors import NimcoError
+from nimco._listening import listen
+from nimco.errors import ServerError
 from scan_contract import require_packages
 
 # Against a server that hangs; one that ends is noticed at once, and a busy machine may take a minute to start it.
@@ -42,14 +43,6 @@ _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 60.0
 
 logger = logging.getLogger("nimco.server")
-
-
-class ServerError(NimcoError):
-    """The embedded Tiled server cannot be started."""
-
-
-class PortInUseError(ServerError):
-    """Another program listens on the wanted port."""
 
 
 class DataDirectoryError(ServerError):
@@ -145,7 +138,7 @@ class TiledServer(TiledAccess):
         require_packages("server", "Tiled servers of one's own", *_NEEDED)
         _make_private(self.data_dir)
         self._closing.clear()
-        self._socket = _listen(self.host, self.port)
+        self._socket = listen(self.host, self.port)
         try:
             self.port = self._socket.getsockname()[1]
             self._lock = _lock(self.data_dir, self.uri)
@@ -312,21 +305,6 @@ def _make_private(directory: Path) -> None:
         ) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(128)
-    except OSError as error:
-        listening.close()
-        raise PortInUseError(
-            f"cannot listen on {host}:{port} ({error.strerror}); "
-            "stop the program that holds the port or choose another (0 takes a free one)"
-        ) from error
-    return listening
-
-
 def _lock(directory: Path, uri: str) -> IO[str]:
     """Take a data directory and leave the address in its lock file, for whoever comes second."""
     path = directory / _LOCK_FILE
@@ -349,6 +327,32 @@ def _lock(directory: Path, uri: str) -> IO[str]:
     lock.write(f"{uri}\n{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def running_server(data_dir: Path | str) -> tuple[str, str] | None:
+    """Return address and key of the server that runs on a data directory; None where none does.
+
+    Raises
+    ------
+    DataDirectoryError
+        One runs whose key cannot be read here.
+    """
+    directory = Path(data_dir).expanduser().resolve()
+    try:
+        with (directory / _LOCK_FILE).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                address = lock.readline().strip()
+            else:
+                return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataDirectoryError(f"cannot read {directory / _LOCK_FILE} ({error.strerror})") from error
+    if not address or not (directory / _KEY_FILE).exists():
+        return None
+    return address, _kept_key(directory / _KEY_FILE)[0]
 
 
 def _kept_key(path: Path) -> tuple[str, bool]:

@@ -5,6 +5,14 @@ class NimcoError(Exception):
     """A request that cannot be carried out; the text says what, where and what to do."""
 
 
+class ServerError(NimcoError):
+    """The embedded Tiled server cannot be started."""
+
+
+class PortInUseError(ServerError):
+    """Another program listens on the wanted port."""
+
+
 class RecordingError(NimcoError):
     """A recorded file that cannot be read as an energy scan."""
 

@@ -79,7 +79,7 @@ def test_the_live_analysis_draws_nothing_and_plans_know_no_server() -> None:
     }
 
 
-COMMANDS = ["demo", "replay", "dry-run", "serve", "analyse", "export", "ioc"]
+COMMANDS = ["demo", "replay", "dry-run", "serve", "monitor", "analyse", "export", "ioc"]
 
 
 @pytest.mark.parametrize(

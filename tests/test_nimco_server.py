@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from tiled.client import from_uri
 
-from nimco._server import DataDirectoryError, PortInUseError, ServerError, TiledServer
+from nimco._server import DataDirectoryError, TiledServer
+from nimco.errors import PortInUseError, ServerError
 from nimco.testing import wait_until
 
 

@@ -5,6 +5,7 @@ from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
 from ._reading import SOCVersion, open_soc, open_soc_table, soc_versions
+from ._stored_result import StoredResult
 from ._waiting import waiting_in
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "RawRunWriter",
     "SOCPublisher",
     "SOCVersion",
+    "StoredResult",
     "export_csv",
     "export_nexus",
     "export_stem",

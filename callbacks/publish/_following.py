@@ -42,7 +42,13 @@ class FollowedMap:
 
 
 def follow_soc(
-    client: Any, uid: str, edge: str | None = None, *, array: str | None = None, timeout_s: float = 60.0
+    client: Any,
+    uid: str,
+    edge: str | None = None,
+    *,
+    array: str | None = None,
+    timeout_s: float = 60.0,
+    until: threading.Event | None = None,
 ) -> Iterator[FollowedMap]:
     """Yield the map of a run as it is now, then each newer state, until the final one.
 
@@ -61,26 +67,28 @@ def follow_soc(
         charge, or the edge energy where there are no references.
     timeout_s : float
         How long to wait for the first map of the run.
+    until : threading.Event, optional
+        Ends the following, within two seconds, once another thread sets it.
 
     Yields
     ------
     FollowedMap
-        The last one is the final map.
+        The last one is the final map, unless the following was ended.
 
     Raises
     ------
     ReadingError
         There is no such map within the time allowed.
     """
-    while True:
-        node, name = _wait_for_map(client, uid, edge, array, timeout_s)
-        ended = yield from _states(node, name)
-        if ended:
+    ended = until or threading.Event()
+    while not ended.is_set():
+        node, name = _wait_for_map(client, uid, edge, array, timeout_s, ended)
+        if node is None or (yield from _states(node, name, ended)):
             return
 
 
-def _states(node: Any, array: str) -> Generator[FollowedMap, None, bool]:
-    """Yield the states of a map; return whether the last one is final, or another analysis has taken the place."""
+def _states(node: Any, array: str, ended: threading.Event) -> Generator[FollowedMap, None, bool]:
+    """Yield the states of a map; return False where another analysis has taken the place."""
     owner = node.metadata.get(WRITTEN_BY)
     inbox = _Inbox()
     subscription = node[array].subscribe()
@@ -92,7 +100,7 @@ def _states(node: Any, array: str) -> Generator[FollowedMap, None, bool]:
     try:
         about = node.refresh().metadata
         yield FollowedMap(np.asarray(node[array].read()), 0, time.time())
-        while not about["final"]:
+        while not about["final"] and not ended.is_set():
             if (followed := inbox.get(_LOOK_S)) is not None:
                 yield followed
                 continue
@@ -153,8 +161,9 @@ class _Inbox:
 
 
 def _wait_for_map(
-    client: Any, uid: str, edge: str | None, array: str | None, timeout_s: float
+    client: Any, uid: str, edge: str | None, array: str | None, timeout_s: float, ended: threading.Event
 ) -> tuple[Any, str]:
+    """Return the container of a map and the name of the map; no container where the following is ended."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -170,7 +179,8 @@ def _wait_for_map(
             problem = str(error)
         if time.monotonic() > deadline:
             raise ReadingError(problem)
-        time.sleep(_POLL_S)
+        if ended.wait(_POLL_S):
+            return None, ""
 
 
 def _refuse_unknown(metadata: Any, wanted: str) -> None:

@@ -155,7 +155,9 @@ def open_soc_table(
     node = maps_of_run(client, uid, edge, version)
     if CONTENTS in node.metadata:
         known = tuple(
-            dict.fromkeys(about.group for about in _variables(node.metadata) if about.storage == "table")
+            dict.fromkeys(
+                about.group for about in variables_of_node(node.metadata) if about.storage == "table"
+            )
         )
     else:
         known = ("frames", "particles")
@@ -179,7 +181,7 @@ def read_result(node: Any) -> xr.Dataset:
     if CONTENTS not in metadata:
         return from_first_schema(metadata, keys, lambda key: node[key].read())
     try:
-        variables = _variables(metadata)
+        variables = variables_of_node(metadata)
         sizes = metadata[CONTENTS]["sizes"]
         tables: dict[str, pd.DataFrame] = {}
         held: dict[str, Any] = {}
@@ -265,7 +267,8 @@ def _owner(node: Any) -> Any:
     return node.metadata.get(WRITTEN_BY)
 
 
-def _variables(metadata: Mapping[str, Any]) -> tuple[KeptVariable, ...]:
+def variables_of_node(metadata: Mapping[str, Any]) -> tuple[KeptVariable, ...]:
+    """Return the variables that the metadata of a container announce."""
     return variables_from(metadata[CONTENTS].get("variables"))
 
 

@@ -1,5 +1,6 @@
 """What each technique makes of corrected frames."""
 
+from ._depth_frames import DepthFrame, DepthFrames, RegionSpectrum
 from ._full_field import FULL_FIELD
 from ._full_field_result import FULL_FIELD_SCHEMA, has_value, result_of
 from ._live_soc import LiveSOC
@@ -14,11 +15,14 @@ __all__ = [
     "FULL_FIELD_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
+    "DepthFrame",
+    "DepthFrames",
     "Estimator",
     "EstimatorOptions",
     "FrameSummary",
     "LiveSOC",
     "LiveSpectrum",
+    "RegionSpectrum",
     "RunState",
     "SOCUpdate",
     "Technique",

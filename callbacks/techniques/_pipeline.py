@@ -115,6 +115,16 @@ class RunPipeline:
         return len(self._done)
 
     @property
+    def frames_expected(self) -> int:
+        """Number of readings of the sample in the whole run."""
+        return self._expected
+
+    @property
+    def losses(self) -> list[FrameLoss]:
+        """Readings that are left out now, of the sample and of what corrects them."""
+        return self._left_out.losses()
+
+    @property
     def holds_frames(self) -> bool:
         """Whether there are readings of the sample, in the result or waiting for what corrects them."""
         return bool(self._done or self._waiting())

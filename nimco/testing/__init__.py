@@ -5,6 +5,7 @@ waiting without sleeping. The module ``nimco.testing.plugin`` offers them as pyt
 pytest.
 """
 
+from ._browser import Browser, BrowserError, Page, browser_program
 from ._channel_access import loopback_ioc, use_loopback_channel_access
 from ._collector import DocumentCollector
 from ._documents import ScanDocuments, play
@@ -13,9 +14,13 @@ from ._twin_session import TwinSession, devices_of
 from ._waiting import free_port, wait_until
 
 __all__ = [
+    "Browser",
+    "BrowserError",
     "DocumentCollector",
+    "Page",
     "ScanDocuments",
     "TwinSession",
+    "browser_program",
     "devices_of",
     "free_port",
     "loopback_ioc",

@@ -1,0 +1,8 @@
+"""Measurements in the browser: the running and the past ones of a Tiled server, and the spectrum of any region.
+
+Everything is read from Tiled; nothing but regions is written. It comes with the extra ``monitor``.
+"""
+
+from ._monitor import Monitor, MonitorProcess, check_packages
+
+__all__ = ["Monitor", "MonitorProcess", "check_packages"]
