@@ -1,5 +1,6 @@
 """`nimco demo`: a simulated beamline, a real scan, a live map."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import xarray as xr
@@ -19,6 +20,7 @@ from nimco._soc_range import parse_soc_range
 from nimco._standards import measure_standards
 from nimco._stopping import PauseOnSignal, ended_by_signal
 from nimco._where import print_where, stored_and_waiting
+from scan_contract import MissingPackageError
 from sim_devices import SimBeamline
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
@@ -58,9 +60,11 @@ def demo(
             soc_range=colours,
             register=register,
         ) as session,
+        ExitStack() as watching,
     ):
         sessions.append(session)
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
+        _print_page(console, watching, server)
         beamline = SimBeamline((size, size), seed=seed)
         run_engine = RunEngine(context_managers=[PauseOnSignal])
         run_engine.subscribe(session)
@@ -73,6 +77,20 @@ def demo(
             print_where(console, server, updates, picture, held=hold and not interrupted)
         if hold and not interrupted:
             server.hold(console)
+
+
+def _print_page(console: Console, watching: ExitStack, server: TiledServer) -> None:
+    """Print the link of the page that follows the scan; without its packages, what to install."""
+    from nimco.monitor import MonitorProcess
+
+    try:
+        page = watching.enter_context(MonitorProcess(server.uri, server.api_key))
+    except MissingPackageError as error:
+        console.print(f"  {error}", soft_wrap=True)
+        return
+    console.print(
+        f"watch  {page.browser_url}   (in a browser, while this runs; it holds the key)", soft_wrap=True
+    )
 
 
 def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:

@@ -1,6 +1,7 @@
 """The server of the page: on a thread of this process, or in a process of its own."""
 
 import asyncio
+import select
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
 _LARGEST_MESSAGE = 2**18
+_LOOK_S = 0.2
 
 
 def check_packages() -> None:
@@ -136,7 +138,9 @@ class Monitor:
 
 
 class MonitorProcess:
-    """Serves the page in a process of its own, which costs a scan nothing but that; its address is known at once.
+    """Serves the page in a process of its own, which begins when a browser first asks for it.
+
+    Its address is known at once. Use as a context manager.
 
     Parameters
     ----------
@@ -148,17 +152,14 @@ class MonitorProcess:
 
     def __init__(self, tiled_uri: str, api_key: str, *, port: int = 0) -> None:
         check_packages()
-        with listen("127.0.0.1", port) as listening:
-            self.port = listening.getsockname()[1]
-            self.browser_url = with_key(f"http://127.0.0.1:{self.port}/", api_key)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "nimco.monitor", tiled_uri, str(listening.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[listening.fileno()],
-                start_new_session=True,
-            )
+        self._tiled_uri = tiled_uri
+        self._listening = listen("127.0.0.1", port)
+        self.port = self._listening.getsockname()[1]
+        self.browser_url = with_key(f"http://127.0.0.1:{self.port}/", api_key)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = threading.Event()
+        self._waiting = threading.Thread(target=self._wait_for_browser, name="monitor link", daemon=True)
+        self._waiting.start()
 
     def __enter__(self) -> "MonitorProcess":
         return self
@@ -170,6 +171,11 @@ class MonitorProcess:
 
     def close(self) -> None:
         """End the process: it ends with its standard input."""
+        self._ended.set()
+        self._waiting.join(_END_TIMEOUT_S)
+        self._listening.close()
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -178,6 +184,22 @@ class MonitorProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _wait_for_browser(self) -> None:
+        """Start the process at the first connection, which waits for it in the socket."""
+        while not self._ended.is_set():
+            if not select.select([self._listening], [], [], _LOOK_S)[0]:
+                continue
+            descriptor = self._listening.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "nimco.monitor", self._tiled_uri, str(descriptor)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[descriptor],
+                start_new_session=True,
+            )
+            return
 
 
 def with_key(url: str, api_key: str | None) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from ._regions import Region, RegionError
 from ._source import Source
 
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 _MARK = "@regions"
 _REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.METHOD_NOT_ALLOWED)
 _MOST_REGIONS = 200
