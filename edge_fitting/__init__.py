@@ -15,7 +15,7 @@ from edge_fitting.base import (
     read_text_table,
     write_athena_project,
 )
-from edge_fitting.combination import LinearCombinationMaps, fit_lcf
+from edge_fitting.combination import LearnedReferences, LinearCombinationMaps, fit_lcf, learn_references
 from edge_fitting.design import (
     ChosenEnergies,
     EnergyChooser,
@@ -112,6 +112,7 @@ __all__ = [
     "Glitches",
     "GroupSpectra",
     "Heterogeneity",
+    "LearnedReferences",
     "LinearCombinationMaps",
     "MapHistogram",
     "MergedSweeps",
@@ -152,6 +153,7 @@ __all__ = [
     "informative_order",
     "keyed_by_edge",
     "label_particles",
+    "learn_references",
     "map_histogram",
     "mask_maps",
     "merge_sweeps",
