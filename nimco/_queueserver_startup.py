@@ -34,6 +34,9 @@ __all__ = [
     "fluorescence",
     "foil",
     "i0",
+    "i0_chamber",
+    "iref_chamber",
+    "it_chamber",
     "multi_edge_xanes",
     "resume_scan",
     "shutter",
@@ -53,6 +56,9 @@ stage = _beamline.stage
 filters = _beamline.filters
 i0 = _beamline.i0
 foil = _beamline.foil
+i0_chamber = _beamline.i0_chamber
+it_chamber = _beamline.it_chamber
+iref_chamber = _beamline.iref_chamber
 electrometer = _beamline.electrometer
 fluorescence = _beamline.fluorescence
 

@@ -1,14 +1,26 @@
 """Point XAS from the plan to Tiled on the twin: axis by the foil, sweeps merged, glitches, and what bad input gives."""
 
+import csv
+
 import numpy as np
 import pytest
 import xarray as xr
 from bluesky import RunEngine
 
 from beamline_plans import EnergyGrid, EnergyRegion, PlanError, dry_run, xas_scan
-from callbacks import LiveSOC, LiveSOCPlot, SOCPublisher, open_soc
+from callbacks import (
+    ExportError,
+    LiveSOC,
+    LiveSOCPlot,
+    SOCPublisher,
+    export_athena,
+    export_campaign,
+    export_xdi,
+    open_soc,
+)
 from edge_fitting import (
     EDGES,
+    EdgeFittingError,
     ReferenceSeries,
     Sweep,
     describe_spectrum,
@@ -16,6 +28,7 @@ from edge_fitting import (
     foil_axis,
     merge_sweeps,
     read_athena_project,
+    read_text_table,
 )
 from nimco.testing import play
 from scan_contract import validate_run_documents
@@ -341,3 +354,71 @@ def test_sweeps_end_when_the_edge_is_known_well_enough():
         )
     found = dry_run(xas_scan(beamline.energy, **common, n_darks=2))
     assert (found.frames["primary"], found.frames["dark"]) == (4 * len(GRID), 2)
+
+
+def test_a_spectrum_is_written_as_xdi_and_read_back(measured, tmp_path):
+    _, _, result, _ = measured
+    path = export_xdi(result, tmp_path / "pellet.xdi")
+    header = dict(
+        line[2:].split(": ", 1)
+        for line in path.read_text().splitlines()
+        if line.startswith("# ") and ": " in line
+    )
+    assert path.read_text().startswith("# XDI/1.0")
+    assert (header["Element.symbol"], header["Element.edge"]) == ("Ni", "K")
+    assert header["Sample.name"] == "pellet"
+    assert float(header["Nimco.half_jump_ev"]) == pytest.approx(float(result["half_jump_ev"]), abs=1e-4)
+    table = read_text_table(path)
+    assert np.allclose(table.values[:, 0], result["energy_ev"], atol=1e-4)
+    assert np.allclose(table.values[:, 1], result["mu"], rtol=1e-7)
+    assert np.allclose(table.values[:, 2], result["foil_mu"], rtol=1e-7)
+    with pytest.raises(ExportError, match="no point spectrum"):
+        export_xdi(result.drop_vars("mu"), tmp_path / "none.xdi")
+
+
+def test_larch_reads_what_is_written(measured, tmp_path):
+    io = pytest.importorskip("larch.io", reason="xraylarch is not installed")
+    _, _, result, _ = measured
+    read = io.read_xdi(str(export_xdi(result, tmp_path / "pellet.xdi")))
+    assert np.allclose(read.energy, result["energy_ev"], atol=1e-4)
+    project = io.read_athena(str(export_athena([result], tmp_path / "pellet.prj")))
+    assert np.allclose(project.nim0000.mu, result["mu"])
+
+
+def test_a_campaign_is_a_project_and_a_table(measured, tmp_path):
+    _, _, result, _ = measured
+    groups = read_athena_project(export_athena([result, result], tmp_path / "all.prj"))
+    assert [group.name for group in groups] == ["nim0000", "ref0000", "nim0001", "ref0001"]
+    assert (groups[0].label, groups[0].reference, groups[1].reference) == ("pellet", "ref0000", "nim0000")
+    assert np.allclose(groups[0].mu, result["mu"])
+    assert np.allclose(groups[1].mu, result["foil_mu"])
+    rows = list(csv.DictReader(export_campaign([result, result], tmp_path / "all.csv").open()))
+    assert len(rows) == 2
+    assert rows[0]["sample"] == "pellet"
+    assert float(rows[1]["valence"]) == pytest.approx(float(result["valence"]))
+    for nothing in (export_athena, export_campaign):
+        with pytest.raises(ExportError):
+            nothing([], tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"1 2 3", "no Athena project"),
+        (b"# Athena project file\n", "holds no spectrum"),
+        (b"\x1f\x8b\x08", "read"),
+    ],
+)
+def test_what_is_no_project_is_refused(tmp_path, content, words):
+    (tmp_path / "a.prj").write_bytes(content)
+    with pytest.raises(EdgeFittingError, match=words):
+        read_athena_project(tmp_path / "a.prj")
+
+
+def test_every_shared_project_is_read(shared_data):
+    paths = sorted((shared_data / "spectra").glob("*/*.prj"))
+    assert paths
+    for path in paths:
+        for group in read_athena_project(path):
+            assert group.energy_ev.size == group.mu.size > 50
+            assert group.label

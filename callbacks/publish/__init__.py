@@ -5,6 +5,7 @@ from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
 from ._reading import SOCVersion, open_soc, open_soc_table, soc_versions
+from ._spectrum_files import export_athena, export_campaign, export_xdi
 from ._stored_result import StoredResult
 from ._waiting import waiting_in
 
@@ -14,10 +15,13 @@ __all__ = [
     "SOCPublisher",
     "SOCVersion",
     "StoredResult",
+    "export_athena",
+    "export_campaign",
     "export_csv",
     "export_nexus",
     "export_stem",
     "export_tiff",
+    "export_xdi",
     "follow_soc",
     "open_soc",
     "open_soc_table",

@@ -53,7 +53,7 @@ def export_nexus(
     ExportError
         It cannot be written.
     """
-    return _replacing(Path(path), lambda unfinished: _write_nexus(unfinished, maps, tables or {}))
+    return replacing(Path(path), lambda unfinished: _write_nexus(unfinished, maps, tables or {}))
 
 
 def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
@@ -81,7 +81,7 @@ def export_tiff(maps: xr.Dataset, folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     return [
-        _replacing(folder / f"{export_stem(maps)}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
+        replacing(folder / f"{export_stem(maps)}_{name}.tif", partial(_write_tiff, maps=maps, name=name))
         for name in map(str, maps.data_vars)
         if maps[name].ndim >= 2
     ]
@@ -115,7 +115,7 @@ def export_csv(maps: xr.Dataset, folder: Path | str) -> list[Path]:
             columns.setdefault(about.group, {})[about.column] = maps[about.name].values
     folder = Path(folder)
     return [
-        _replacing(
+        replacing(
             folder / f"{export_stem(maps)}_{name}.csv",
             partial(_write_csv, maps=maps, table=pd.DataFrame(held)),
         )
@@ -129,7 +129,7 @@ def export_stem(maps: xr.Dataset) -> str:
     return f"{maps.attrs['raw_uid'][:8]}_{container_name(maps)}{version}"
 
 
-def _replacing(path: Path, write: Callable[[Path], None]) -> Path:
+def replacing(path: Path, write: Callable[[Path], None]) -> Path:
     """Write a file beside its place, then put it there."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
