@@ -1,6 +1,7 @@
 """A sample frame with its dark and flat field, and the frames that these were made of."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +42,30 @@ class Correction:
     flat_darks: tuple[tuple[HeldFrame, ...], ...]
     limit: float
     flat_limits: tuple[float, ...]
+
+    @property
+    def frames(self) -> Iterator[HeldFrame]:
+        """All frames that are needed for it."""
+        yield self.held
+        yield from self.darks
+        yield from self.flats
+        for darks in self.flat_darks:
+            yield from darks
+
+    def without_lost(self) -> "Correction":
+        """Return what is left of it without the darks and flats that cannot be read back."""
+        kept = [number for number, flat in enumerate(self.flats) if not flat.is_lost]
+        return replace(
+            self,
+            darks=_readable(self.darks),
+            flats=_readable(self.flats),
+            flat_darks=tuple(_readable(self.flat_darks[number]) for number in kept),
+            flat_limits=tuple(self.flat_limits[number] for number in kept),
+        )
+
+
+def _readable(frames: tuple[HeldFrame, ...]) -> tuple[HeldFrame, ...]:
+    return tuple(held for held in frames if not held.is_lost)
 
 
 @dataclass(frozen=True)

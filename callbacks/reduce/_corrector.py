@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot
+from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot, energies_text
+from callbacks.errors import SpoolError
 from scan_contract import FullFieldContract
 
 from ._corrected_frame import CorrectedFrame, Correction
@@ -77,6 +78,7 @@ class FlatFieldCorrector:
         self._fused = fused
         self._pairs = DarksAndFlats(contract, store, left_out=self._left_out, saturation=self.saturation)
         self._given: dict[Slot, _Given] = {}
+        self._stuck: dict[Slot, Reading] = {}
         self._unit_variance: float | None = None
         self._pixels: npt.NDArray[np.intp] | None = None
 
@@ -89,6 +91,14 @@ class FlatFieldCorrector:
             said.append(
                 f"in {100 * share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
+            )
+        if self._stuck:
+            energies = sorted({reading.energy_ev for reading in self._stuck.values()})
+            many = len(energies) > 1
+            said.append(
+                f"the frame{'s' if many else ''} at {energies_text(energies)} {'are' if many else 'is'} in the map as "
+                "first corrected, which would have to be changed: what is needed for that cannot be read back from the "
+                "disk; analyse the stored run anew"
             )
         return said
 
@@ -151,7 +161,10 @@ class FlatFieldCorrector:
             if not self._has_light(frame):
                 continue
             if before is not None:
-                yield self._retraction(slot)
+                retraction = self._retraction(slot)
+                if retraction is None:
+                    continue
+                yield retraction
             yield self._reduced(frame)
 
     def _revise(self) -> Iterator[Item]:
@@ -159,13 +172,14 @@ class FlatFieldCorrector:
         for slot, given in list(self._given.items()):
             before = given.correction
             now = self._pairs.current(before.held)
-            if now == before:
+            if now in (before, before.without_lost()):
                 continue
-            yield self._retraction(slot)
-            if now is None:
+            retraction = self._retraction(slot)
+            if retraction is None:
                 continue
-            frame = self._pairs.correct(now)
-            if self._has_light(frame):
+            yield retraction
+            frame = self._pairs.correct_anew(before.held)
+            if frame is not None and self._has_light(frame):
                 yield self._reduced(frame)
 
     def _retract_dim(self) -> Iterator[Item]:
@@ -176,8 +190,9 @@ class FlatFieldCorrector:
         for slot, given in list(self._given.items()):
             if given.transmission < LEAST_OF_BRIGHTEST * bright:
                 retraction = self._retraction(slot)
-                self._leave_out(given.correction.held.reading, _WITHOUT_LIGHT)
-                yield retraction
+                if retraction is not None:
+                    self._leave_out(given.correction.held.reading, _WITHOUT_LIGHT)
+                    yield retraction
 
     def _retract_saturated(self) -> Iterator[Item]:
         """Retract frames that are saturated in every pixel, unless most are: they would cost each pixel its value."""
@@ -186,8 +201,10 @@ class FlatFieldCorrector:
             return
         for slot in saturated:
             reading = self._given[slot].correction.held.reading
-            yield self._retraction(slot)
-            self._leave_out(reading, "saturated in every pixel")
+            retraction = self._retraction(slot)
+            if retraction is not None:
+                yield retraction
+                self._leave_out(reading, "saturated in every pixel")
 
     def _has_light(self, frame: CorrectedFrame) -> bool:
         if frame.transmission > _MOST_OF_OPEN_BEAM:
@@ -234,9 +251,15 @@ class FlatFieldCorrector:
         depth = optical_depth(frame, self._pixels)
         return bool(np.isneginf(depth).any() and np.isneginf(depth[~np.isnan(depth)]).all())
 
-    def _retraction(self, slot: Slot) -> Retraction:
-        given = self._given.pop(slot)
-        frame = self._pairs.correct(given.correction)
+    def _retraction(self, slot: Slot) -> Retraction | None:
+        """Return what takes a frame out again; None where its values cannot be had again, so that it stays."""
+        given = self._given[slot]
+        try:
+            frame = self._pairs.correct(given.correction)
+        except SpoolError:
+            self._stuck[slot] = given.correction.held.reading
+            return None
+        del self._given[slot]
         return Retraction(self._item(frame, given.weight, *self._sample(frame)))
 
     def _item(

@@ -14,9 +14,10 @@ from callbacks.documents import (
     Slot,
     energies_text,
 )
+from callbacks.errors import SpoolError
 from scan_contract import ALL_ENERGIES, FullFieldContract
 
-from ._corrected_frame import CorrectedFrame, Correction
+from ._corrected_frame import CorrectedFrame, Correction, FloatImage
 from ._image_store import HeldFrame, ImageStore
 from ._light import LEAST_OF_BRIGHTEST, open_beam_light
 from ._mean_frames import MeanFrames, dose_of
@@ -28,6 +29,7 @@ _DARK_DRIFT = 0.5
 _DARK_SPREADS = 5.0
 # Of two flats whose light per incident intensity differs, nobody can say which one is wrong.
 _FEW_FLATS = 3
+_LOST = "it cannot be read back from the disk"
 
 
 class DarksAndFlats:
@@ -124,7 +126,7 @@ class DarksAndFlats:
         index = reading.energy_index
         held = self._store.hold(reading)
         if reading.stream == "dark":
-            again = self._darks[reading.exposure_s].was_refused(reading.slot)
+            again = reading.attempt > 0 or self._darks[reading.exposure_s].was_refused(reading.slot)
             if self._darks[reading.exposure_s].add(held):
                 self._forget_dark(reading.exposure_s)
                 if again:
@@ -165,7 +167,8 @@ class DarksAndFlats:
             for held in self._waiting.pop(index):
                 if nearest not in (index, ALL_ENERGIES):
                     self._without_own_flat[index] = held.reading
-                yield self._join(held, nearest)
+                if (frame := self._join(held, nearest)) is not None:
+                    yield frame
 
     def reopen(self) -> None:
         """Take further frames after `finish`, of a run that resumes the one that ended."""
@@ -192,8 +195,25 @@ class DarksAndFlats:
             self._without_own_flat[index] = held.reading
         return self._correction(held, flat)
 
+    def correct_anew(self, held: HeldFrame) -> CorrectedFrame | None:
+        """Correct a frame as things are now; None without a flat, or where the frame cannot be read back."""
+        while (correction := self.current(held)) is not None:
+            try:
+                return self.correct(correction)
+            except SpoolError:
+                self._leave_out_lost(correction.frames)
+                if held.is_lost:
+                    return None
+        return None
+
     def correct(self, correction: Correction) -> CorrectedFrame:
-        """Correct a frame with certain darks and flats, whether or not they are those of now."""
+        """Correct a frame with certain darks and flats, whether or not they are those of now.
+
+        Raises
+        ------
+        SpoolError
+            One of the frames that are needed cannot be read back from the disk.
+        """
         reading = correction.held.load()
         mean = self._means.flat(correction)
         self._corrected = True
@@ -223,7 +243,8 @@ class DarksAndFlats:
                 ):
                     self._waiting[index].append(held)
                 elif self._sort_out_flats(flat):
-                    yield self._join(held, flat)
+                    if (frame := self._join(held, flat)) is not None:
+                        yield frame
                 else:
                     self._waiting[index].append(held)
 
@@ -247,8 +268,12 @@ class DarksAndFlats:
         flats = self._flats[index]
         for held in flats.held:
             if held.light is None:
-                reading = held.load()
-                dark = self._means.dark(self._darks_of(reading.exposure_s), reading.image.shape)
+                try:
+                    reading = held.load()
+                except SpoolError:
+                    self._leave_out_lost([held])
+                    continue
+                dark = self._dark_of(reading.exposure_s, reading.image.shape)
                 held.light = open_beam_light(reading.image, dark) / reading.exposure_s
                 if held.light > 0:
                     self._brightest = max(self._brightest, held.light)
@@ -279,7 +304,11 @@ class DarksAndFlats:
             return
         levels = {}
         for held in darks.held:
-            values = held.load().image.astype(np.float64)
+            try:
+                values = held.load().image.astype(np.float64)
+            except SpoolError:
+                self._leave_out_lost([held])
+                continue
             values = values[np.isfinite(values)]
             levels[held] = (float(values.mean()), float(values.std())) if values.size else (np.nan, 0.0)
         real = [level for level in levels.values() if level != (0.0, 0.0) and np.isfinite(level[0])]
@@ -323,8 +352,33 @@ class DarksAndFlats:
     def _usable_darks(self) -> list[float]:
         return [key for key, frames in self._darks.items() if frames.held]
 
-    def _join(self, held: HeldFrame, flat: int) -> CorrectedFrame:
-        return self.correct(self._correction(held, flat))
+    def _join(self, held: HeldFrame, flat: int) -> CorrectedFrame | None:
+        """Join a frame with its dark and flat; None where it cannot be read back, or has to wait for another flat."""
+        correction = self._correction(held, flat)
+        try:
+            return self.correct(correction)
+        except SpoolError:
+            self._leave_out_lost(correction.frames)
+        if held.is_lost:
+            return None
+        frame = self.correct_anew(held)
+        if frame is None and not held.is_lost:
+            self._waiting[held.reading.energy_index].append(held)
+        return frame
+
+    def _leave_out_lost(self, frames: Iterable[HeldFrame]) -> None:
+        for held in frames:
+            if held.is_lost:
+                self._leave_out(held, _LOST)
+
+    def _dark_of(self, exposure_s: float, shape: tuple[int, ...]) -> FloatImage:
+        """Return the mean dark of an exposure, without those of its frames that cannot be read back."""
+        while True:
+            darks = self._darks_of(exposure_s)
+            try:
+                return self._means.dark(darks, shape)
+            except SpoolError:
+                self._leave_out_lost(darks)
 
     def _correction(self, held: HeldFrame, flat: int) -> Correction:
         flats = tuple(self._flats[flat].held)
@@ -352,7 +406,7 @@ class DarksAndFlats:
         if nearest not in self._sorted_out_darks:
             self._sort_out_darks(nearest)
             self._sorted_out_darks.add(nearest)
-        return tuple(self._darks[nearest].held)
+        return tuple(self._darks[nearest].held) or self._darks_of(exposure_s)
 
 
 def _light_of_dose(held: HeldFrame) -> float:

@@ -31,12 +31,15 @@ class HeldFrame:
         Type of the counts.
     shape : tuple of int
         Rows and columns.
+    is_lost : bool
+        Whether it was on disk and could not be read back.
     """
 
     def __init__(self, reading: Reading, store: RecordStore) -> None:
         image = reading.image
         self.reading = reading.with_image(_NOTHING)
         self.light: float | None = None
+        self.is_lost = False
         self.dtype, self.shape = image.dtype, image.shape
         self.record = store.add("image", {"image": image}, nbytes=image.nbytes)
         self._store = store
@@ -49,7 +52,11 @@ class HeldFrame:
         SpoolError
             The image was on disk and is not to be had from there as it was.
         """
-        _, content = self._store.read(self.record)
+        try:
+            _, content = self._store.read(self.record)
+        except SpoolError:
+            self.is_lost = True
+            raise
         return self.reading.with_image(content["image"])
 
 

@@ -23,7 +23,7 @@ class TakenFrames:
     @property
     def held(self) -> list[HeldFrame]:
         """Frames that can be used."""
-        frames = [held for frames in self._by_slot.values() for held in frames]
+        frames = [held for frames in self._by_slot.values() for held in frames if not held.is_lost]
         return [held for held in frames if held not in self._rejected] if self._rejected else frames
 
     @property
