@@ -11,6 +11,7 @@ import pytest
 
 from nimco._commands import ioc
 from nimco.errors import NimcoError
+from nimco.testing import free_port
 
 NIMCO = [sys.executable, "-c", "from nimco._cli import main; main()"]
 ASK = "import epics; print(*(epics.caget(f'CLI:{name}', timeout=20) for name in ('mono:bragg.EGU', 'shutter:Status')))"
@@ -18,8 +19,6 @@ ASK = "import epics; print(*(epics.caget(f'CLI:{name}', timeout=20) for name in 
 
 @pytest.fixture
 def port() -> int:
-    from sim_devices.ioc import free_port
-
     return free_port()
 
 

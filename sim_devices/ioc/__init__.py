@@ -4,13 +4,12 @@ The environment of Channel Access has to be set before anything of ophyd is impo
 """
 
 from ._ioc_devices import IOCBeamline, connect_ioc
-from ._ioc_process import IOCProcess, channel_access_environment, free_port, run_ioc
+from ._ioc_process import IOCProcess, channel_access_environment, run_ioc
 
 __all__ = [
     "IOCBeamline",
     "IOCProcess",
     "channel_access_environment",
     "connect_ioc",
-    "free_port",
     "run_ioc",
 ]

@@ -17,7 +17,7 @@ from beamline_devices import DeviceError, DeviceTimeoutError
 from sim_devices.devices import SimBeamline
 from sim_devices.twin import SourceSettings, TwinSettings
 
-__all__ = ["IOCProcess", "channel_access_environment", "free_port", "run_ioc"]
+__all__ = ["IOCProcess", "channel_access_environment", "run_ioc"]
 
 _READY = "ready"
 _START_TIMEOUT_S = 120.0
@@ -44,7 +44,7 @@ def channel_access_environment(port: int, repeater_port: int) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """Return a port that is free on loopback for TCP and UDP alike."""
     while True:
         with (
@@ -135,12 +135,12 @@ class IOCProcess:
         log: Path | None = None,
     ) -> None:
         self.prefix = prefix
-        self.port = free_port() if port is None else port
+        self.port = _free_port() if port is None else port
         self._arguments = [prefix, *map(str, shape), str(seed), repr(time_scale)]
         if steady:
             self._arguments.append("--steady")
         self.environment = channel_access_environment(
-            self.port, free_port() if repeater_port is None else repeater_port
+            self.port, _free_port() if repeater_port is None else repeater_port
         )
         self._log = log
         self._process: subprocess.Popen[str] | None = None
