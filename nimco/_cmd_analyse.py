@@ -14,6 +14,7 @@ import xarray as xr
 from rich.console import Console
 
 from callbacks import (
+    CallbackError,
     DeliveryError,
     DocumentStream,
     FollowedRuns,
@@ -25,6 +26,7 @@ from callbacks import (
     SOCPublisher,
     documents_of,
     open_stream,
+    soc_versions,
 )
 from edge_fitting import OffsetChoice, ReferenceSeries
 from nimco._axis_offset import parse_axis_offset
@@ -194,6 +196,7 @@ class _Analysis:
         compile_kernels(options.method)
         self.finished: list[xr.Dataset] = []
         self._console = console
+        self._client = client
         self._publisher = (
             None if client is None else SOCPublisher(client["maps"], raw_container=client["raw"])
         )
@@ -237,6 +240,29 @@ class _Analysis:
             if self._publisher is not None:
                 closing.callback(deliver_and_close, self._publisher, _DELIVERY_PATIENCE_S)
             closing.callback(self.live.close)
+        self._print_versions()
+
+    def _print_versions(self) -> None:
+        """Say which version a map became that was published beside a former one, and where that one is."""
+        if self._client is None:
+            return
+        for update in self.finished:
+            uid, edge = update.attrs["raw_uid"], update.attrs["edge"]
+            try:
+                versions = soc_versions(self._client, uid, edge)
+            except (CallbackError, KeyError, httpx.HTTPError, OSError):
+                continue  # it could not be delivered, which the publisher has said
+            own = next(
+                (held for held in versions if held.analysed_s == update.attrs["analysis"]["began_s"]), None
+            )
+            former = [held.version for held in versions if own is not None and held.version < own.version]
+            if own is not None and former:
+                self._console.print(
+                    f"maps   of run {uid[:8]} at {edge} are version {own.version} now; the former map is kept as "
+                    f"version {former[-1]}: open_soc(client, {uid[:8]!r}, {edge!r}, version={former[-1]})",
+                    soft_wrap=True,
+                    highlight=False,
+                )
 
     def _print_update(self, update: xr.Dataset) -> None:
         if update.attrs["final"]:

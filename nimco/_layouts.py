@@ -49,6 +49,7 @@ def read_layout(path: Path) -> ForeignLayout:
         content["frame_types"] = {int(key) if key.lstrip("-").isdigit() else key: kind for key, kind in types}
     if energies_key is not None:
         content["energies"] = lambda start: start.get(energies_key)
+    content.setdefault("name", path.stem)
     try:
         return ForeignLayout(**content)
     except (EdgeFittingError, TypeError, ValueError) as error:

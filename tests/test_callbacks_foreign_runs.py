@@ -347,7 +347,7 @@ def test_planned_energies_of_bluesky_s_scans():
         assert planned_energies(strange) is None
 
 
-def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_server, monkeypatch):
+def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_server, monkeypatch, capsys):
     """A list scan, with flats and darks as runs of their own, from Tiled alone, by the command."""
     line = Beamline(scan)
     uids = []
@@ -382,6 +382,17 @@ def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_serv
     assert float(np.sqrt(np.mean((soc["soc"].values - scan.soc) ** 2))) < 0.01
     assert soc.attrs["n_frames"] == scan.energies_ev.size
     assert soc.attrs["warnings"] == []
+    options = soc.attrs["analysis"]["options"]
+    assert options["layout"] == "plans"
+    assert "root_map" not in options
+    assert "version" not in capsys.readouterr().out
+    analyse(**given, layout=layout_file, flat_run=flat, dark_run=dark, root=[f"/data={tmp_path}"])
+    said = capsys.readouterr().out
+    assert f"of run {run[:8]} at Ni_K are version 2 now; the former map is kept as version 1" in said
+    assert open_soc(tiled_server.client(), run).attrs["analysis"]["options"]["root_map"] == {
+        "/data": str(tmp_path)
+    }
+    assert "root_map" not in open_soc(tiled_server.client(), run, version=1).attrs["analysis"]["options"]
 
 
 @pytest.mark.parametrize(

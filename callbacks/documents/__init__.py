@@ -6,7 +6,7 @@ from ._document_streams import DocumentStream, open_stream
 from ._error_log import ErrorLog, FirstTime
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
 from ._followed_runs import FollowedRuns
-from ._foreign_layout import ForeignLayout, FrameFile, planned_energies
+from ._foreign_layout import LAYOUT_KEY, ForeignLayout, FrameFile, planned_energies
 from ._foreign_runs import ForeignRuns
 from ._latest_wins import LaterError, LatestWins
 from ._left_out import FrameLoss, LeftOut, Slot, energies_text
@@ -31,6 +31,7 @@ __all__ = [
     "DOCUMENT_NAMES",
     "FILE_TIMEOUT_S",
     "IMAGE_CHANNELS",
+    "LAYOUT_KEY",
     "Channel",
     "Closing",
     "Document",

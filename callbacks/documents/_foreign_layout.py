@@ -15,6 +15,9 @@ from scan_contract import exposure_slip, pixel_size_slip
 
 Stream = Literal["dark", "flat", "primary"]
 _KEV = 1000.0
+
+#: Key of a translated start document that says which layout it was understood by.
+LAYOUT_KEY = "foreign_layout"
 # No edge of the project lies below 280 eV or above 100 keV, so that a number tells its unit.
 _HIGHEST_KEV = 100.0
 _OUR_STREAMS: Mapping[str, Stream] = {"primary": "primary", "flat": "flat", "dark": "dark"}
@@ -123,6 +126,8 @@ class ForeignLayout:
         Reference spectra.
     pixel_size_nm : float, optional
         Pixel size at the sample.
+    name : str
+        What the beamline calls it; said in the options of every analysis that used it.
     """
 
     edge: str
@@ -143,6 +148,7 @@ class ForeignLayout:
     n_darks: int = 1
     references: ReferenceSeries | None = None
     pixel_size_nm: float | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edge", edge_name(self.edge))

@@ -24,7 +24,7 @@ from scan_contract import (
 )
 
 from ._foreign_corrections import ForeignCorrections, derived_uid
-from ._foreign_layout import ForeignLayout, Stream, in_ev
+from ._foreign_layout import LAYOUT_KEY, ForeignLayout, Stream, in_ev
 from ._spool_format import Document
 
 # Readings of one energy scatter by less than this around it; neighbours of the finest grids are 0.1 eV apart.
@@ -66,7 +66,11 @@ class ForeignScan:
         """Give the start document its contract, then tell the corrections that are there already."""
         counts = Counter(energies)
         self._energies = list(counts)
-        start = {**self._start, CONTRACT_KEY: self._contract(max(counts.values()))}
+        start = {
+            **self._start,
+            CONTRACT_KEY: self._contract(max(counts.values())),
+            LAYOUT_KEY: self._layout.name or f"{self._layout.camera} against {self._layout.energy}",
+        }
         return [("start", start), *self._files(), *self._earlier_runs()]
 
     def _release(self) -> list[Document]:

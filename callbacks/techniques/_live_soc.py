@@ -97,7 +97,11 @@ class LiveSOC(DocumentWorker):
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)
         self._options = EstimatorOptions(
-            references, method, check_offset(axis_offset), check_register(register)
+            references,
+            method,
+            check_offset(axis_offset),
+            check_register(register),
+            {old: str(new) for old, new in (root_map or {}).items()},
         )
         self._techniques = {technique.name: technique for technique in techniques}
         self._contracts = {**CONTRACTS, **{technique.name: technique.contract for technique in techniques}}

@@ -4,7 +4,7 @@ import time
 import uuid
 from typing import Any
 
-from callbacks.documents import read_only
+from callbacks.documents import LAYOUT_KEY, read_only
 from callbacks.results import plain_metadata, software_versions
 from scan_contract import RunContract
 
@@ -31,7 +31,7 @@ def provenance_of(contract: RunContract, options: EstimatorOptions) -> dict[str,
         where nothing was said), ``reference_sources``, ``plan_name``, ``versions`` and ``analysis``: its ``id``,
         when it ``began_s`` (seconds since the epoch), and its ``options``.
     """
-    scan = contract.scan
+    scan, start = contract.scan, contract.start
     said = scan.to_dict()
     given = options.references_for(scan.edge)
     if given is not None:
@@ -42,7 +42,7 @@ def provenance_of(contract: RunContract, options: EstimatorOptions) -> dict[str,
         references, sources = None, []
     about: dict[str, Any] = {
         **{name: said.get(name, {}) for name in _WHO_AND_WHAT},
-        "plan_name": str(contract.start.get("plan_name") or ""),
+        "plan_name": str(start.get("plan_name") or ""),
         "reference_sources": sources,
         "versions": software_versions(),
         "analysis": {
@@ -53,6 +53,8 @@ def provenance_of(contract: RunContract, options: EstimatorOptions) -> dict[str,
                 "axis_offset": options.axis_offset,
                 "register": options.register,
                 "references": references,
+                **({"layout": start[LAYOUT_KEY]} if LAYOUT_KEY in start else {}),
+                **({"root_map": dict(options.root_map)} if options.root_map else {}),
                 **{name: said[name] for name in _PLANNED if said.get(name) is not None},
             },
         },

@@ -72,12 +72,15 @@ class EstimatorOptions:
         What to do about an offset between the energy axes of scan and references, see `edge_fitting.fit_stack`.
     register : {"auto", "on", "off"}
         Whether frames are moved back by the drift of the sample: when it is found to drift, always, never.
+    root_map : mapping of str to str
+        Where folders of the detector's files were looked for instead.
     """
 
     references: ReferenceSeries | Mapping[str, ReferenceSeries] | None = field(default=None, repr=False)
     method: str = "series"
     axis_offset: OffsetChoice = "report"
     register: RegisterChoice = "auto"
+    root_map: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def references_for(self, edge: str) -> ReferenceSeries | None:
         """Return the references that were given for an edge."""
