@@ -51,6 +51,27 @@ def test_what_does_not_follow_the_schema_is_refused(values, said):
         SCHEMA.make(values, {})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "version",
+        "current",
+        "written_by",
+        "contents",
+        "copying",
+        "spec",
+        "schema_version",
+        "signal",
+        "history",
+    ],
+)
+def test_attributes_that_would_be_lost_in_tiled_are_refused(name):
+    history = Field("steps", ("step",), "float64", "", "a history", storage="metadata", path="history/steps")
+    schema = ResultSchema("Toy", "1", (*SCHEMA, history))
+    with pytest.raises(CallbackError, match=f"attribute '{name}'.*give it another"):
+        schema.make({"current_a": [1.0]}, {"raw_uid": "u", name: 1})
+
+
 def test_a_schema_that_contradicts_itself_is_refused():
     field = SCHEMA["current_a"]
     with pytest.raises(CallbackError, match="two fields of the name current_a"):

@@ -10,15 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from callbacks.errors import ReadingError
-from callbacks.results import KeptVariable, plain_metadata, variables_of
+from callbacks.results import BY_STORE, CONTENTS, KeptVariable, plain_metadata, variables_of
 
-CONTENTS = "contents"
 # What Tiled answers where another writer has deleted a node, made it, or made it anew in another shape, meanwhile.
 CHANGED_MEANWHILE = (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT, httpx.codes.BAD_REQUEST)
-"""Key of the metadata with the list of the variables and the sizes of the dimensions."""
-VERSION, CURRENT, WRITTEN_BY = "version", "current", "written_by"
-BY_STORE = (VERSION, CURRENT, WRITTEN_BY)
-"""Keys of the metadata that the container has and a result before it is published has not."""
 VERSION_MARK = "@"
 
 _MOST_LOOKS = 3

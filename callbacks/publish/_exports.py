@@ -13,10 +13,10 @@ import pandas as pd
 import xarray as xr
 
 from callbacks.errors import ExportError
-from callbacks.results import related, software_versions, variables_of
+from callbacks.results import CURRENT, VERSION, related, software_versions, variables_of
 from scan_contract import optional_import
 
-from ._containers import CURRENT, VERSION, VERSION_MARK, analysed_s, container_name
+from ._containers import VERSION_MARK, analysed_s, container_name
 from ._who_and_what import group_in, json_of, text_in, who_and_what, write_note, write_who_and_what
 
 # Units of ours that the units of NeXus (UDUNITS) do not know; all are pure numbers there.

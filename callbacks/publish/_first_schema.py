@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from callbacks.results import RESERVED_NAMES
 from callbacks.techniques import FULL_FIELD_SCHEMA
 
-from ._containers import BY_STORE
-
 FIRST_SPEC = "NimcoSOC"
-_TAKEN = ("units", "mean_spectrum", "history", "spec", "schema_version", "signal")
+_TAKEN = ("units", "mean_spectrum", "history")
 _TABLES = {"frames": "frame_", "particles": "particle_"}
 
 
@@ -51,7 +50,7 @@ def from_first_schema(metadata: Mapping[str, Any], keys: list[str], read: Callab
         "sample": {},
         "edges": [metadata.get("edge")],
         "complete": metadata.get("n_frames", 0) >= metadata.get("frames_expected", 0),
-        **{key: value for key, value in metadata.items() if key not in (*_TAKEN, *BY_STORE)},
+        **{key: value for key, value in metadata.items() if key not in (*_TAKEN, *RESERVED_NAMES)},
     }
     signal = "soc" if metadata.get("references") else "edge_energy_ev"
     return FULL_FIELD_SCHEMA.make(

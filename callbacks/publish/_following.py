@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks.errors import ReadingError
+from callbacks.results import CONTENTS, WRITTEN_BY
 
-from ._containers import CONTENTS, WRITTEN_BY
 from ._reading import maps_of_run
 
 logger = logging.getLogger("nimco.callbacks")

@@ -10,15 +10,19 @@ import pandas as pd
 import xarray as xr
 
 from callbacks.errors import CallbackError, ReadingError
-from callbacks.results import KeptVariable, dataset_of, variables_from
-from edge_fitting import EdgeFittingError, edge_name
-
-from ._containers import (
+from callbacks.results import (
     CONTENTS,
     CURRENT,
     VERSION,
-    VERSION_MARK,
     WRITTEN_BY,
+    KeptVariable,
+    dataset_of,
+    variables_from,
+)
+from edge_fitting import EdgeFittingError, edge_name
+
+from ._containers import (
+    VERSION_MARK,
     analysed_s,
     attributes_of,
     from_metadata,

@@ -13,12 +13,10 @@ from tiled.client.metadata_update import DELETE_KEY
 from tiled.structures.core import Spec
 
 from callbacks.errors import DeliveryError
-from callbacks.results import first_of, variables_of
+from callbacks.results import BY_STORE, WRITTEN_BY, first_of, variables_of
 
 from ._containers import (
-    BY_STORE,
     CHANGED_MEANWHILE,
-    WRITTEN_BY,
     arrays_of,
     container_metadata,
     container_name,

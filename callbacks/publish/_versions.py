@@ -14,10 +14,10 @@ import httpx
 from tiled.structures.core import Spec
 
 from callbacks.errors import DeliveryError
+from callbacks.results import CONTENTS, COPYING, CURRENT, VERSION, WRITTEN_BY
 
-from ._containers import CHANGED_MEANWHILE, CONTENTS, CURRENT, VERSION, VERSION_MARK, WRITTEN_BY, is_written
+from ._containers import CHANGED_MEANWHILE, VERSION_MARK, is_written
 
-_COPYING = "copying"
 _MOST_TRIES = 20
 
 
@@ -97,7 +97,7 @@ def whole_versions(of_run: Any, name: str) -> dict[str, Any]:
 
 def is_whole(metadata: Mapping[str, Any]) -> bool:
     """Return whether a container is more than the beginning of a copy."""
-    return not metadata.get(_COPYING)
+    return not metadata.get(COPYING)
 
 
 def version_of(key: str, metadata: Mapping[str, Any]) -> int:
@@ -141,7 +141,7 @@ def _keep(
     target = held.get(version_key(name, number))
     if target is not None and dict(target.metadata) == about:
         return True
-    copying = {**about, _COPYING: True}
+    copying = {**about, COPYING: True}
     specs = list(current.specs)
     if target is None:
         target = _created(of_run, version_key(name, number), copying, specs)

@@ -8,9 +8,9 @@ from typing import Any
 import h5py
 import xarray as xr
 
-from callbacks.results import sample_name
+from callbacks.results import VERSION, sample_name
 
-from ._containers import VERSION, analysed_s
+from ._containers import analysed_s
 
 _SAID = ("sample", "field_of_view", "proposal", "reference_sources")
 _UNITS = {"voltage_v": "V", "row_um": "um", "column_um": "um", "z_um": "um", "cycle": "1"}

@@ -6,8 +6,16 @@ from ._result_schema import Field, ResultSchema, Role
 from ._sample_name import sample_name
 from ._sink import CalledSink, DeferredResult, Sink, result_key
 from ._software import software_versions
+from ._store_keys import BY_STORE, CONTENTS, COPYING, CURRENT, RESERVED_NAMES, VERSION, WRITTEN_BY
 
 __all__ = [
+    "BY_STORE",
+    "CONTENTS",
+    "COPYING",
+    "CURRENT",
+    "RESERVED_NAMES",
+    "VERSION",
+    "WRITTEN_BY",
     "CalledSink",
     "DeferredResult",
     "Field",

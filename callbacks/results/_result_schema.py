@@ -11,6 +11,7 @@ from callbacks.documents import read_only
 from callbacks.errors import CallbackError
 
 from ._plain_metadata import plain_metadata
+from ._store_keys import RESERVED_NAMES
 
 Role = Literal["value", "sigma", "systematic", "status", "quality", "coordinate"]
 Storage = Literal["array", "table", "metadata"]
@@ -134,11 +135,13 @@ class ResultSchema:
         Raises
         ------
         CallbackError
-            A name that the schema does not know, or values of other dimensions.
+            A name that the schema does not know, values of other dimensions, or an attribute whose name publication or
+            the schema itself uses, so that it would be lost.
         """
         unknown = [name for name in values if name not in self]
         if unknown:
             raise CallbackError(f"the schema {self.spec} has no field {unknown[0]!r}")
+        self._check_attributes(attrs)
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {}
         for field in self.fields:
@@ -163,6 +166,24 @@ class ResultSchema:
             return xr.Dataset(variables, coordinates, attrs=dict(read_only(plain_metadata(about))))
         except ValueError as error:
             raise CallbackError(f"the arrays of a {self.spec} do not fit together: {error}") from error
+
+    def _check_attributes(self, attrs: Mapping[str, Any]) -> None:
+        groups = {
+            field.path.partition("/")[0]
+            for field in self.fields
+            if field.storage == "metadata" and field.path
+        }
+        for name in attrs:
+            if name in RESERVED_NAMES:
+                raise CallbackError(
+                    f"a {self.spec} cannot have an attribute {name!r}: the schema and publication "
+                    "keep their own under that name; give it another name"
+                )
+            if name in groups:
+                raise CallbackError(
+                    f"a {self.spec} cannot have an attribute {name!r}: fields of the schema are kept under that name; "
+                    "give it another one"
+                )
 
 
 def field_attrs(field: Field) -> dict[str, str]:
