@@ -9,16 +9,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from callbacks.errors import ReadingError
-from callbacks.results import KeptVariable
+from callbacks.results import CONTENTS, WRITTEN_BY, KeptVariable
 
-from ._containers import (
-    CHANGED_MEANWHILE,
-    CONTENTS,
-    VERSION_MARK,
-    WRITTEN_BY,
-    attributes_of,
-    from_metadata,
-)
+from ._containers import CHANGED_MEANWHILE, VERSION_MARK, attributes_of, from_metadata
 from ._reading import maps_of_run, read_result, variables_of_node
 
 
