@@ -228,7 +228,8 @@ class Page:
         self._mouse("mouseReleased", *places[-1], buttons=0, clickCount=1)
 
     def move(self, place: tuple[float, float]) -> None:
-        """Move the mouse."""
+        """Move the mouse, over this tab: one that another covers gets no events."""
+        self.call("Page.bringToFront")
         self._mouse("mouseMoved", *place, buttons=0)
 
     def type(self, text: str) -> None:
