@@ -59,11 +59,16 @@ class FrameDoubt:
     residual_od: float
     sigmas: float
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
         return (
-            f"the frame at {self.energy_ev:.2f} eV is {self.residual_od:.3f} of optical depth off what the others say "
-            f"of it ({self.sigmas:.0f} times the counting noise of its mean)"
+            f"{self.residual_od:.3f} of optical depth off what the others say of it ({self.sigmas:.0f} times the "
+            "counting noise of its mean)"
         )
+
+    def __str__(self) -> str:
+        return f"the frame at {self.energy_ev:.2f} eV is {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,15 +219,8 @@ def _worst(
     beyond_rms = np.sqrt(np.maximum(excess, 0.0)) / scale
     beyond_z = excess / (mean_variance * np.sqrt(2.0 / n))
     z = np.abs(along) / along_sigma
-    usual_along = _usual(np.abs(along))
     usual_beyond = _usual(beyond_rms)
-    around = _around(parts.energy_ev, np.abs(along))
-    off_along = (
-        told
-        & (z > _LEAST_Z)
-        & (np.abs(along) > np.maximum(_LEAST_OFF, _TIMES_USUAL * usual_along))
-        & (np.abs(along) > _TIMES_NEIGHBOURS * around)
-    )
+    off_along = told & _is_alone(parts.energy_ev, orthonormal, moments[:, 1] / power, told & (z > _LEAST_Z))
     off_beyond = (
         told & (beyond_z > _LEAST_Z) & (beyond_rms > np.maximum(_LEAST_OFF, _TIMES_USUAL * usual_beyond))
     )
@@ -244,6 +242,45 @@ def _orthonormal(rows: Array) -> Array:
     values, vectors = np.linalg.eigh(np.einsum("ip,jp->ij", scaled, scaled))
     held = values > 1e-9 * values[-1]
     return np.ascontiguousarray(np.einsum("ik,ip->kp", vectors[:, held] / np.sqrt(values[held]), scaled))
+
+
+def _is_alone(
+    energy_ev: Array, orthonormal: Array, along: Array, candidates: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Mark the candidate without which the others agree best, if it is off by itself.
+
+    In a fit with a frame that is off, its neighbours are off, too: the frame is compared with what they are without it.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (n_frames,)
+        Energies.
+    orthonormal : ndarray, shape (n_frames, n_functions)
+        Functions of the fit.
+    along : ndarray, shape (n_frames,)
+        Residual in a fit of all frames, as part of the jump.
+    candidates : ndarray of bool, shape (n_frames,)
+        Frames beyond counting noise.
+    """
+    alone = np.zeros(along.size, bool)
+    leverage = np.sum(orthonormal**2, axis=1)
+    gained = np.where(candidates, along**2 / np.maximum(1.0 - leverage, 1e-9), 0.0)
+    k = int(np.argmax(gained))
+    if not gained[k] > 0.0:
+        return alone
+    shared = orthonormal @ orthonormal[k]
+    left = 1.0 - leverage[k]
+    own = along[k] / left
+    others = np.abs(along + shared * own) / np.maximum(
+        1.0 - leverage - shared**2 / left, 1.0 - _HIGHEST_LEVERAGE
+    )
+    others[k] = 0.0
+    alone[k] = abs(own) > max(
+        _LEAST_OFF,
+        _TIMES_USUAL * _usual(np.delete(others, k)),
+        _TIMES_NEIGHBOURS * _around(energy_ev, others)[k],
+    )
+    return alone
 
 
 def _usual(values: Array) -> float:
