@@ -73,8 +73,10 @@ def _covariance(x: Array, relative: Array) -> Array:
     k = np.sqrt(_K2_PER_EV * np.maximum(x, 0.0))
     fading = np.exp(-2.0 * _DISPLACEMENT_A2 * k * k) / np.maximum(k, _SMALLEST_K)
     size = np.where(x > 0, _AMPLITUDE * fading, 0.0)
-    phase = 2.0 * (k[:, None] - k[None, :])
-    alike = np.cos(_SHELLS_A[:, None, None] * phase).mean(axis=0)
+    phase = 2.0 * np.outer(_SHELLS_A, k)
+    # cos(a - b) averaged over the shells, as a product of few rows: spectra with EXAFS have thousands of points.
+    waves = np.concatenate([np.cos(phase), np.sin(phase)])
+    alike = waves.T @ waves / _SHELLS_A.size
     tail = np.where(x < 0, _TAIL_EV / np.maximum(np.abs(x), 1.0), 0.0)
     bend = _CURVATURE * relative**2
     rest = _REST**2 * np.eye(x.size)
