@@ -43,9 +43,15 @@ def start_analysis(server: TiledServer, *arguments: str) -> subprocess.Popen:
     )
 
 
-def first_line(process: subprocess.Popen) -> str:
+def wait_until_following(process: subprocess.Popen) -> None:
+    """Read what a process says until it follows; before that it may have had to compile."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    said = []
+    for line in process.stdout:
+        if "Following zmq://127.0.0.1" in line:
+            return
+        said.append(line)
+    pytest.fail(f"it never followed: {said}")
 
 
 @pytest.mark.slow
@@ -80,7 +86,7 @@ def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole
     arguments = ("--from", outgoing.replace("tcp://", "zmq://"))
     with TiledServer(tmp_path) as server, RawRunWriter(server.raw) as writer, LiveSOC() as reference:
         processes.append(start_analysis(server, *arguments))
-        assert "Following zmq://127.0.0.1" in first_line(processes[0])
+        wait_until_following(processes[0])
         publisher = DocumentPublisher(incoming)
         n_primary = 0
 
@@ -105,7 +111,7 @@ def test_killed_in_the_middle_of_a_scan_and_started_again_it_ends_with_the_whole
                 assert processes[0].wait(240) == -9
             elif n_primary == 24:
                 processes.append(start_analysis(server, *arguments))
-                first_line(processes[1])
+                wait_until_following(processes[1])
 
         for consumer in (writer, publisher, reference, fault):
             run_engine.subscribe(consumer)

@@ -88,6 +88,9 @@ def range_warnings(fitted: Values, references: ReferenceSeries | None) -> tuple[
     if total < _FEWEST_PIXELS:
         return ()
     soc, sigma = values[0].astype(np.float64), values[1].astype(np.float64)
+    # Pixels without a value are that far beyond an end that noise does not explain it, where noise is small at all.
+    usual = float(np.nanmedian(sigma)) if np.isfinite(sigma).any() else 0.0
+    is_far = _CLEAR * usual < 0.5 * abs(references.soc[-1] - references.soc[0])
     ends = (
         (FitStatus.BELOW_RANGE, references.soc[0], -1.0, "below the first"),
         (FitStatus.ABOVE_RANGE, references.soc[-1], 1.0, "above the last"),
@@ -95,7 +98,7 @@ def range_warnings(fitted: Values, references: ReferenceSeries | None) -> tuple[
     said = []
     for code, end, sign, where in ends:
         beyond = status == code
-        clearly = beyond & (np.isnan(soc) | (sign * (soc - end) > _CLEAR * np.nan_to_num(sigma)))
+        clearly = beyond & np.where(np.isnan(soc), is_far, sign * (soc - end) > _CLEAR * np.nan_to_num(sigma))
         if clearly.sum() > _MOST_OUTSIDE * total:
             said.append(
                 f"{clearly.sum() / total:.0%} of the pixels lie clearly {where} reference (soc {end:g}): the series "
