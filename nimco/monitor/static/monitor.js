@@ -23,7 +23,11 @@ state.view = view;
 state.plots = plots;
 
 let socket = null;
-function say(message) { if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); }
+function say(message) {
+  const isOpen = Boolean(socket) && socket.readyState === WebSocket.OPEN;
+  if (isOpen) socket.send(JSON.stringify(message));
+  return isOpen;
+}
 
 function connect() {
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
@@ -237,7 +241,10 @@ function probed(kind, points) {
 
 $("keep").onclick = () => {
   if (!state.probe) return;
-  say({ do: "keep", region: state.probe });
+  if (!say({ do: "keep", region: state.probe })) {
+    notice("The page is not connected: the region is not kept yet. Keep it again once it is.");
+    return;
+  }
   state.probe = null;
   say({ do: "probe", region: null });
   showTable();
