@@ -3,7 +3,11 @@
 import http.client
 import io
 import json
+import os
+import signal
+import subprocess
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,7 +19,7 @@ from websockets.sync.client import connect
 
 from callbacks import LiveSOC, RawRunWriter, SOCPublisher
 from nimco import NimcoError
-from nimco.monitor import Monitor
+from nimco.monitor import Monitor, MonitorProcess
 from nimco.testing import Browser, browser_program, play, wait_until
 
 needs_browser = pytest.mark.skipif(browser_program() is None, reason="there is no Chromium on this machine")
@@ -385,3 +389,18 @@ def test_a_key_that_may_not_write_keeps_regions_here(tiled_server, stored, page_
 def test_a_port_that_is_taken_is_said(page_server):
     with pytest.raises(NimcoError, match="cannot listen on"):
         Monitor("http://127.0.0.1:9", port=page_server.port).start()
+
+
+def test_a_page_in_a_process_of_its_own_starts_when_asked_for_and_again_after_a_kill(tiled_server, caplog):
+    with MonitorProcess(tiled_server.uri, tiled_server.api_key) as page:
+        for n in (1, 2):
+            with httpx.Client(timeout=120, follow_redirects=True) as client:
+                answer = client.get(page.browser_url)
+            assert answer.status_code == 200
+            assert "monitor.js" in answer.text
+            command = ["pgrep", "-f", f"nimco.monitor {tiled_server.uri} "]
+            (pid,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            assert tiled_server.api_key not in Path(f"/proc/{pid}/cmdline").read_text()
+            os.kill(int(pid), signal.SIGKILL)
+            ended = f"the page in the browser ended (exit code {-signal.SIGKILL:d})"
+            wait_until(lambda n=n, ended=ended: caplog.text.count(ended) == n, 60)

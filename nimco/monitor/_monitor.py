@@ -1,6 +1,7 @@
 """The server of the page: on a thread of this process, or in a process of its own."""
 
 import asyncio
+import logging
 import select
 import subprocess
 import sys
@@ -22,6 +23,8 @@ _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
 _LARGEST_MESSAGE = 2**18
 _LOOK_S = 0.2
+_MOST_STARTS = 3
+_LOG = logging.getLogger("nimco")
 
 
 def check_packages() -> None:
@@ -72,7 +75,7 @@ class Monitor:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Monitor":
-        return self.start()
+        return self if self._server is not None else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -186,12 +189,13 @@ class MonitorProcess:
             self._process.wait()
 
     def _wait_for_browser(self) -> None:
-        """Start the process at the first connection, which waits for it in the socket."""
-        while not self._ended.is_set():
-            if not select.select([self._listening], [], [], _LOOK_S)[0]:
-                continue
+        """Start the process at the first connection, which waits for it in the socket, and again where it fails."""
+        for _ in range(_MOST_STARTS):
+            while not select.select([self._listening], [], [], _LOOK_S)[0]:
+                if self._ended.is_set():
+                    return
             descriptor = self._listening.fileno()
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "nimco.monitor", self._tiled_uri, str(descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -199,7 +203,12 @@ class MonitorProcess:
                 pass_fds=[descriptor],
                 start_new_session=True,
             )
-            return
+            while process.poll() is None:
+                if self._ended.wait(_LOOK_S):
+                    return
+            _LOG.warning("the process of the page in the browser ended (exit code %d)", process.returncode)
+        self._listening.close()  # a browser is told at once that nobody is there
+        _LOG.warning("the page in the browser is given up; start it with: nimco monitor %s", self._tiled_uri)
 
 
 def with_key(url: str, api_key: str | None) -> str:
