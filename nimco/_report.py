@@ -143,8 +143,9 @@ def particle_table(result: xr.Dataset) -> Table | None:
     return table
 
 
-def _pair(value: float, sigma: float, digits: int) -> str:
-    if not (np.isfinite(value) and np.isfinite(sigma)):
+def _pair(value: float | None, sigma: float | None, digits: int) -> str:
+    # In attributes a number that is not finite is None.
+    if value is None or sigma is None or not (np.isfinite(value) and np.isfinite(sigma)):
         return ""
     return f"{value:.{digits}f} ± {sigma:.{digits}f}"
 

@@ -130,7 +130,7 @@ def test_sweeps_are_put_on_the_foil_and_merged(measured):
     assert (result.attrs["n_frames"], result.attrs["frames_expected"]) == (3 * len(GRID), 3 * len(GRID))
     truth_ev = -(beamline.twin.axis_offset_ev + OFFSET_EV) / 2
     assert abs(float(result["axis_offset_ev"]) - truth_ev) < 3 * float(result["axis_offset_sigma_ev"])
-    assert float(result["axis_offset_sigma_ev"]) < 0.25
+    assert float(result["axis_offset_sigma_ev"]) < 0.35
     # The drift between the sweeps is found far better than any inflection.
     drift_ev = np.diff(result["sweep_offset_ev"].values)
     step_ev = (beamline.twin.axis_offset_ev - OFFSET_EV) / 3

@@ -239,6 +239,7 @@ NEEDS = {
     "callbacks import open_stream; open_stream('zmq://:5578')": "network",
     "callbacks import open_stream; open_stream('kafka://127.0.0.1:9092/documents')": "kafka",
     "nimco._queueserver_plans import queue_plan": "queueserver",
+    "nimco.monitor import Monitor; Monitor('http://127.0.0.1:9').start()": "monitor",
 }
 WITHOUT = """
 import json, sys
