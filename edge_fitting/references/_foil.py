@@ -52,7 +52,7 @@ _MOST_GLITCHES = 12
 _NEIGHBOURS = 3
 _NEIGHBOURS_SPAN_EV = 9.0
 # What sampling and smoothing cost: the rise of a metal is lopsided and has shoulders, so that a local fit reads off by
-# about this part of its half width, mostly high. Monte Carlo over 18 measured foils of Ni, Co and Mn, steps of 0.2 to
+# about this part of its half width, mostly high. Monte Carlo over 14 scans of Ni, Co and Mn foils, steps of 0.2 to
 # 1 eV: 0.12 to 0.18 at every half width from 1 to 3.5 eV.
 _OFF_PER_WIDTH = 0.15
 # The 1 eV on either side of the steepest 1 eV rise by at least this part of it: a core hole makes no sharper edge.
