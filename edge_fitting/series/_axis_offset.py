@@ -12,6 +12,7 @@ from edge_fitting.references import ReferenceSeries
 
 from ._series_basis import SeriesBasis, compile_series
 from ._series_fit import fit_whole_stack
+from ._strong_pixels import strong_pixels
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -24,10 +25,6 @@ FARTHEST_EV = 3.0
 _WIDEST_EV = 0.12
 _COARSE_EV = 0.5
 _FINE_EV = 0.1
-# Pixels with this part of the highest jumps count, and this many of them at most.
-_LEAST_JUMP = 0.3
-_MOST_PIXELS = 1024
-_FEWEST_PIXELS = 4
 _GROUPS = 4
 # A series of which a shift of the axis is, but for this part of it, one more state tells nothing of the axis.
 _LEAST_APART = 0.15
@@ -119,11 +116,8 @@ def estimate_offset(basis: SeriesBasis, energy_ev: Array, stack: Frame, weight: 
     if first is None:
         return AxisOffset()
     jump = first[0][4]
-    if not np.isfinite(jump).any():
-        return AxisOffset()
-    strong = np.flatnonzero(jump > _LEAST_JUMP * np.nanpercentile(jump, 95))
-    strong = strong[:: max(1, strong.size // _MOST_PIXELS)]
-    if strong.size < _FEWEST_PIXELS:
+    strong = strong_pixels(jump, np.isfinite(jump))
+    if not strong.size:
         return AxisOffset()
     pixels = np.ascontiguousarray(complete[:, strong])
     seen: dict[float, tuple[Array, Array]] = {}

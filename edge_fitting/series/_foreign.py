@@ -7,14 +7,12 @@ from numpy.typing import NDArray
 
 from edge_fitting.references import ReferenceSeries
 
+from ._strong_pixels import strong_pixels
+
 Array = NDArray[np.float64]
 
 # A common residual above this part of the jump (rms) is of spectra that the references do not have.
 _LEAST_RMS = 0.015
-# Pixels with this part of the highest jumps count, and this many of them at most.
-_LEAST_JUMP = 0.3
-_MOST_PIXELS = 1024
-_FEWEST_PIXELS = 4
 _N_UNKNOWNS = 4
 
 
@@ -45,11 +43,10 @@ def foreign_warnings(
         One sentence, or none.
     """
     usable = np.isfinite(soc) & np.isfinite(jump) & np.isfinite(stack).all(axis=0)
-    if energy_ev.size <= 2 * _N_UNKNOWNS or usable.sum() < _FEWEST_PIXELS:
+    if energy_ev.size <= 2 * _N_UNKNOWNS:
         return ()
-    strong = np.flatnonzero(usable & (jump > _LEAST_JUMP * np.percentile(jump[usable], 95)))
-    strong = strong[:: max(1, strong.size // _MOST_PIXELS)]
-    if strong.size < _FEWEST_PIXELS:
+    strong = strong_pixels(jump, usable)
+    if not strong.size:
         return ()
     root = np.sqrt(weight / weight.mean())
     line = np.linalg.qr(np.stack([root, root * (energy_ev - energy_ev.mean())], axis=1))[0]

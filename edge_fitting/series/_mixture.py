@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from edge_fitting.references import ReferenceSeries
 
+from ._strong_pixels import FEWEST_PIXELS, strong_pixels
+
 Array = NDArray[np.float64]
 
-# Pixels with this part of the highest jumps count, and this many of them at most.
-_LEAST_JUMP = 0.3
-_MOST_PIXELS = 1024
-_FEWEST_PIXELS = 4
 # States in the middle part of the series count: at its ends the two are the same.
 _MIDDLE = (0.15, 0.85)
 # A share known to no better than this is not told; one above this, and by this many standard deviations, is warned of.
@@ -101,12 +99,10 @@ def mixture_of_ends(
     low, high = series.states[0], series.states[-1]
     part = (soc - low) / (high - low)
     usable = np.isfinite(soc) & np.isfinite(jump) & np.isfinite(stack).all(axis=0)
-    if energy_ev.size <= 2 * _N_UNKNOWNS or usable.sum() < _FEWEST_PIXELS:
+    if energy_ev.size <= 2 * _N_UNKNOWNS or usable.sum() < FEWEST_PIXELS:
         return Mixture()
-    strong = usable & (jump > _LEAST_JUMP * np.percentile(jump[usable], 95))
-    strong &= (part > _MIDDLE[0]) & (part < _MIDDLE[1])
-    taken = np.flatnonzero(strong)[:: max(1, int(strong.sum()) // _MOST_PIXELS)]
-    if taken.size < _FEWEST_PIXELS:
+    taken = strong_pixels(jump, usable, (part > _MIDDLE[0]) & (part < _MIDDLE[1]))
+    if not taken.size:
         return Mixture(reason="no pixels lie between the ends of the series")
     root = np.sqrt(weight / weight.mean())
     ends = series.evaluate(energy_ev, np.array([low, high]))
