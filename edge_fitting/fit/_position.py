@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from edge_fitting.base import Edge, FitStatus
+from edge_fitting.quality import spread_pixels
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import shift_share
 from edge_fitting.stack import Values
@@ -23,6 +24,8 @@ _POSITIONS = (*WINDOW_METHODS, "arctan_gauss")
 _MOST_OUTSIDE = 0.1
 _CLEAR = 3.0
 _FEWEST_PIXELS = 20
+# Of large maps so many pixels are looked at: their share is known to 0.005.
+_LOOKED_AT = 4096
 
 
 def position_warnings(method: str, edge: Edge, references: ReferenceSeries | None) -> tuple[str, ...]:
@@ -84,10 +87,11 @@ def range_warnings(fitted: Values, references: ReferenceSeries | None) -> tuple[
     if references is None or references.coordinate != "soc":
         return ()
     values, status = fitted
+    looked_at = spread_pixels(status.size, _LOOKED_AT)
+    status, soc, sigma = status[looked_at], values[0, looked_at], values[1, looked_at]
     total = int((status <= FitStatus.ABOVE_RANGE).sum())
     if total < _FEWEST_PIXELS:
         return ()
-    soc, sigma = values[0].astype(np.float64), values[1].astype(np.float64)
     # Pixels without a value are that far beyond an end that noise does not explain it, where noise is small at all.
     usual = float(np.nanmedian(sigma)) if np.isfinite(sigma).any() else 0.0
     is_far = _CLEAR * usual < 0.5 * abs(references.soc[-1] - references.soc[0])

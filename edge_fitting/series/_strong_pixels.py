@@ -34,5 +34,5 @@ def strong_pixels(
         return np.empty(0, np.intp)
     strong = usable & (jump > _LEAST_JUMP * np.percentile(jump[usable], 95))
     places = np.flatnonzero(strong if among is None else strong & among)
-    places = places[:: max(1, places.size // _MOST_PIXELS)]
+    places = places[:: max(1, -(-places.size // _MOST_PIXELS))]
     return places if places.size >= FEWEST_PIXELS else np.empty(0, np.intp)

@@ -207,8 +207,8 @@ def fit_pixels(
         status[clipped] = FitStatus.SATURATED
     if references is not None:
         _add_state(method, energy_ev, weights, references, values, status)
-    else:
-        values[3] = np.hypot(values[3], _cost_of_steps(method, energy_ev, weights, stack))
+    elif cost_ev := _cost_of_steps(method, energy_ev, weights, stack):
+        values[3] = np.hypot(values[3], np.float32(cost_ev))
     return values, status
 
 
