@@ -35,8 +35,10 @@ Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
 OffsetChoice = Literal["report", "fit"] | float
 
-# Pixels of each frame that are kept for the offset: enough for 0.01 eV, and 16 kB a frame.
+# Pixels of each frame that are kept for the offset: enough for 0.01 eV, and 16 kB a frame. Of long scans, half as many
+# whenever the values kept would be more than these, 16 MB.
 _SAMPLED = 4096
+_MOST_VALUES = 2**22
 
 
 def check_choice(choice: object, method: str, references: ReferenceSeries | None) -> OffsetChoice:
@@ -80,16 +82,18 @@ def moved_energies(energy_ev: Array, choice: OffsetChoice, references: Reference
 
 
 class SampledFrames:
-    """Some pixels of every frame, spread over the image."""
+    """Some pixels of every frame, spread over the image: fewer the more frames there are."""
 
     def __init__(self, n_pixels: int) -> None:
         self._pick = spread_pixels(n_pixels, _SAMPLED)
+        self._every = 1
         self._frames: list[tuple[float, float, Frame]] = []
 
     def add(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
         """Keep the sample of some frames, shape (n, n_pixels)."""
         for energy, frame, own in zip(energy_ev, stack, weight, strict=True):
             self._frames.append((float(energy), float(own), frame[self._pick]))
+            self._bound()
 
     def add_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
         """Correct the sample of a frame of counts."""
@@ -105,6 +109,17 @@ class SampledFrames:
         depth = np.empty(part.counts.size, np.float32)
         part.correct(depth)
         self._frames.append((energy_ev, weight, depth))
+        self._bound()
+
+    def _bound(self) -> None:
+        while len(self._frames) * self._pick.size > _MOST_VALUES and self._pick.size > 1:
+            self._thin(2)
+
+    def _thin(self, step: int) -> None:
+        """Keep every so many-th pixel."""
+        self._every *= step
+        self._pick = self._pick[::step]
+        self._frames = [(energy, weight, frame[::step].copy()) for energy, weight, frame in self._frames]
 
     @property
     def pixels(self) -> NDArray[np.intp]:
@@ -121,8 +136,12 @@ class SampledFrames:
                 return
 
     def merge(self, other: SampledFrames) -> None:
-        """Add the frames of the same pixels."""
-        self._frames += other._frames
+        """Add the frames of another sample of images of the same size."""
+        if other._every > self._every:
+            self._thin(other._every // self._every)
+        step = self._every // other._every
+        self._frames += [(energy, weight, frame[::step].copy()) for energy, weight, frame in other._frames]
+        self._bound()
 
     def join(self, tiles: Sequence[SampledFrames], places: Sequence[NDArray[np.intp]]) -> None:
         """Put the samples of tiles with the same frames side by side; their pixels are at ``places`` in the image."""
