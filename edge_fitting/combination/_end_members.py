@@ -6,14 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus, detection_threshold
-from edge_fitting.references import AnchorCalibration, ReferenceSeries
+from edge_fitting.references import (
+    AnchorCalibration,
+    ReferenceSeries,
+    energies_around_edge,
+    half_jump_energies,
+)
 from edge_fitting.series import (
     MARGIN,
     N_NODES,
     RANGE_TOLERANCE,
     WIDEST,
-    energies_around_edge,
-    half_jump_energies,
 )
 from edge_fitting.sums import SufficientStatistics
 
@@ -45,7 +48,7 @@ class EndMemberFit:
         order = np.unique(np.r_[order[fractions[order] < 1.0 - 1e-6], fractions.size - 1])
         self._calibration = AnchorCalibration(fractions[order], series.states[order])
         nodes = np.linspace(-MARGIN, 1.0 + MARGIN, N_NODES)
-        fine = energies_around_edge(series)
+        fine = energies_around_edge(series.energy_ev, series.edge_ev)
         first, last = series.evaluate(fine, [series.soc[0], series.soc[-1]])
         mixtures = np.outer(1.0 - nodes, first) + np.outer(nodes, last)
         self._nodes = nodes

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_fitting.base import Edge, FitStatus, noise_of_differences
+from edge_fitting.base import Edge, FitStatus
 from edge_fitting.combination import EndMemberFit
 from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import ReferenceSeries
@@ -17,24 +17,21 @@ from edge_fitting.series import (
     SeriesBasis,
     compile_series,
     curve_error,
-    energies_around_edge,
     fit_series,
     fit_whole_stack,
-    half_jump_energies,
 )
 from edge_fitting.stack import FrameStore, StackMethod, Values, fit_pixels, mean_spectrum
 from edge_fitting.sums import CountsFrame, SufficientStatistics
 from edge_fitting.windows import WINDOW_METHODS, ArctanGaussMethod, WindowMethod
 
 from ._jump_method import fit_jump
+from ._own_error import add_own_error
 
 Method = Literal["series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 # In the mean of fewer pixels than this, the noise of each of them counts.
 _FEW_PIXELS = 100
-# The mean of more pixels than this adds less than a hundredth to the sigma of each.
-_NEGLIGIBLE_PIXELS = 2000
 # How far from the white line towards the post-edge window a scan has to come before its step is about known.
 _SETTLED = 0.3
 
@@ -277,7 +274,7 @@ class KeptStack:
         if family is None:
             return no_frames(n_pixels)
         values, status = StreamingSeries(self._shape, family).fit_stack(energies, stack, weights)
-        _add_own_error(energies, weights, stack, values, status)
+        add_own_error(energies, weights, stack, values, status)
         return values, status
 
 
@@ -324,42 +321,6 @@ def own_family(
         return ReferenceSeries.shift_family(energy_ev, spectrum)
     except EdgeFittingError:
         return None  # no rising edge, or no pixel that has all frames
-
-
-def _add_own_error(
-    energy_ev: Array, weights: Array, stack: Frame, values: Frame, status: NDArray[np.uint8]
-) -> None:
-    """Add the error of the half-jump of the scan's own mean spectrum, which all pixels share, to their sigmas."""
-    n_complete = int(np.isfinite(stack.sum(axis=0)).sum())
-    if n_complete > _NEGLIGIBLE_PIXELS:
-        return
-    mean = mean_spectrum(stack)
-    found = status <= FitStatus.ABOVE_RANGE
-    if n_complete > 1:
-        noise2 = np.nanmean(values[6].astype(np.float64) ** 2) / (n_complete - 1)
-    else:
-        # A pixel that is its own mean has no residuals.
-        alone, _ = noise_of_differences(energy_ev, weights, mean[:, None].astype(np.float32))
-        if alone is None:
-            values[:4, found] = np.nan
-            status[found] = FitStatus.UNCERTAIN
-            return
-        noise2 = float(alone[0])
-        values[6, found] = np.sqrt(noise2)
-    per_frame = np.sqrt(noise2 / weights)
-    exact = _own_half_jump(energy_ev, mean)
-    moved = [_own_half_jump(energy_ev, mean + step) - exact for step in np.diag(per_frame)]
-    values[3, found] = np.hypot(values[3, found], np.sqrt(np.nansum(np.square(moved))))
-
-
-def _own_half_jump(energy_ev: Array, spectrum: Array) -> float:
-    """Half-jump energy of a spectrum as the shift family of it has it; NaN without one."""
-    try:
-        family = ReferenceSeries.shift_family(energy_ev, spectrum, (-0.1, 0.1))
-    except EdgeFittingError:
-        return float("nan")
-    fine = energies_around_edge(family)
-    return float(half_jump_energies(fine, family.evaluate(fine, [0.0]))[0])
 
 
 def fit_at_once(estimator: Estimator, energy_ev: Array, stack: Frame, weight: Array) -> Values:

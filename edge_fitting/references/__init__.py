@@ -2,6 +2,7 @@
 
 from ._calibration import AnchorCalibration, CalibratedMap
 from ._foil import FoilCalibration, calibrate_foil
+from ._half_jump import energies_around_edge, half_jump_energies, half_jump_of_spectra
 from ._normalization import NormalizedStack, normalize
 from ._reference_series import ReferenceSeries
 
@@ -12,5 +13,8 @@ __all__ = [
     "NormalizedStack",
     "ReferenceSeries",
     "calibrate_foil",
+    "energies_around_edge",
+    "half_jump_energies",
+    "half_jump_of_spectra",
     "normalize",
 ]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_fitting.base import check_energies, noise_of_differences
 from edge_fitting.errors import EdgeFittingError
 
-from ._belonging import strangers
+from ._belonging import foreign_spectra
 from ._edge_step import line_and_step
 from ._interpolation import hermite, limit_slopes, three_point_slopes
 from ._smooth_curve import Smoothing, smooth_curve
@@ -98,13 +98,13 @@ class ReferenceSeries:
         self.sources: tuple[dict[str, Any], ...] = tuple(
             _check_sources(sources, states.size)[place] for place in (order if sources else ())
         )
-        energies, spectra = _merge_repeats(energies, spectra[order])
+        energies, spectra = merge_repeats(energies, spectra[order])
         if energies.size < 5:
             raise EdgeFittingError(f"references need at least 5 different energies, not {energies.size}.")
         self.coordinate: Coordinate = coordinate
         self.energy_ev: Array = energies
         self.soc: Array = states[order]
-        self.mu, self.edge_ev = _normalise_together(energies, spectra)
+        self.mu, self.edge_ev = normalise_together(energies, spectra)
         for array in (self.energy_ev, self.soc, self.mu):
             array.flags.writeable = False
         self._build_curve()
@@ -168,7 +168,7 @@ class ReferenceSeries:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Which references do not belong to the curve through the others, one sentence each."""
-        return () if self.coordinate != "soc" else strangers(self, self._of)
+        return () if self.coordinate != "soc" else foreign_spectra(self, self._of)
 
     def _of(self, kept: NDArray[np.bool_]) -> ReferenceSeries:
         return _SmoothSeries(self.energy_ev, self.mu[kept], self.soc[kept])
@@ -352,7 +352,7 @@ class ReferenceSeries:
         """
         energies = check_energies(energy_ev, what="reference energy_ev")
         spectrum, _ = _check_spectra(energies, np.vstack([mu, mu]), (0.0, 1.0))
-        energies, spectrum = _merge_repeats(energies, spectrum[:1])
+        energies, spectrum = merge_repeats(energies, spectrum[:1])
         if energies.size < 3:
             raise EdgeFittingError(
                 f"a spectrum of {energies.size} energies cannot be moved: give three or more."
@@ -414,7 +414,7 @@ def _check_sources(sources: Sequence[Mapping[str, Any]], n_references: int) -> l
     return [dict(source) for source in sources]
 
 
-def _merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
+def merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
     unique, where, counts = np.unique(energies, return_inverse=True, return_counts=True)
     merged = np.zeros((spectra.shape[0], unique.size))
     np.add.at(merged.T, where, spectra.T)
@@ -425,7 +425,7 @@ def _to_unit(energies: Array) -> Array:
     return np.asarray((2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0]))
 
 
-def _normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
+def normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
     """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all."""
     mean = spectra.mean(axis=0)
     pre_guess = mean[: max(2, energies.size // 10)].mean()

@@ -10,8 +10,6 @@ from ._series_basis import (
     RANGE_TOLERANCE,
     SeriesBasis,
     compile_series,
-    energies_around_edge,
-    half_jump_energies,
 )
 from ._series_fit import WIDEST, fit_series, fit_whole_stack
 from ._shift_share import shift_share
@@ -29,12 +27,10 @@ __all__ = [
     "SeriesBasis",
     "compile_series",
     "curve_error",
-    "energies_around_edge",
     "estimate_offset",
     "fit_series",
     "fit_whole_stack",
     "foreign_warnings",
-    "half_jump_energies",
     "mixture_of_ends",
     "on_reference_axis",
     "shift_share",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.references import ReferenceSeries
+from edge_fitting.references import ReferenceSeries, energies_around_edge, half_jump_energies
 
 Array = NDArray[np.float64]
 
@@ -22,9 +21,6 @@ MARGIN = 0.25
 RANGE_TOLERANCE = 1e-3
 
 _MOST_MODES = 7
-# Half-jump crossings lie nearer than this to the steepest point, and are found on a finer axis than that of the scan.
-_AROUND_EDGE_EV = 40.0
-_PER_STEP = 8
 # Modes below this fraction of the jump cannot be seen in any measurement of a single pixel.
 _SMALLEST_MODE = 3e-5
 
@@ -98,7 +94,7 @@ def compile_series(series: ReferenceSeries) -> SeriesBasis:
     coordinates, derivatives = series.coordinates(soc)
     curve = np.concatenate([np.ones((N_NODES, 1)), coordinates[:, :n_modes]], axis=1)
     tangent = np.concatenate([np.zeros((N_NODES, 1)), derivatives[:, :n_modes]], axis=1)
-    fine = energies_around_edge(series)
+    fine = energies_around_edge(series.energy_ev, series.edge_ev)
     energy = half_jump_energies(fine, series.evaluate(fine, soc))
     return SeriesBasis(
         series=series,
@@ -109,43 +105,3 @@ def compile_series(series: ReferenceSeries) -> SeriesBasis:
         edge_energy_ev=energy,
         edge_energy_slope=np.gradient(energy, soc),
     )
-
-
-def energies_around_edge(series: ReferenceSeries) -> Array:
-    """Return a fine axis around the edge, for crossings of the curve that joins the energies of the references.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        The energies of the references near their edge, and others between them.
-    """
-    first, last = np.searchsorted(
-        series.energy_ev, series.edge_ev + np.array([-_AROUND_EDGE_EV, _AROUND_EDGE_EV])
-    )
-    near = series.energy_ev[max(first - 1, 0) : last + 1]
-    pieces = (np.linspace(start, stop, _PER_STEP, endpoint=False) for start, stop in pairwise(near))
-    return np.concatenate([*pieces, near[-1:]])
-
-
-def half_jump_energies(energy_ev: Array, normalised: Array) -> Array:
-    """Where normalised spectra first rise through one half, by linear interpolation.
-
-    Parameters
-    ----------
-    energy_ev : ndarray, shape (n_energy,)
-        Increasing energies.
-    normalised : ndarray, shape (n, n_energy)
-        Normalised absorption without noise.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        Energies in eV; NaN where there is no crossing.
-    """
-    rises = (normalised[:, :-1] < 0.5) & (normalised[:, 1:] >= 0.5)
-    first = rises.argmax(axis=1)
-    rows = np.arange(normalised.shape[0])
-    y0, y1 = normalised[rows, first], normalised[rows, first + 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = energy_ev[first] + (0.5 - y0) / (y1 - y0) * (energy_ev[first + 1] - energy_ev[first])
-    return np.where(rises.any(axis=1), crossing, np.nan)
