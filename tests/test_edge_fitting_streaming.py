@@ -287,7 +287,7 @@ def test_series_kernel_against_numpy():
     np.testing.assert_allclose(maps.edge_jump.ravel(), peak / np.linalg.norm(shapes[best], axis=1), rtol=1e-4)
     n_nodes, n_modes = basis.curve.shape
     shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
-    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
+    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)), 32)
     nodes = np.stack([basis.soc, basis.edge_energy_ev, basis.edge_energy_slope])
     assert reduce_series(statistics.gram, SeriesCurve(basis.curve, basis.tangent, nodes, 50.0), reduced)
     lengths = np.linalg.norm(references.evaluate(ENERGY, basis.soc) @ off_line, axis=1)

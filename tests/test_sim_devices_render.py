@@ -7,7 +7,7 @@ from scipy.ndimage import shift as spline_shift
 
 from sim_devices import CameraSettings, OpticsSettings, SourceSettings, Twin, TwinSettings
 from sim_devices.twin._projection import neighbours
-from sim_devices.twin._render import RowBlocks, expose, normal_thirds
+from sim_devices.twin._render import CameraResponse, Illumination, RowBlocks, expose, normal_thirds
 
 NORMAL = normal_thirds()
 
@@ -15,19 +15,9 @@ NORMAL = normal_thirds()
 def draw(mean, *, shape=(400, 500), seed=7, gain=1.0, read_noise=0.0, offset=0.0, full=65535.0, blocks=None):
     out = np.empty(shape, dtype=np.uint16)
     ones = np.ones(shape, dtype=np.float32)
-    args = (
-        ones,
-        (0.0, 0.0),
-        np.empty((0, 0), dtype=np.float32),
-        float(mean),
-        0.0,
-        (offset * ones, 0 * ones, 0.5),
-        (gain, full),
-        (True, read_noise),
-        NORMAL,
-        np.uint64(seed),
-        out,
-    )
+    light = Illumination(photons=float(mean), tilt=(0.0, 0.0), stray=0.0, random=True, exposure_s=0.5)
+    camera = CameraResponse(ones, offset * ones, 0 * ones, gain, full, read_noise)
+    args = (light, camera, np.empty((0, 0), dtype=np.float32), NORMAL, np.uint64(seed), out)
     for first, stop in blocks or [(0, shape[0])]:
         expose(first, stop, *args)
     return out

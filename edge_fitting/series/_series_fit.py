@@ -74,7 +74,7 @@ def fit_series(
 
     def solve_all(noise_dof: float, pooled: Array) -> None:
         launch(
-            solve_series, statistics.pixels, reduced, STRIDE, statistics.n_frames,
+            solve_series, statistics.pixels, reduced, statistics.n_frames,
             _limits(basis, dof, noise_dof), pooled, values, status,
         )  # fmt: skip
 
@@ -134,7 +134,7 @@ def fit_whole_stack(
     values, status = np.empty((8, n_pixels), np.float32), np.empty(n_pixels, np.uint8)
     incomplete = np.zeros(1, np.bool_)
     launch(
-        fit_complete, WeightedFrames(read_only(stack), projector, read_only(weight)), reduced, STRIDE,
+        fit_complete, WeightedFrames(read_only(stack), projector, read_only(weight)), reduced,
         _limits(basis, dof, float(dof)), values, status, incomplete,
     )  # fmt: skip
     return None if incomplete[0] else (values, status)
@@ -143,8 +143,20 @@ def fit_whole_stack(
 def _reduce(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     """Write the series in the metric of the frames; None while they do not determine the unknowns."""
     n_nodes, n_modes = basis.curve.shape
-    shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
-    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)))
+    soc, length, fisher, power, edge_energy_ev, slope = np.empty((6, n_nodes))
+    reduced = ReducedSeries(
+        line=np.empty((n_modes, 2)),
+        inverse=np.empty((2, 2)),
+        curve=np.empty((n_nodes, n_modes)),
+        tangent=np.empty((n_nodes, n_modes)),
+        soc=soc,
+        length=length,
+        fisher=fisher,
+        power=power,
+        edge_energy_ev=edge_energy_ev,
+        edge_energy_slope=slope,
+        stride=STRIDE,
+    )
     ready = reduce_series(gram, _curve(basis), reduced)
     return reduced if ready else None
 

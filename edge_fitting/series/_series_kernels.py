@@ -92,6 +92,16 @@ class ReducedSeries(NamedTuple):
     """Edge energy, shape (n_nodes,)."""
     edge_energy_slope: _Array
     """Its derivative by the state, shape (n_nodes,)."""
+    stride: int
+    """Step of the coarse scan over the nodes; n_nodes - 1 is a multiple of it."""
+
+
+class _Span(NamedTuple):
+    """Pixels of the sums, and where their results begin."""
+
+    lo: int
+    hi: int
+    at: int
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -168,10 +178,10 @@ def _refine(curve, tangent, v, i, node, stride, spacing):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _solve_block(
-    pixels, series, stride, n_frames, limits, pooled, lo, hi, at, out, status,
-):  # fmt: skip
-    """Solve pixels ``lo`` to ``hi`` of the sums; their results begin at ``at``. See :func:`solve_series`."""
+def _solve_block(pixels, series, n_frames, limits, pooled, span, out, status):
+    """Solve some of the pixels. See :func:`solve_series`."""
+    lo, hi, at = span
+    stride = series.stride
     sums, highest, at_highest, saturated = pixels.sums, pixels.highest, pixels.at_highest, pixels.saturated
     line, inverse, curve, tangent = series.line, series.inverse, series.curve, series.tangent
     n_nodes, n_modes = curve.shape
@@ -359,7 +369,9 @@ def solve_gaps(histories, table, stride, sums_of, limits, pooled, out, status):
         Sums of all pixels of the image.
     limits : FitLimits of float64 (n_histories,)
         As in :func:`solve_series`, for each history.
-    stride, pooled, out, status
+    stride : int
+        Step of the coarse scan.
+    pooled, out, status
         As in :func:`solve_series`.
     """
     starts, pixels = histories.starts, histories.pixels
@@ -370,7 +382,7 @@ def solve_gaps(histories, table, stride, sums_of, limits, pooled, out, status):
         series = ReducedSeries(
             np.empty((n_modes, 2)), np.empty((2, 2)), np.empty((n_nodes, n_modes)), np.empty((n_nodes, n_modes)),
             np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes), np.empty(n_nodes),
-            np.empty(n_nodes),
+            np.empty(n_nodes), stride,
         )  # fmt: skip
         own_limits = FitLimits(
             limits.dof[h], limits.detection[h], limits.soc_low[h], limits.soc_high[h], limits.widest_sigma[h]
@@ -399,8 +411,8 @@ def solve_gaps(histories, table, stride, sums_of, limits, pooled, out, status):
             own = PixelSums(own_sums, own_highest, own_at_highest, own_saturated)
             for lo in range(0, size, _BLOCK):
                 _solve_block(
-                    own, series, stride, histories.n_frames[h], own_limits, own_pooled,
-                    lo, min(lo + _BLOCK, size), lo, own_out, own_status,
+                    own, series, histories.n_frames[h], own_limits, own_pooled,
+                    _Span(lo, min(lo + _BLOCK, size), lo), own_out, own_status,
                 )  # fmt: skip
         for i in range(size):
             pixel = pixels[first + i]
@@ -410,7 +422,7 @@ def solve_gaps(histories, table, stride, sums_of, limits, pooled, out, status):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def solve_series(pixels, series, stride, n_frames, limits, pooled, out, status):
+def solve_series(pixels, series, n_frames, limits, pooled, out, status):
     """Maximise the likelihood along the series for every pixel.
 
     Parameters
@@ -419,8 +431,6 @@ def solve_series(pixels, series, stride, n_frames, limits, pooled, out, status):
         Sufficient statistics: offset, slope, modes, squared data; as filled by ``fold``.
     series : ReducedSeries
         As filled by :func:`reduce_series`.
-    stride : int
-        Step of the coarse scan; n_nodes - 1 is a multiple of it.
     n_frames : int
         Frames per pixel.
     limits : FitLimits
@@ -437,18 +447,18 @@ def solve_series(pixels, series, stride, n_frames, limits, pooled, out, status):
     for block in nb.prange(blocks):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        _solve_block(pixels, series, stride, n_frames, limits, pooled, lo, hi, lo, out, status)
+        _solve_block(pixels, series, n_frames, limits, pooled, _Span(lo, hi, lo), out, status)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_complete(frames, series, stride, limits, out, status, incomplete):
+def fit_complete(frames, series, limits, out, status, incomplete):
     """Fit a stack without missing values at once: the sums of a block of pixels never leave the cache.
 
     Parameters
     ----------
     frames : WeightedFrames
         The stack.
-    series, stride, limits, out, status
+    series, limits, out, status
         As in :func:`solve_series`.
     incomplete : bool (1,)
         Set, and the fit given up, where a value is missing.
@@ -473,9 +483,7 @@ def fit_complete(frames, series, stride, limits, out, status, incomplete):
                 incomplete[0] = True
             else:
                 for part in range(0, size, _BLOCK):
-                    _solve_block(
-                        pixels, series, stride, n_frames, limits, pooled,
-                        part, min(part + _BLOCK, size), lo + part, out, status,
-                    )  # fmt: skip
+                    span = _Span(part, min(part + _BLOCK, size), lo + part)
+                    _solve_block(pixels, series, n_frames, limits, pooled, span, out, status)
                 for i in range(size):
                     out[7, lo + i] = pixels.highest[i]

@@ -1,9 +1,15 @@
 """Half-jump: where the normalised absorption crosses one half."""
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from ._window_pass import BLOCK, go_over_frames
+from ._window_records import WindowScan
 from ._window_status import set_status
 
 # Where a random walk with a rise of 1/2 x**2 is lowest scatters by this (Chernoff's distribution, standard deviation
@@ -11,9 +17,32 @@ from ._window_status import set_status
 _LOWEST_OF_WALK = 0.815
 
 
+_Row = NDArray[np.float32]
+
+
+class _RunningSum(NamedTuple):
+    """Running sum of the differences to the half-way line and its minimum, for the pixels of a block, shape (size,)."""
+
+    level: _Row
+    """Half-way line at the reference energy."""
+    slope: _Row
+    """Its slope per eV."""
+    total: _Row
+    """Running sum."""
+    lowest: _Row
+    """Its minimum so far."""
+    at: _Row
+    """Frame of the minimum; -1 before the first."""
+    below: _Row
+    """Difference in that frame."""
+    above: _Row
+    """Difference in the frame after it."""
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _follow_two(first, second, number, offsets, steps, level, slope, running, lowest, at, below, above):
+def _add_two(first, second, number, offsets, steps, sums):
     """Take two frames of the search window, one behind the other; see :func:`_find_half_jump`."""
+    level, slope, running, lowest, at, below, above = sums
     one = np.float32(1.0)
     e0, e1 = offsets
     w0, w1 = steps
@@ -37,8 +66,9 @@ def _follow_two(first, second, number, offsets, steps, level, slope, running, lo
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _follow_one(row, number, offset, step, level, slope, running, lowest, at, below, above):
+def _add_one(row, number, offset, step, sums):
     """Take one frame."""
+    level, slope, running, lowest, at, below, above = sums
     for i in range(level.size):
         d = row[i] - (level[i] + offset * slope[i])
         above[i] = d if at[i] == number - np.float32(1.0) else above[i]
@@ -50,7 +80,7 @@ def _follow_one(row, number, offset, step, level, slope, running, lowest, at, be
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _find_half_jump(spectra, size, search, line, level, slope, rises, raw):
+def _find_half_jump(spectra, size, scan, level, slope, rises, raw):
     """Energy of the half-jump crossing and its sigma, into rows 0 and 1.
 
     Of several crossings in noise the one is taken that splits the window best into a part below and a part above
@@ -58,6 +88,7 @@ def _find_half_jump(spectra, size, search, line, level, slope, rises, raw):
     of a line through the frames around, because noise chooses the two frames between which the crossing is found, and
     they rise too much. Where noise exceeds the rise from frame to frame, the sum is a random walk on a parabola.
     """
+    search, line = scan.search, scan.line
     energies, weights, widths = search.energy_ev, search.weight, search.width_ev
     n = energies.size
     running = np.zeros(size, np.float32)
@@ -65,19 +96,15 @@ def _find_half_jump(spectra, size, search, line, level, slope, rises, raw):
     at = np.full(size, np.float32(-1.0))
     below = np.zeros(size, np.float32)
     above = np.zeros(size, np.float32)
+    sums = _RunningSum(level, slope, running, lowest, at, below, above)
     reference = line.reference_ev
     for j in range(0, n - 1, 2):
         offsets = (np.float32(energies[j] - reference), np.float32(energies[j + 1] - reference))
         steps = (np.float32(widths[j]), np.float32(widths[j + 1]))
-        _follow_two(
-            spectra[j, :size], spectra[j + 1, :size], np.float32(j), offsets, steps, level, slope,
-            running, lowest, at, below, above,
-        )  # fmt: skip
+        _add_two(spectra[j, :size], spectra[j + 1, :size], np.float32(j), offsets, steps, sums)
     if n % 2:
-        _follow_one(
-            spectra[n - 1, :size], np.float32(n - 1), np.float32(energies[n - 1] - reference),
-            np.float32(widths[n - 1]), level, slope, running, lowest, at, below, above,
-        )  # fmt: skip
+        offset, step = np.float32(energies[n - 1] - reference), np.float32(widths[n - 1])
+        _add_one(spectra[n - 1, :size], np.float32(n - 1), offset, step, sums)
     for i in range(size):
         j = int(at[i])
         rise = above[i] - below[i]
@@ -115,23 +142,17 @@ def _find_half_jump(spectra, size, search, line, level, slope, rises, raw):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_half_jump(stack, frames, line, search, rises, limits, pooled, out, status):
+def fit_half_jump(stack, frames, line, search, limits, rises, pooled, out, status):
     """Find the half-jump crossing of every pixel.
 
     Parameters
     ----------
     stack : float32 (n_frames, n_pixels)
         Optical depth, frames of different energies in any order.
-    frames : WindowFrames
-        Frames of the two windows.
-    line : PreEdgeLine
-        The line below the edge.
-    search : SearchFrames
-        Frames of the search window.
+    frames, line, search, limits
+        The members of a `WindowScan`.
     rises : SlopeRules
         Slopes of lines through the frames around the middle between each frame and the next.
-    limits : WindowLimits
-        What a pixel needs.
     pooled : float64 (n_pixels,) or (0,)
         Noise variance at weight 1; with no element each pixel's own.
     out : float32 (8, n_pixels)
@@ -144,6 +165,8 @@ def fit_half_jump(stack, frames, line, search, rises, limits, pooled, out, statu
         lo = block * BLOCK
         hi = min(lo + BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, level, slope = go_over_frames(stack, lo, hi, frames, line, search, limits, pooled)
-        _find_half_jump(spectra, size, search, line, level, slope, rises, raw)
-        set_status(raw, seen, lo, hi, limits, out, status)
+        # Made here: numba takes no tuples of tuples of arrays into a parallel kernel.
+        scan = WindowScan(frames, line, search, limits)
+        spectra, raw, seen, level, slope = go_over_frames(stack, lo, hi, scan, pooled)
+        _find_half_jump(spectra, size, scan, level, slope, rises, raw)
+        set_status(raw, seen, lo, hi, scan.limits, out, status)

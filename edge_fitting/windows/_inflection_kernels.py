@@ -4,6 +4,7 @@ import numba as nb
 import numpy as np
 
 from ._window_pass import BLOCK, go_over_frames
+from ._window_records import WindowScan
 from ._window_status import set_status
 
 
@@ -85,7 +86,7 @@ def _find_inflection(spectra, size, search, rules, raw):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_inflection(stack, frames, line, search, rules, limits, pooled, out, status):
+def fit_inflection(stack, frames, line, search, limits, rules, pooled, out, status):
     """Find the steepest rise of every pixel.
 
     Parameters
@@ -100,6 +101,8 @@ def fit_inflection(stack, frames, line, search, rules, limits, pooled, out, stat
         lo = block * BLOCK
         hi = min(lo + BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, _, _ = go_over_frames(stack, lo, hi, frames, line, search, limits, pooled)
-        _find_inflection(spectra, size, search, rules, raw)
-        set_status(raw, seen, lo, hi, limits, out, status)
+        # Made here: numba takes no tuples of tuples of arrays into a parallel kernel.
+        scan = WindowScan(frames, line, search, limits)
+        spectra, raw, seen, _, _ = go_over_frames(stack, lo, hi, scan, pooled)
+        _find_inflection(spectra, size, scan.search, rules, raw)
+        set_status(raw, seen, lo, hi, scan.limits, out, status)

@@ -4,6 +4,7 @@ import numba as nb
 import numpy as np
 
 from ._window_pass import BLOCK, go_over_frames
+from ._window_records import WindowScan
 from ._window_status import set_status
 
 
@@ -94,7 +95,7 @@ def _find_white_line(spectra, size, search, reach, line, slope, raw):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def fit_white_line(stack, frames, line, search, reach, limits, pooled, out, status):
+def fit_white_line(stack, frames, line, search, limits, reach, pooled, out, status):
     """Find the top of the white line of every pixel.
 
     Parameters
@@ -109,6 +110,8 @@ def fit_white_line(stack, frames, line, search, reach, limits, pooled, out, stat
         lo = block * BLOCK
         hi = min(lo + BLOCK, n_pixels)
         size = hi - lo
-        spectra, raw, seen, _, slope = go_over_frames(stack, lo, hi, frames, line, search, limits, pooled)
-        _find_white_line(spectra, size, search, reach, line, slope, raw)
-        set_status(raw, seen, lo, hi, limits, out, status)
+        # Made here: numba takes no tuples of tuples of arrays into a parallel kernel.
+        scan = WindowScan(frames, line, search, limits)
+        spectra, raw, seen, _, slope = go_over_frames(stack, lo, hi, scan, pooled)
+        _find_white_line(spectra, size, scan.search, reach, scan.line, slope, raw)
+        set_status(raw, seen, lo, hi, scan.limits, out, status)

@@ -24,7 +24,7 @@ from edge_fitting.base import (
 from ._half_jump_kernels import fit_half_jump
 from ._inflection_kernels import fit_inflection
 from ._white_line_kernels import fit_white_line
-from ._window_records import PreEdgeLine, SearchFrames, WindowFrames, WindowLimits
+from ._window_records import PreEdgeLine, SearchFrames, WindowFrames, WindowLimits, WindowScan
 from ._window_status import INCOMPLETE
 from ._windows import WindowPlan, plan_rises, plan_slopes, plan_windows, relative_slope, wide_enough
 
@@ -41,15 +41,12 @@ _TOP = 0.7
 
 
 class _Scan(NamedTuple):
-    """A scan as the kernels take it."""
+    """A scan, and the same as the kernels take it."""
 
     plan: WindowPlan
     weights: Array
     stack: Frame
-    frames: WindowFrames
-    line: PreEdgeLine
-    search: SearchFrames
-    limits: WindowLimits
+    windows: WindowScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +229,20 @@ class WindowMethod:
             last_ev=float(self.search_ev[1]),
             n_frames=energy_ev.size,
         )
-        return _Scan(plan, weights, read_only(stack), frames, line, search, limits)
+        return _Scan(plan, weights, read_only(stack), WindowScan(frames, line, search, limits))
 
     def _launch(
         self, scan: _Scan, noise_dof: float, pooled: Array, values: Frame, status: NDArray[np.uint8]
     ) -> None:
         detection = detection_threshold(noise_dof) if np.isfinite(noise_dof) else 0.0
-        limits = scan.limits._replace(detection=float(detection))
+        windows = scan.windows._replace(limits=scan.windows.limits._replace(detection=float(detection)))
         reach_ev = self._estimator.reach_widths * self._edge.core_width_ev
-        data = scan.stack, scan.frames, scan.line, scan.search
         if self.name == "half_jump":
-            launch(fit_half_jump, *data, plan_rises(scan.plan, reach_ev), limits, pooled, values, status)
+            rises = plan_rises(scan.plan, reach_ev)
+            launch(fit_half_jump, scan.stack, *windows, rises, pooled, values, status)
         elif self.name == "inflection":
-            launch(fit_inflection, *data, plan_slopes(scan.plan, reach_ev), limits, pooled, values, status)
+            slopes = plan_slopes(scan.plan, reach_ev)
+            launch(fit_inflection, scan.stack, *windows, slopes, pooled, values, status)
         else:
-            launch(fit_white_line, *data, wide_enough(scan.plan, reach_ev), limits, pooled, values, status)
+            reach = wide_enough(scan.plan, reach_ev)
+            launch(fit_white_line, scan.stack, *windows, reach, pooled, values, status)

@@ -1,13 +1,44 @@
 """The one pass over the frames of a block of pixels that the window estimators share, frame-major."""
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_fitting.sums import add_rows
 
 from ._window_status import squared_residual
 
 BLOCK = 1024
+
+_Frame = NDArray[np.float32]
+
+
+class _Block(NamedTuple):
+    """Pixels ``lo`` to ``hi`` of a stack, and what is kept of their frames as these pass."""
+
+    stack: _Frame
+    """All of the stack, shape (n_frames, n_pixels)."""
+    lo: int
+    hi: int
+    slots: NDArray[np.int64]
+    """Place of each frame in the search window, or -1."""
+    spectra: _Frame
+    """Frames of the search window, shape (n_inside, at least hi - lo)."""
+    seen: _Frame
+    """Highest value, how often it occurs, NaN where some are missing, shape (3, at least hi - lo)."""
+
+
+class _WindowRule(NamedTuple):
+    """Frames of a window and what is made of them."""
+
+    frames: NDArray[np.int64]
+    rule: NDArray[np.float64]
+    """Coefficients of the polynomials, shape (n_rules, n_frames)."""
+    weight: NDArray[np.float64]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -59,8 +90,11 @@ def _recount(stack, pixel, i, seen):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):
+def _shift_four(left, four, base, square, weights):
     """Subtract a frame from four, and add up the squares of what is left."""
+    y0, y1, y2, y3 = left
+    a, b, c, d = four
+    w0, w1, w2, w3 = weights
     for i in range(base.size):
         y0[i] = a[i] - base[i]
         y1[i] = b[i] - base[i]
@@ -70,8 +104,9 @@ def _shift_four(y0, y1, y2, y3, a, b, c, d, base, square, w0, w1, w2, w3):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def survey_frames(stack, lo, hi, frames, slots, spectra, seen):
+def _survey_frames(block, frames):
     """Survey up to four frames while they are in the cache, and copy those of the search window."""
+    stack, lo, hi, slots, spectra, seen = block
     size = hi - lo
     highest, at_highest, gap = seen[0, :size], seen[1, :size], seen[2, :size]
     if frames.size == 4:
@@ -90,12 +125,14 @@ def survey_frames(stack, lo, hi, frames, slots, spectra, seen):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def project_window(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spectra, seen):
+def _project_window(block, window, rows, chi2):
     """Project the frames of a window on orthonormal polynomials; add the squared residual.
 
     The first frame of the window is subtracted from all, so that single precision is enough: what is left is of the
     size of the noise, not of the optical depth. The constant polynomial takes it up.
     """
+    stack, lo, hi = block.stack, block.lo, block.hi
+    frames, rules, weights = window.frames, window.rule, window.weight
     size = hi - lo
     n, n_rules = frames.size, rules.shape[0]
     y = np.empty((4, size + 24), np.float32)
@@ -109,15 +146,17 @@ def project_window(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spe
     c = np.zeros((2, 4), np.float32)
     for j in range(0, n, 4):
         left = min(4, n - j)
-        survey_frames(stack, lo, hi, frames[j : j + left], slots, spectra, seen)
+        _survey_frames(block, frames[j : j + left])
         # Past the last frame it is repeated, with no weight.
         j1, j2, j3 = min(j + 1, n - 1), min(j + 2, n - 1), min(j + 3, n - 1)
-        _shift_four(
-            y0, y1, y2, y3,
+        four = (
             stack[frames[j], lo:hi], stack[frames[j1], lo:hi], stack[frames[j2], lo:hi], stack[frames[j3], lo:hi],
-            base, square, np.float32(weights[j]), np.float32(weights[j1]) if left > 1 else zero,
+        )  # fmt: skip
+        of_four = (
+            np.float32(weights[j]), np.float32(weights[j1]) if left > 1 else zero,
             np.float32(weights[j2]) if left > 2 else zero, np.float32(weights[j3]) if left > 3 else zero,
         )  # fmt: skip
+        _shift_four((y0, y1, y2, y3), four, base, square, of_four)
         for k in range(0, rows.shape[0], 2):
             for r in range(2):
                 for m in range(4):
@@ -132,7 +171,7 @@ def project_window(stack, lo, hi, frames, slots, rules, weights, rows, chi2, spe
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def go_over_frames(stack, lo, hi, frames, line, search, limits, pooled):
+def go_over_frames(stack, lo, hi, scan, pooled):
     """Go once over the frames of a block: the search window, rows 2 to 5 of ``raw``, ``seen``, the pre-edge line.
 
     Rows of ``raw`` are energy, its sigma, step, squared residual, noise variance, mean height above the pre-edge line
@@ -141,6 +180,7 @@ def go_over_frames(stack, lo, hi, frames, line, search, limits, pooled):
     The frames of the search window are copied, because several passes over them follow: rows of an image with a power
     of two of pixels would push each other out of the cache.
     """
+    frames, line, search, limits = scan
     pre, post, others, slots = frames.pre, frames.post, frames.others, frames.slots
     post_rule, post_level = frames.post_rule, frames.post_level
     size = hi - lo
@@ -157,8 +197,9 @@ def go_over_frames(stack, lo, hi, frames, line, search, limits, pooled):
     chi2 = raw[3, :size]
     for i in range(size):
         chi2[i] = np.float32(0.0)
+    block = _Block(stack, lo, hi, slots, spectra, seen)
     rows = np.empty((2, size + 24), np.float32)
-    project_window(stack, lo, hi, pre, slots, frames.pre_rule, frames.pre_weight, rows, chi2, spectra, seen)
+    _project_window(block, _WindowRule(pre, frames.pre_rule, frames.pre_weight), rows, chi2)
     low = stack[pre[0], lo:hi]
     lever, constant = np.float32(line.reference_ev - line.centre_ev), np.float32(line.level)
     per_ev = np.float32(line.slope)
@@ -172,7 +213,7 @@ def go_over_frames(stack, lo, hi, frames, line, search, limits, pooled):
         slope[i] = per_ev * rows[1, i]
         level[i] = low[i] + constant * rows[0, i] + lever * slope[i]
     rows = np.empty((2 * ((post_rule.shape[0] + 1) // 2), size + 24), np.float32)
-    project_window(stack, lo, hi, post, slots, post_rule, frames.post_weight, rows, chi2, spectra, seen)
+    _project_window(block, _WindowRule(post, post_rule, frames.post_weight), rows, chi2)
     step = raw[2, :size]
     base = stack[post[0], lo:hi]
     for i in range(size):
@@ -186,7 +227,7 @@ def go_over_frames(stack, lo, hi, frames, line, search, limits, pooled):
     for i in range(size):
         level[i] += half * step[i]
     for j in range(0, others.size, 4):
-        survey_frames(stack, lo, hi, others[j : min(j + 4, others.size)], slots, spectra, seen)
+        _survey_frames(block, others[j : min(j + 4, others.size)])
     for i in range(size):
         if seen[2, i] != 0.0:
             seen[2, i] = _recount(stack, lo + i, i, seen)

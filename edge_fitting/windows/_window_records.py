@@ -100,3 +100,16 @@ class WindowLimits(NamedTuple):
     """Upper end."""
     n_frames: int
     """Frames."""
+
+
+class WindowScan(NamedTuple):
+    """What a scan is to the kernels, beside its frames' values."""
+
+    frames: WindowFrames
+    """Frames of the two windows."""
+    line: PreEdgeLine
+    """The line below the edge."""
+    search: SearchFrames
+    """Frames of the search window."""
+    limits: WindowLimits
+    """What a pixel needs for a value."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from ._render import RowBlocks, expose, normal_thirds
+from ._render import CameraResponse, Illumination, RowBlocks, expose, normal_thirds
 from ._settings import CameraSettings
 
 __all__ = ["Camera"]
@@ -51,7 +51,7 @@ class Camera:
         self._normal = normal_thirds()
 
     def frame(
-        self, number: int, exposure_s: float, photons: float, lean: float, through: NDArray[np.float32]
+        self, number: int, exposure_s: float, photons: float, tilt_factor: float, through: NDArray[np.float32]
     ) -> NDArray[np.uint16]:
         """Return the counts of a frame, shape (rows, cols).
 
@@ -63,29 +63,25 @@ class Camera:
             Its exposure.
         photons : float
             Mean photons per pixel of the open beam during it.
-        lean : float
-            How far the illumination leans to one side.
+        tilt_factor : float
+            Strength of the tilt of the illumination across the field.
         through : ndarray of float32
             Transmission of what is in the beam; empty for nothing.
         """
         camera = self._settings
         seed = np.random.SeedSequence([self._seed, 4, number]).generate_state(1, np.uint64)[0]
         out = np.empty(self._shape, dtype=np.uint16)
-        self._blocks.run(
-            expose,
-            self._shape[0],
+        tilt = (tilt_factor * self._tilt[0], tilt_factor * self._tilt[1])
+        light = Illumination(photons, tilt, self._stray_light, camera.shot_noise, exposure_s)
+        response = CameraResponse(
             self.sensitivity,
-            (lean * self._tilt[0], lean * self._tilt[1]),
-            through,
-            photons,
-            self._stray_light,
-            (self.offset, self._dark_per_s, exposure_s),
-            (camera.gain, float(camera.full_well)),
-            (camera.shot_noise, camera.read_noise),
-            self._normal,
-            seed,
-            out,
+            self.offset,
+            self._dark_per_s,
+            float(camera.gain),
+            float(camera.full_well),
+            float(camera.read_noise),
         )
+        self._blocks.run(expose, self._shape[0], light, response, through, self._normal, seed, out)
         return out
 
 

@@ -8,7 +8,7 @@ from scan_contract import optional_import
 
 from ._exposure import Exposure
 from ._optics import defocus_px
-from ._render import RowBlocks, resample_columns, resample_rows, transmit
+from ._render import RowBlocks, SampleArrays, resample_columns, resample_rows, transmit
 from ._sample import SampleMaps
 from ._settings import OpticsSettings
 
@@ -81,9 +81,8 @@ class Projection:
     ) -> NDArray[np.float32]:
         """Transmission of a window of the sample's maps, which repeat themselves beyond their border."""
         out = np.empty(shape, dtype=np.float32)
-        self._blocks.run(
-            transmit, shape[0], origin, sample.areal, sample.soc, sample.soc_variance, table, film, out
-        )
+        arrays = SampleArrays(sample.areal, sample.soc, sample.soc_variance)
+        self._blocks.run(transmit, shape[0], origin, arrays, table, film, out)
         return out
 
     def _with_displacement(

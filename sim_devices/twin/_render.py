@@ -11,13 +11,68 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-__all__ = ["RowBlocks", "expose", "normal_thirds", "resample_columns", "resample_rows", "transmit"]
+__all__ = [
+    "CameraResponse",
+    "Illumination",
+    "RowBlocks",
+    "SampleArrays",
+    "expose",
+    "normal_thirds",
+    "resample_columns",
+    "resample_rows",
+    "transmit",
+]
+
+
+class SampleArrays(NamedTuple):
+    """A sample as the kernel takes it."""
+
+    areal: NDArray[np.float32]
+    """Thickness in um, times metal fraction, shape (maps, rows, cols)."""
+    soc: NDArray[np.float32]
+    """State of charge, shape (rows, cols)."""
+    variance: NDArray[np.float32]
+    """Its variance along the ray, shape (rows, cols)."""
+
+
+class Illumination(NamedTuple):
+    """The open beam during one exposure."""
+
+    photons: float
+    """Mean photons per pixel; 0 behind a closed shutter."""
+    tilt: tuple[float, float]
+    """Change of the illumination from the centre to the last row and column."""
+    stray: float
+    """Share of the open beam that reaches every pixel past the sample."""
+    random: bool
+    """Whether photons arrive at random."""
+    exposure_s: float
+    """Length of the exposure."""
+
+
+class CameraResponse(NamedTuple):
+    """What a camera makes of photons."""
+
+    sensitivity: NDArray[np.float32]
+    """Illumination and sensitivity of each pixel (mean about 1), shape (rows, cols)."""
+    offset: NDArray[np.float32]
+    """Counts without light, shape (rows, cols)."""
+    dark_per_s: NDArray[np.float32]
+    """Dark charge in photon equivalents per second, shape (rows, cols)."""
+    gain: float
+    """Counts per photon."""
+    full_well: float
+    """Largest count."""
+    read_noise: float
+    """Standard deviation of the read-out in counts."""
+
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -95,7 +150,7 @@ def _poisson(mean, state):
 
 
 @numba.njit(nogil=True, cache=True)
-def transmit(first, stop, origin, areal, soc, variance, table, film, out):
+def transmit(first, stop, origin, sample, table, film, out):
     """Transmission of every pixel at one photon energy.
 
     Parameters
@@ -104,10 +159,8 @@ def transmit(first, stop, origin, areal, soc, variance, table, film, out):
         Rows of `out` to work on.
     origin : tuple of int
         Row and column of the maps that `out` begins with; beyond their border the maps repeat themselves.
-    areal : float32 (maps, rows, cols)
-        Thickness in um, times metal fraction.
-    soc, variance : float32 (rows, cols)
-        State of charge and its variance along the ray.
+    sample : SampleArrays
+        What is in the beam.
     table : float32 (maps, nodes)
         Absorption per um over the state of charge.
     film : float32
@@ -115,6 +168,7 @@ def transmit(first, stop, origin, areal, soc, variance, table, film, out):
     out : float32 (rows, cols)
         Receives the transmission.
     """
+    areal, soc, variance = sample
     maps, nodes = table.shape
     last = nodes - 1
     scale = np.float32(last)
@@ -189,31 +243,19 @@ def resample_rows(first, stop, source, index, weight, out):
 
 
 @numba.njit(nogil=True, cache=True)
-def expose(
-    first, stop, sensitivity, tilt, transmission, photons, stray, dark, well, noise, normal, seed, out
-):
+def expose(first, stop, light, camera, transmission, normal, seed, out):
     """Draw the counts of one exposure.
 
     Parameters
     ----------
     first, stop : int
         Rows to work on.
-    sensitivity : float32 (rows, cols)
-        Illumination and sensitivity of each pixel (mean about 1).
-    tilt : tuple of float
-        Change of the illumination from the centre to the last row and column.
+    light : Illumination
+        The open beam during the exposure.
+    camera : CameraResponse
+        What the camera makes of it.
     transmission : float32 (rows, cols) or (0, 0)
         Transmission of the sample; empty with the sample out.
-    photons : float
-        Mean photons per pixel of the open beam; 0 behind a closed shutter.
-    stray : float
-        Share of the open beam that reaches every pixel past the sample.
-    dark : tuple of float32 (rows, cols), float32 (rows, cols) and float
-        Offset in counts, dark charge in photon equivalents per second, and exposure in s.
-    well : tuple of float
-        Counts per photon and largest count.
-    noise : tuple of (bool, float)
-        Whether photons arrive at random, and the standard deviation of the read-out in counts.
     normal : float32 (4096,)
         Quantiles of a normal distribution of variance 1/3, from `normal_thirds`.
     seed : uint64
@@ -221,14 +263,14 @@ def expose(
     out : uint16 (rows, cols)
         Receives the frame.
     """
+    tilt, photons, random = light.tilt, light.photons, light.random
+    sensitivity, offset, charge = camera.sensitivity, camera.offset, camera.dark_per_s
     rows, cols = sensitivity.shape
-    offset, charge, exposure_s = dark
-    gain, full = np.float32(well[0]), np.float32(well[1])
-    random, read_noise = noise
+    gain, full = np.float32(camera.gain), np.float32(camera.full_well)
     has_sample = transmission.shape[0] > 0
-    past, through = np.float32(stray), np.float32(1.0 - stray)
-    exposure_s = np.float32(exposure_s)
-    read_noise = np.float32(read_noise * math.sqrt(3.0))
+    past, through = np.float32(light.stray), np.float32(1.0 - light.stray)
+    exposure_s = np.float32(light.exposure_s)
+    read_noise = np.float32(camera.read_noise * math.sqrt(3.0))
     start = _mix(seed)
     mean = np.empty(cols, dtype=np.float32)
     for i in range(first, stop):
