@@ -3,6 +3,7 @@
 from ._closing import Closing
 from ._document_publisher import DocumentPublisher
 from ._document_streams import DocumentStream, open_stream
+from ._document_types import AnyDocument, NamedDocument
 from ._error_log import ErrorLog, FirstTime
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
 from ._followed_runs import FollowedRuns
@@ -23,7 +24,6 @@ from ._routing import DOCUMENT_NAMES, RunRouting
 from ._run_contract import read_run
 from ._saturation import SaturationWatch, saturated_pixels
 from ._spool import Spool, document_nbytes, owner_of
-from ._spool_format import Document
 from ._stored_run import documents_of
 from ._worker import DocumentWorker
 
@@ -32,9 +32,9 @@ __all__ = [
     "FILE_TIMEOUT_S",
     "IMAGE_CHANNELS",
     "LAYOUT_KEY",
+    "AnyDocument",
     "Channel",
     "Closing",
-    "Document",
     "DocumentPublisher",
     "DocumentStream",
     "DocumentWorker",
@@ -49,6 +49,7 @@ __all__ = [
     "LaterError",
     "LatestWins",
     "LeftOut",
+    "NamedDocument",
     "Owner",
     "Poller",
     "Reading",

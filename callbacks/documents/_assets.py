@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from event_model import Resource, StreamDatum, StreamResource, unpack_datum_page
+from event_model import Datum, DatumPage, Event, Resource, StreamDatum, StreamResource, unpack_datum_page
 
 from callbacks.errors import DocumentError
 
@@ -57,7 +57,7 @@ class AssetIndex:
         self._seen: set[tuple[Reference, int]] = set()
 
     @staticmethod
-    def reference(data_key: str, event: Mapping[str, Any]) -> Reference:
+    def reference(data_key: str, event: Event) -> Reference:
         """Return what an event refers to its frame by."""
         value = event["data"].get(data_key)
         if isinstance(value, str):
@@ -68,11 +68,10 @@ class AssetIndex:
         """Take a document and return the references that it may have resolved."""
         if name == "datum_page":
             return [
-                found for datum in unpack_datum_page(cast(Any, doc)) for found in self.add("datum", datum)
+                found for datum in unpack_datum_page(cast(DatumPage, doc)) for found in self._datum(datum)
             ]
         if name == "datum":
-            self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"])
-            return [("datum", doc["datum_id"])]
+            return self._datum(cast(Datum, doc))
         if name == "stream_datum":
             return self._stream_datum(cast(StreamDatum, doc))
         if name == "resource":
@@ -110,6 +109,10 @@ class AssetIndex:
             return None
         resource, index = indices.popleft()
         return _at(self._sources[resource].checked(), index, per_event, {})
+
+    def _datum(self, doc: Datum) -> list[Reference]:
+        self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"])
+        return [("datum", doc["datum_id"])]
 
     def _stream_datum(self, doc: StreamDatum) -> list[Reference]:
         source = self._sources.get(doc["stream_resource"])

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from event_model import EventDescriptor
 
 from callbacks.errors import DocumentError, FrameError
 from scan_contract import CONTRACT_KEY, LABEL_DEVICE, RunContract
@@ -57,7 +58,7 @@ def as_number(value: Any) -> float:
 
 
 def resolve_keys(
-    contract: RunContract, channels: Mapping[str, Channel], descriptor: Mapping[str, Any]
+    contract: RunContract, channels: Mapping[str, Channel], descriptor: EventDescriptor
 ) -> StreamKeys:
     stream = descriptor["name"]
     image: tuple[str, ChannelKey] | None = None
@@ -92,7 +93,7 @@ def _device(contract: RunContract, role: str) -> str | None:
     return scan.devices.get(role, of_channel.get(role))
 
 
-def _channel_key(contract: RunContract, channel: Channel, descriptor: Mapping[str, Any]) -> ChannelKey:
+def _channel_key(contract: RunContract, channel: Channel, descriptor: EventDescriptor) -> ChannelKey:
     """Find where a stream keeps a channel.
 
     Raises
@@ -107,7 +108,7 @@ def _channel_key(contract: RunContract, channel: Channel, descriptor: Mapping[st
         found = [] if key is None else [key]
     else:
         n_dims = 2 if channel.kind == "image" else 1
-        of_device = descriptor.get("object_keys", {}).get(device, list(data_keys))
+        of_device = descriptor.get("object_keys", {}).get(device or "", list(data_keys))
         found = [key for key in of_device if _fits(data_keys[key].get("shape") or (), n_dims)]
     if len(found) != 1:
         raise DocumentError(
@@ -115,18 +116,24 @@ def _channel_key(contract: RunContract, channel: Channel, descriptor: Mapping[st
             f"{channel.device} {device!r} where exactly one is needed"
         )
     data_key = data_keys[found[0]]
+    sizes, dtype = data_key.get("shape") or (), data_key.get("dtype_numpy")
+    if None in sizes:
+        raise DocumentError(
+            f"stream {descriptor['name']!r} of run {contract.raw_uid[:8]} does not say how large {found[0]!r} is: its "
+            f"shape is {list(sizes)}"
+        )
     return ChannelKey(
         key=found[0],
         kind=channel.kind,
-        shape=tuple(int(size) for size in data_key.get("shape") or ()),
-        dtype=data_key.get("dtype_numpy"),
+        shape=tuple(int(size) for size in sizes if size is not None),
+        dtype=dtype if isinstance(dtype, str) else None,
         saturation=stated_saturation(contract.start.get(CONTRACT_KEY, {}), descriptor, device)
         if channel.kind == "image"
         else None,
     )
 
 
-def _fits(shape: Iterable[int], n_dims: int) -> bool:
+def _fits(shape: Iterable[int | None], n_dims: int) -> bool:
     """Whether a shape is that of an image (2; several exposures of it too) or of a spectrum (1)."""
     wide = sum(1 for size in shape if size != 1)
     return wide >= 2 if n_dims == 2 else wide == 1
@@ -154,12 +161,15 @@ def channel_value(channel: ChannelKey, value: Any) -> Any:
     return spectrum
 
 
-def _hinted(descriptor: Mapping[str, Any], device: str | None) -> str | None:
+def _hinted(descriptor: EventDescriptor, device: str | None) -> str | None:
     """Return the key of a device's value: its first hint, else its first scalar."""
     if device is None:
         return None
     data_keys = descriptor["data_keys"]
-    for key in descriptor.get("hints", {}).get(device, {}).get("fields", ()):
+    hints: Mapping[str, Any] = cast(Any, descriptor).get(
+        "hints", {}
+    )  # event-model has the type of one device here
+    for key in hints.get(device, {}).get("fields", ()):
         if key in data_keys:
             return str(key)
     for key in descriptor.get("object_keys", {}).get(device, ()):

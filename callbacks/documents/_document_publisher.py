@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from callbacks.errors import StreamError
 from scan_contract import optional_import
 
+from ._document_types import AnyDocument
 from ._error_log import FirstTime
 from ._wire_format import MAX_MESSAGE_BYTES, pack_document
 from ._worker import DocumentWorker
@@ -51,7 +52,7 @@ class DocumentPublisher(DocumentWorker):
         super().close()
         self._sender.close()
 
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle(self, name: str, doc: AnyDocument) -> None:
         sequence = self._sequence
         self._sequence += 1  # also when it cannot be sent: receivers then notice that one is missing
         self._sender.send(pack_document(name, doc, self._publisher, sequence))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from event_model import unpack_event_page
+from event_model import Event, EventPage, RunStop, unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, DroppedDocumentsError
 from scan_contract import is_energy_scan
 
+from ._document_types import AnyDocument
 from ._latest_wins import LatestWins
 from ._reading import EventIdentity, event_identity
 from ._routing import RunRouting
@@ -49,7 +50,7 @@ class FollowedRuns(DocumentWorker):
 
     def __init__(
         self,
-        consumer: Callable[[str, dict[str, Any]], object],
+        consumer: Callable[[str, AnyDocument], object],
         raw_container: Any = None,
         *,
         missing_timeout_s: float = 60.0,
@@ -79,7 +80,7 @@ class FollowedRuns(DocumentWorker):
 
     # On the worker's thread: what to pass on.
 
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle(self, name: str, doc: AnyDocument) -> None:
         if name == _ANSWERED:
             if doc["uid"] in self._runs:
                 self._runs[doc["uid"]].is_asked_for = False
@@ -103,7 +104,7 @@ class FollowedRuns(DocumentWorker):
             self._pass_on(run, name, doc)
 
     def _idle(self) -> float | None:
-        """Fill gaps, and look after runs that have gone quiet; say when to be called again."""
+        """Fill gaps, and ask for runs of which nothing comes any more; say when to be called again."""
         delay = self._ask_for_new_runs()
         for run in tuple(self._runs.values()):
             if run.stop is not None or run.missing():
@@ -143,10 +144,10 @@ class FollowedRuns(DocumentWorker):
             self._report_missing(run)
             self._end(run)
 
-    def _pass_on(self, run: "_Followed", name: str, doc: dict[str, Any]) -> None:
+    def _pass_on(self, run: "_Followed", name: str, doc: AnyDocument) -> None:
         if name == "event_page":
-            for event in unpack_event_page(cast(Any, doc)):
-                self._pass_on(run, "event", cast(dict[str, Any], event))
+            for event in unpack_event_page(cast(EventPage, doc)):
+                self._pass_on(run, "event", cast(AnyDocument, event))
             return
         if name == "stop":
             if run.stop is None:
@@ -234,7 +235,7 @@ class FollowedRuns(DocumentWorker):
             elif start["uid"] == sought or any(run[stream].metadata.get("uid") == sought for stream in run):
                 yield run
 
-    def _was_under_way(self, stop: Mapping[str, Any] | None) -> bool:
+    def _was_under_way(self, stop: RunStop | None) -> bool:
         """Whether a run goes on, or ended since this one follows."""
         if stop is None:
             return True
@@ -257,7 +258,7 @@ class _Followed:
     def __init__(self, uid: str) -> None:
         self.uid = uid
         self.events: set[EventIdentity] = set()
-        self.stop: dict[str, Any] | None = None
+        self.stop: AnyDocument | None = None
         self.stop_came = 0.0
         self.is_asked_for = False
         self.next_look = time.monotonic() + _QUIET_S
@@ -266,14 +267,16 @@ class _Followed:
         self._numbers: dict[str, set[int]] = defaultdict(set)
         self._accepted_missing: dict[str, int] = defaultdict(int)
 
-    def is_new(self, name: str, doc: dict[str, Any]) -> bool:
+    def is_new(self, name: str, doc: AnyDocument) -> bool:
         """Note a document and return whether it is the first of its kind."""
         if name == "event":
-            identity = event_identity(doc)
+            event = cast(Event, doc)
+            identity = event_identity(event)
             if identity in self.events:
                 return False
             self.events.add(identity)
-            self._numbers[self._streams.get(doc["descriptor"], doc["descriptor"])].add(int(doc["seq_num"]))
+            stream = self._streams.get(event["descriptor"], event["descriptor"])
+            self._numbers[stream].add(int(event["seq_num"]))
             return True
         if name == "descriptor":
             self._streams[doc["uid"]] = doc["name"]

@@ -7,11 +7,11 @@ from scan_contract import (
     is_energy_scan,
 )
 
+from ._document_types import AnyDocument, NamedDocument
 from ._foreign_corrections import ForeignCorrections
 from ._foreign_layout import ForeignLayout, Stream
 from ._foreign_scan import ForeignScan
 from ._routing import RunRouting
-from ._spool_format import Document
 
 
 class ForeignRuns:
@@ -32,7 +32,7 @@ class ForeignRuns:
         self._routing = RunRouting()
         self._corrections: dict[tuple[int, Stream], ForeignCorrections] = {}
 
-    def translate(self, name: str, doc: Mapping[str, Any]) -> list[Document]:
+    def translate(self, name: str, doc: Mapping[str, Any]) -> list[NamedDocument]:
         """Take one document and return those to go on with: none, one or several.
 
         Raises
@@ -54,7 +54,7 @@ class ForeignRuns:
                 self._runs.pop(uid, None)
                 self._routing.forget(uid)
 
-    def _open(self, start: dict[str, Any]) -> None:
+    def _open(self, start: AnyDocument) -> None:
         if is_energy_scan(start):
             return
         for number, layout in enumerate(self._layouts):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from event_model import unpack_event_page
+from event_model import Event, EventDescriptor, EventPage, StreamDatum, unpack_event_page
 
 from callbacks.errors import DocumentError
 from scan_contract import (
@@ -23,9 +23,9 @@ from scan_contract import (
     shot_values,
 )
 
+from ._document_types import AnyDocument, NamedDocument
 from ._foreign_corrections import ForeignCorrections, derived_uid
 from ._foreign_layout import LAYOUT_KEY, ForeignLayout, Stream, in_ev
-from ._spool_format import Document
 
 # Readings of one energy scatter by less than this around it; neighbours of the finest grids are 0.1 eV apart.
 _SAME_ENERGY_EV = 0.05
@@ -35,14 +35,14 @@ class ForeignScan:
     """One foreign scan on its way."""
 
     def __init__(
-        self, layout: ForeignLayout, start: dict[str, Any], corrections: Sequence[ForeignCorrections]
+        self, layout: ForeignLayout, start: AnyDocument, corrections: Sequence[ForeignCorrections]
     ) -> None:
         self._layout = layout
         self._start = start
         self._corrections = corrections
         self._has = {run.stream for run in corrections}
         self._energies: list[float] = []
-        self._held: list[Document] | None = None
+        self._held: list[NamedDocument] | None = None
         self._descriptors: dict[str, _Descriptor] = {}
         self._descriptors_given: set[str] = set()
         self._slots: dict[tuple[str, int], Shot] = {}
@@ -50,7 +50,7 @@ class ForeignScan:
         self._repeats: Counter[tuple[str, int, float]] = Counter()
         self._numbers: Counter[str] = Counter()
 
-    def translate(self, name: str, doc: dict[str, Any]) -> list[Document]:
+    def translate(self, name: str, doc: AnyDocument) -> list[NamedDocument]:
         if name == "start":
             energies = self._layout.energies(doc)
             if energies is None or not len(energies):
@@ -62,7 +62,7 @@ class ForeignScan:
             return self._release() if name == "stop" else []
         return list(self._translated(name, doc))
 
-    def _begin(self, energies: Sequence[float]) -> list[Document]:
+    def _begin(self, energies: Sequence[float]) -> list[NamedDocument]:
         """Give the start document its contract, then tell the corrections that are there already."""
         counts = Counter(energies)
         self._energies = list(counts)
@@ -73,7 +73,7 @@ class ForeignScan:
         }
         return [("start", start), *self._files(), *self._earlier_runs()]
 
-    def _release(self) -> list[Document]:
+    def _release(self) -> list[NamedDocument]:
         """Tell a run whose energies nobody announced, now that they are known."""
         held, self._held = self._held or [], None
         readings: list[float] = []
@@ -117,7 +117,7 @@ class ForeignScan:
                 f"run {self._start['uid'][:8]} cannot be understood as an energy scan: {error}"
             ) from error
 
-    def _files(self) -> Iterator[Document]:
+    def _files(self) -> Iterator[NamedDocument]:
         for stream, source in (("dark", self._layout.darks), ("flat", self._layout.flats)):
             if source is None:
                 continue
@@ -131,7 +131,7 @@ class ForeignScan:
 
     def _frames_of_file(
         self, stream: Stream, frames: npt.NDArray[Any], exposure_s: float, source: str
-    ) -> Iterator[Document]:
+    ) -> Iterator[NamedDocument]:
         image = {
             "source": source,
             "dtype": "array",
@@ -170,24 +170,25 @@ class ForeignScan:
                 },
             )
 
-    def _earlier_runs(self) -> Iterator[Document]:
+    def _earlier_runs(self) -> Iterator[NamedDocument]:
         for run in self._corrections:
             for name, doc in run.as_stream_of(self._start["uid"]):
                 yield from self._translated(name, doc, only=run.stream)
 
-    def _translated(self, name: str, doc: dict[str, Any], only: Stream | None = None) -> Iterator[Document]:
+    def _translated(self, name: str, doc: AnyDocument, only: Stream | None = None) -> Iterator[NamedDocument]:
         if name == "descriptor":
             stream = only or self._layout.streams.get(doc.get("name", "primary"))
             mixed = self._layout.frame_type is not None and stream == "primary" and only is None
-            self._descriptors[doc["uid"]] = _Descriptor(doc, stream, mixed)
+            descriptor = cast(EventDescriptor, doc)
+            self._descriptors[doc["uid"]] = _Descriptor(descriptor, stream, mixed)
             if stream is None or not mixed:
-                yield name, doc if stream is None else self._labelled(doc, stream, doc["uid"])
+                yield name, doc if stream is None else self._labelled(descriptor, stream, doc["uid"])
         elif name == "event":
-            yield from self._event(doc)
+            yield from self._event(cast(Event, doc))
         elif name == "event_page":
-            for event in unpack_event_page(cast(Any, doc)):
-                yield from self._event(dict(event))
-        elif name == "stream_datum" and self._descriptors.get(doc["descriptor"], _UNKNOWN).mixed:
+            for event in unpack_event_page(cast(EventPage, doc)):
+                yield from self._event(event)
+        elif name == "stream_datum" and self._is_mixed(cast(StreamDatum, doc)):
             raise DocumentError(
                 f"run {self._start['uid'][:8]} keeps frames of all kinds in one stream of a file, which cannot be told"
                 " apart here; give flats and darks a stream each"
@@ -195,7 +196,11 @@ class ForeignScan:
         else:
             yield name, doc
 
-    def _labelled(self, doc: Mapping[str, Any], stream: str, uid: str) -> dict[str, Any]:
+    def _is_mixed(self, doc: StreamDatum) -> bool:
+        descriptor = self._descriptors.get(doc["descriptor"])
+        return descriptor is not None and descriptor.mixed
+
+    def _labelled(self, doc: EventDescriptor, stream: str, uid: str) -> AnyDocument:
         labels = label_data_keys(source="adapter")
         keys = {key: dict(value) for key, value in doc["data_keys"].items()}
         for key in self._energy_keys(keys, doc):
@@ -208,19 +213,19 @@ class ForeignScan:
             "object_keys": {**doc.get("object_keys", {}), LABEL_DEVICE: list(labels)},
         }
 
-    def _energy_keys(self, keys: Mapping[str, Any], doc: Mapping[str, Any]) -> list[str]:
+    def _energy_keys(self, keys: Mapping[str, Any], doc: EventDescriptor) -> list[str]:
         of_axis = doc.get("object_keys", {}).get(self._layout.energy, [self._layout.energy])
         return [key for key in of_axis if key in keys and not keys[key].get("shape")]
 
-    def _event(self, event: dict[str, Any]) -> Iterator[Document]:
+    def _event(self, event: Event) -> Iterator[NamedDocument]:
         descriptor = self._descriptors.get(event["descriptor"])
         if descriptor is None or descriptor.stream is None:
-            yield "event", event
+            yield "event", cast(AnyDocument, event)
             return
         stream = descriptor.stream
         uid = event["descriptor"]
         if descriptor.mixed:
-            kind = event["data"].get(self._layout.frame_type)
+            kind = event["data"].get(self._layout.frame_type or "")
             if kind not in self._layout.frame_types:
                 raise DocumentError(
                     f"an event of run {self._start['uid'][:8]} says {self._layout.frame_type} = {kind!r}; known are "
@@ -254,7 +259,7 @@ class ForeignScan:
         }
         yield "event", translated
 
-    def _shot(self, stream: Stream, event: Mapping[str, Any], descriptor: Mapping[str, Any]) -> Shot:
+    def _shot(self, stream: Stream, event: Event, descriptor: EventDescriptor) -> Shot:
         energy = self._energy_ev(event["data"])
         exposure = self._exposure_s(event, descriptor)
         index = ALL_ENERGIES
@@ -289,7 +294,7 @@ class ForeignScan:
         except (TypeError, ValueError):
             return float("nan")
 
-    def _exposure_s(self, event: Mapping[str, Any], descriptor: Mapping[str, Any]) -> float:
+    def _exposure_s(self, event: Event, descriptor: EventDescriptor) -> float:
         wanted = self._layout.exposure_s
         if isinstance(wanted, int | float):
             return float(wanted)
@@ -307,20 +312,17 @@ class ForeignScan:
 
 @dataclass(frozen=True)
 class _Descriptor:
-    doc: Mapping[str, Any]
+    doc: EventDescriptor
     stream: Stream | None
     mixed: bool
 
 
-_UNKNOWN = _Descriptor({}, None, False)
-
-
-def _events(documents: Sequence[Document]) -> Iterator[Mapping[str, Any]]:
+def _events(documents: Sequence[NamedDocument]) -> Iterator[Event]:
     for name, doc in documents:
         if name == "event":
-            yield doc
+            yield cast(Event, doc)
         elif name == "event_page":
-            yield from unpack_event_page(cast(Any, doc))
+            yield from unpack_event_page(cast(EventPage, doc))
 
 
 def _distinct(energies: Sequence[float]) -> list[float]:

@@ -17,6 +17,8 @@ import numpy as np
 
 from callbacks.errors import DocumentError
 
+from ._document_types import AnyDocument
+
 NOTES = "_metadata_notes"
 
 _MEASURED = {"event": ("data", "timestamps"), "event_page": ("data", "timestamps")}
@@ -26,7 +28,7 @@ _MOST_NOTES = 100
 _CIRCULAR = "<a reference back to what holds it>"
 
 
-def plain_document(name: str, doc: Any) -> dict[str, Any]:
+def plain_document(name: str, doc: Any) -> AnyDocument:
     """Return a document that holds plain data only; the document itself is left as it is.
 
     In metadata dates, times, paths, identifiers and exact numbers become text (ISO 8601 where there is one), arrays,

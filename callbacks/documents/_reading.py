@@ -6,13 +6,13 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import numpy.typing as npt
+from event_model import Event
 
 from scan_contract import Label
 
 from ._left_out import Slot
 
 Image = npt.NDArray[Any]
-Event = Mapping[str, Any]
 EventIdentity = tuple[str, int, float]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
-from event_model import unpack_event_page
+from event_model import Event, EventDescriptor, EventPage, unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from edge_fitting import EDGES
@@ -15,7 +15,7 @@ from ._assets import AssetIndex, Reference
 from ._channels import EXPOSURE_KEY, ChannelKey, StreamKeys, as_image, as_number, channel_value, resolve_keys
 from ._frame_files import FrameFiles, FramePlace, mean_exposure
 from ._left_out import FrameLoss, LeftOut
-from ._reading import IMAGE_CHANNELS, Channel, Event, EventIdentity, Image, Reading, event_identity
+from ._reading import IMAGE_CHANNELS, Channel, EventIdentity, Image, Reading, event_identity
 from ._root_map import RootMap
 
 FILE_TIMEOUT_S = 20.0
@@ -102,20 +102,22 @@ class RunReadings:
 
     def _add(self, name: str, doc: Mapping[str, Any]) -> list[Reading]:
         if name == "descriptor":
-            if doc["name"] in STREAMS and doc["uid"] not in self._keys:
-                keys = resolve_keys(self._contract, self._channels, doc)
-                self._keys[doc["uid"]] = keys
+            self._open_stream(cast(EventDescriptor, doc))
             return []
         if name == "stop":
             return self._finish()
         if name == "event":
-            return self._each([doc])
+            return self._each([cast(Event, doc)])
         if name == "event_page":
-            return self._each(unpack_event_page(cast(Any, doc)))
+            return self._each(unpack_event_page(cast(EventPage, doc)))
         references = self._assets.add(name, doc)
         return self._each(
             [event for found in references for event in self._waiting.pop(found, ())], waited=True
         )
+
+    def _open_stream(self, doc: EventDescriptor) -> None:
+        if doc["name"] in STREAMS and doc["uid"] not in self._keys:
+            self._keys[doc["uid"]] = resolve_keys(self._contract, self._channels, doc)
 
     def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[Reading]:
         readings: list[Reading] = []

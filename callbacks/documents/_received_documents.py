@@ -9,12 +9,13 @@ import numpy as np
 
 from callbacks.errors import StreamError
 
+from ._document_types import AnyDocument, NamedDocument
 from ._wire_format import DOCUMENT_NAMES, is_wire_message, unpack_document
 
 logger = logging.getLogger("nimco.callbacks")
 
-Consumer = Callable[[str, dict[str, Any]], object]
-Decoder = Callable[[bytes], tuple[str, dict[str, Any]]]
+Consumer = Callable[[str, AnyDocument], object]
+Decoder = Callable[[bytes], NamedDocument]
 
 _MOST_PUBLISHERS = 64
 
@@ -80,7 +81,7 @@ class ReceivedDocuments:
         except Exception:
             logger.exception("a %s document could not be handed on; the stream goes on", name)
 
-    def _read(self, message: bytes | memoryview) -> tuple[str, dict[str, Any]]:
+    def _read(self, message: bytes | memoryview) -> NamedDocument:
         if is_wire_message(message):
             received = unpack_document(message)
             self._count(received.publisher, received.sequence)

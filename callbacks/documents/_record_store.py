@@ -7,8 +7,8 @@ from typing import Any
 
 from callbacks.errors import SpoolError
 
+from ._document_types import AnyDocument, NamedDocument
 from ._spool import Spool, document_nbytes
-from ._spool_format import Document
 
 
 class Record:
@@ -22,14 +22,14 @@ class Record:
         About how much memory the copy takes.
     """
 
-    __slots__ = ("_document", "_forgotten", "_offset", "nbytes", "number")
+    __slots__ = ("_document", "_offset", "_released", "nbytes", "number")
 
-    def __init__(self, document: Document | None, offset: int | None, number: int, nbytes: int) -> None:
+    def __init__(self, document: NamedDocument | None, offset: int | None, number: int, nbytes: int) -> None:
         self.number = number
         self.nbytes = nbytes
         self._document = document
         self._offset = offset
-        self._forgotten = False
+        self._released = False
 
     @property
     def is_on_disk(self) -> bool:
@@ -84,7 +84,7 @@ class RecordStore:
         self._n_on_disk = len(found)
         return [Record(None, found[number], number, 0) for number in sorted(found)]
 
-    def add(self, name: str, doc: dict[str, Any], *, nbytes: int | None = None) -> Record:
+    def add(self, name: str, doc: AnyDocument, *, nbytes: int | None = None) -> Record:
         """Hold a record in memory."""
         with self._lock:
             nbytes = document_nbytes(doc) if nbytes is None else nbytes
@@ -132,7 +132,7 @@ class RecordStore:
             if record.is_on_disk:
                 self._leave_memory(record)
 
-    def read(self, record: Record) -> Document:
+    def read(self, record: Record) -> NamedDocument:
         """Return a record.
 
         Raises
@@ -152,9 +152,9 @@ class RecordStore:
     def forget(self, record: Record) -> None:
         """Let go of a record."""
         with self._lock:
-            if record._forgotten:
+            if record._released:
                 return
-            record._forgotten = True
+            record._released = True
             self._leave_memory(record)
             if record.is_on_disk:
                 self._leave_disk()

@@ -31,7 +31,7 @@ _MEAN_MARGIN = 0.005
 _LEAST_TRIPLES = 50
 # Noise of a camera with up to a thousand electrons per count, as a part of the square root of the counts.
 _LEAST_NOISE = 0.03
-_TOLD_SHARE = 1e-3
+_WARNING_SHARE = 1e-3
 
 
 def count_limit(dtype: np.dtype[Any], saturation_counts: float | None = None) -> float:
@@ -90,11 +90,11 @@ class SaturationWatch:
         self._noisy = False
         self._share = 0.0
         self._warned_limit = np.inf
-        self._disbelieved: float | None = None
+        self._contradicted: float | None = None
 
     def state(self, counts: float | None) -> None:
         """Take over what the camera says."""
-        if counts is not None and counts != self._disbelieved:
+        if counts is not None and counts != self._contradicted:
             self._stated = counts
 
     def limit(self, dtype: np.dtype[Any], exposure_s: float) -> float:
@@ -128,12 +128,12 @@ class SaturationWatch:
     def warnings(self) -> list[str]:
         """Return what a reader of the maps should know."""
         said = []
-        if self._disbelieved is not None:
+        if self._contradicted is not None:
             said.append(
-                f"the camera is said to saturate at {self._disbelieved:g} counts and its frames hold more: that is "
+                f"the camera is said to saturate at {self._contradicted:g} counts and its frames hold more: that is "
                 "not used; correct its setting"
             )
-        if self._share >= _TOLD_SHARE:
+        if self._share >= _WARNING_SHARE:
             source = "stated" if self._warned_limit == self._stated else "found in the frames"
             said.append(
                 f"up to {100 * self._share:.3g} % of the pixels of a frame or flat are at the limit of the camera, "
@@ -149,7 +149,7 @@ class SaturationWatch:
             del self._found[exposure_s]
             self._share, changed = 0.0, True
         if self._stated is not None and np.count_nonzero(values > self._stated) >= _BEYOND:
-            self._disbelieved, self._stated = self._stated, None
+            self._contradicted, self._stated = self._stated, None
             self._share, changed = 0.0, True
         return changed
 

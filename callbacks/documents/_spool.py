@@ -17,6 +17,7 @@ import numpy as np
 
 from callbacks.errors import DamagedSpoolError, SpoolError
 
+from ._document_types import NamedDocument
 from ._file_lock import NOBODY, private_folder
 from ._spool_format import (
     HEADER,
@@ -24,7 +25,6 @@ from ._spool_format import (
     RECORD,
     RECORD_MAGIC,
     VERSION,
-    Document,
     checksum_of,
     decode_document,
     encode_document,
@@ -84,13 +84,13 @@ class Spool:
 
     def __init__(self, path: Path | None = None, *, owner: bytes = NOBODY, writable: bool = True) -> None:
         self.path = Path(tempfile.gettempdir()) / "(no name)" if path is None else path
-        self._nameless: IO[bytes] | None = None
+        self._unnamed: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._nonce = secrets.randbits(64)
         self._number = 0
         try:
             if path is None:
-                self._nameless = tempfile.TemporaryFile(prefix="nimco-", buffering=0)  # noqa: SIM115
+                self._unnamed = tempfile.TemporaryFile(prefix="nimco-", buffering=0)  # noqa: SIM115
             elif writable:
                 private_folder(path.parent)
             with self._opened(os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY) as file:
@@ -154,7 +154,7 @@ class Spool:
             self._number = max(self._number, number + 1)
         return start
 
-    def read(self, offset: int) -> Document:
+    def read(self, offset: int) -> NamedDocument:
         """Return the document that begins at an offset.
 
         Raises
@@ -206,16 +206,16 @@ class Spool:
 
     def close(self, *, delete: bool = False) -> None:
         """End; with ``delete``, remove the file."""
-        if self._nameless is not None:
-            self._nameless.close()
+        if self._unnamed is not None:
+            self._unnamed.close()
         elif delete:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
     @contextlib.contextmanager
     def _opened(self, flags: int) -> Iterator[int]:
-        if self._nameless is not None:
-            yield self._nameless.fileno()
+        if self._unnamed is not None:
+            yield self._unnamed.fileno()
             return
         with opened(self.path, flags) as file:
             yield file

@@ -15,9 +15,8 @@ import numpy as np
 
 from callbacks.errors import DamagedSpoolError, SpoolError
 
+from ._document_types import NamedDocument
 from ._file_lock import TOKEN_BYTES, open_private
-
-Document = tuple[str, dict[str, Any]]
 
 VERSION = 2
 MAGIC = b"NMCSPOOL"
@@ -132,7 +131,7 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> Any:
     raise TypeError(f"{type(value).__name__} is not data")
 
 
-def decode_document(content: bytearray, n_head: int) -> Document:
+def decode_document(content: bytearray, n_head: int) -> NamedDocument:
     start = n_head
 
     def array(code: int, about: bytes) -> Any:

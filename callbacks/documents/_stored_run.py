@@ -3,18 +3,18 @@
 import heapq
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import pandas as pd
 from bluesky_tiled_plugins.exporters import build_descriptor_docs
+from event_model import Event, StreamDatum, StreamResource
 
 from callbacks.errors import ReadingError
 
+from ._document_types import AnyDocument, NamedDocument
 from ._reading import EventIdentity, event_identity
-
-Document = tuple[str, dict[str, Any]]
 
 _READ_BYTES = 64 * 2**20
 _TABLE = "internal"
@@ -23,7 +23,7 @@ _LOG = logging.getLogger("nimco.callbacks")
 
 def documents_of(
     run: Any, *, skip: Callable[[EventIdentity], bool] = lambda identity: False
-) -> Iterator[Document]:
+) -> Iterator[NamedDocument]:
     """Tell a stored run as documents, in the order of their times; a run that goes on has no stop document yet.
 
     Frames are read from Tiled in portions as they are needed, or stay in the detector's file where that is
@@ -100,12 +100,12 @@ class _StoredStream:
                 )
         self._n_rows = min([rows, *held.values()])
 
-    def documents(self, skip: Callable[[EventIdentity], bool]) -> Iterator[tuple[float, list[Document]]]:
+    def documents(self, skip: Callable[[EventIdentity], bool]) -> Iterator[tuple[float, list[NamedDocument]]]:
         """Yield, for each event, its time and the documents that tell it."""
         for file in self._files.values():
             if self._n_rows:
                 first = float(self._table["time"].iloc[0])
-                yield first, [("stream_resource", file.resource(self._run_uid))]
+                yield first, [("stream_resource", cast(AnyDocument, file.resource(self._run_uid)))]
         events = [self._event(row) for row in range(self._n_rows)]
         wanted = [row for row, event in enumerate(events) if not skip(event_identity(event))]
         for portion in self._portions(wanted):
@@ -117,10 +117,13 @@ class _StoredStream:
                         event["data"][key] = by_row[row]
                         event["timestamps"].setdefault(key, event["time"])
                 told = [
-                    ("stream_datum", file.datum(row, event["descriptor"], event["seq_num"]))
+                    (
+                        "stream_datum",
+                        cast(AnyDocument, file.datum(row, event["descriptor"], event["seq_num"])),
+                    )
                     for file in self._files.values()
                 ]
-                yield event["time"], [*told, ("event", event)]
+                yield event["time"], [*told, ("event", cast(AnyDocument, event))]
 
     def _rows(self, key: str, portion: list[int]) -> dict[int, Any]:
         """Read neighbouring rows at once, or one by one where that fails; those that cannot be read are missing."""
@@ -143,7 +146,7 @@ class _StoredStream:
             )
             return {}
 
-    def _event(self, row: int) -> dict[str, Any]:
+    def _event(self, row: int) -> Event:
         values = self._table.iloc[row]
         time, number = float(values["time"]), int(values["seq_num"])
         descriptor = self.descriptors[0]
@@ -200,7 +203,7 @@ class _StoredFile:
         else:
             self.indices = list(range(node.shape[0]))
 
-    def resource(self, run_uid: str) -> dict[str, Any]:
+    def resource(self, run_uid: str) -> StreamResource:
         return {
             "uid": self._name,
             "data_key": self._key,
@@ -210,7 +213,7 @@ class _StoredFile:
             "run_start": run_uid,
         }
 
-    def datum(self, row: int, descriptor: str, seq_num: int) -> dict[str, Any]:
+    def datum(self, row: int, descriptor: str, seq_num: int) -> StreamDatum:
         index = self.indices[row]
         return {
             "uid": f"{self._name}/{row}",

@@ -16,6 +16,7 @@ import numpy as np
 
 from callbacks.errors import StreamError
 
+from ._document_types import AnyDocument
 from ._plain_documents import plain_document
 
 MAX_MESSAGE_BYTES = 512 * 2**20
@@ -79,7 +80,7 @@ class WireDocument:
     """A document as it was received."""
 
     name: str
-    doc: dict[str, Any]
+    doc: AnyDocument
     publisher: bytes
     sequence: int
 
@@ -89,9 +90,7 @@ def is_wire_message(message: bytes | memoryview) -> bool:
     return bytes(message[: len(_MAGIC)]) == _MAGIC
 
 
-def pack_document(
-    name: str, doc: dict[str, Any], publisher: bytes = bytes(16), sequence: int = 0
-) -> bytearray:
+def pack_document(name: str, doc: AnyDocument, publisher: bytes = bytes(16), sequence: int = 0) -> bytearray:
     """Write a document as a message.
 
     Parameters

@@ -10,6 +10,7 @@ from callbacks.errors import CallbackError
 
 from ._closing import Closing
 from ._document_queue import MEMORY_BYTES, DocumentQueue
+from ._document_types import AnyDocument
 from ._error_log import ErrorLog
 from ._restarted_thread import LOOK_S, RestartedThread, time_left
 
@@ -41,7 +42,7 @@ class DocumentWorker(Closing):
         self._closed = False
         self._worker = RestartedThread(self._run, name, self._record_error)
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+    def __call__(self, name: str, doc: AnyDocument) -> None:
         """Take note of one document."""
         self._queue.put(name, doc)
 
@@ -92,7 +93,7 @@ class DocumentWorker(Closing):
         return len(self._queue)
 
     @abstractmethod
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle(self, name: str, doc: AnyDocument) -> None:
         """Work on one document (worker thread)."""
 
     def _idle(self) -> float | None:

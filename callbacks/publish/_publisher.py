@@ -22,7 +22,7 @@ from ._uploads import send_in_pieces
 
 SUFFIX = ".map"
 _LINK_PAUSE_S = 0.25
-_LINK_PATIENCE_S = 300.0
+_LINK_TIMEOUT_S = 300.0
 _CLOSE_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
 _MOST_CONFLICTS = 3
@@ -36,7 +36,7 @@ class _Link:
 
     uid: str
     path: str
-    deadline: float = field(default_factory=lambda: time.monotonic() + _LINK_PATIENCE_S)
+    deadline: float = field(default_factory=lambda: time.monotonic() + _LINK_TIMEOUT_S)
 
 
 class SOCPublisher(Sink):
@@ -233,7 +233,9 @@ def _status(error: BaseException) -> int | None:
 
 def _reason(error: BaseException) -> str:
     status = _status(error)
-    trouble = (
-        f"does not answer ({type(error).__name__})" if status is None else f"is in trouble (status {status})"
+    problem = (
+        f"does not answer ({type(error).__name__})"
+        if status is None
+        else f"answers with an error (status {status})"
     )
-    return f"Tiled {trouble}; the analysis goes on and its maps are delivered when Tiled takes them"
+    return f"Tiled {problem}; the analysis goes on and its maps are delivered when Tiled takes them"

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from callbacks.documents import Closing, ErrorLog
+from callbacks.documents import AnyDocument, Closing, ErrorLog
 from callbacks.errors import DeliveryError
 
 from ._delivery_queue import DeliveryQueue
@@ -54,7 +54,7 @@ class RawRunWriter(Closing):
         self._recorder.start()
         self._deliverer.start()
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+    def __call__(self, name: str, doc: AnyDocument) -> None:
         """Take one document."""
         self._recorder.put(name, doc)
 

@@ -160,7 +160,7 @@ class RunDeliverer:
 
     def _put_off(self, run: RunDelivery, error: Exception) -> bool:
         """Deliver a run later; return whether others may be delivered meanwhile."""
-        run.begin_anew()
+        run.restart()
         if isinstance(error, httpx.HTTPStatusError | LostAnswerError | KeyError):
             run.put_off()
             self._log.expected(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from tiled.client.container import Container
 
+from callbacks.documents import AnyDocument
 from callbacks.errors import DamagedSpoolError, DeliveryError, DocumentError
 
 from ._run_log import KEPT, RunLog
@@ -73,7 +74,7 @@ class RunDelivery:
         """When what was handed over has to be written; None where all is written."""
         return None if self._tiled is None else self._tiled.flush_due_in_s
 
-    def is_new(self, name: str, doc: dict[str, Any]) -> bool:
+    def is_new(self, name: str, doc: AnyDocument) -> bool:
         """Return whether a document comes for the first time."""
         uid = doc.get("datum_id" if name == "datum" else "uid")
         if not isinstance(uid, str):
@@ -180,7 +181,7 @@ class RunDelivery:
         self._n_stored = self._n_delivered
         return count
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Deliver from the first document again: what the server took of the last one is not known."""
         self._tiled = None
         self._n_delivered = self._n_stored = 0
@@ -230,7 +231,7 @@ class RunDelivery:
                         f"run {self.uid[:8]} has {found} events in stream {stream!r} of Tiled instead of {expected}"
                     )
                 self._checked = True
-                self.begin_anew()
+                self.restart()
                 self._container.delete_contents(self.uid, recursive=True, external_only=False)
                 raise LostAnswerError(f"{found} events in stream {stream!r} instead of {expected}")
 

@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from callbacks.documents import (
-    Document,
+    AnyDocument,
     FileLock,
+    NamedDocument,
     Owner,
     Record,
     RecordStore,
@@ -97,7 +97,7 @@ class RunLog:
         """Number of documents that are in memory only."""
         return self._unwritten
 
-    def append(self, name: str, doc: dict[str, Any], *, keep: bool) -> SpoolError | None:
+    def append(self, name: str, doc: AnyDocument, *, keep: bool) -> SpoolError | None:
         """Add a document; ``keep`` it in memory too. Returns the error when it could only be kept in memory."""
         self.write_waiting()
         record = self._store.add(name, doc)
@@ -115,7 +115,7 @@ class RunLog:
             if not record.is_on_disk and self._write(record, again=True) is not None:
                 return
 
-    def read(self, index: int) -> Document:
+    def read(self, index: int) -> NamedDocument:
         """Return a document by its number.
 
         Raises
@@ -127,7 +127,7 @@ class RunLog:
         """
         return self._store.read(self._records[index])
 
-    def __iter__(self) -> Iterator[Document]:
+    def __iter__(self) -> Iterator[NamedDocument]:
         return (self.read(index) for index in range(len(self)))
 
     def release_copy(self, index: int) -> None:

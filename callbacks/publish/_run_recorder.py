@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from event_model import unpack_event_page
+from event_model import EventPage, unpack_event_page
 
 from callbacks.documents import (
     DOCUMENT_NAMES,
+    AnyDocument,
     ErrorLog,
+    NamedDocument,
     Owner,
     Poller,
     RunRouting,
@@ -112,7 +114,7 @@ class RunRecorder:
         for kind, plain in _one_by_one(str(name), plain_document(str(name), doc)):
             self._record_one(kind, plain)
 
-    def _record_one(self, name: str, doc: dict[str, Any]) -> None:
+    def _record_one(self, name: str, doc: AnyDocument) -> None:
         uid = self._routing.run_of(name, doc)
         if uid is None:
             if name == "start":
@@ -165,16 +167,16 @@ class RunRecorder:
         )
 
 
-def _one_by_one(name: str, doc: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _one_by_one(name: str, doc: AnyDocument) -> Iterator[NamedDocument]:
     """Yield the documents of a page of events, or the document itself."""
     if name != "event_page":
         yield name, doc
         return
     try:
-        events = list(unpack_event_page(cast(Any, doc)))
+        events = list(unpack_event_page(cast(EventPage, doc)))
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise DocumentError(
             f"a page of events cannot be unpacked ({type(error).__name__}: {error})"
         ) from error
     for event in events:
-        yield "event", cast(dict[str, Any], event)
+        yield "event", cast(AnyDocument, event)

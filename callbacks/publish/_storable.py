@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from event_model import DocumentRouter
 
+from callbacks.documents import AnyDocument
 from callbacks.errors import DocumentError
-
-Document = tuple[str, dict[str, Any]]
 
 # Elements of the arrays that the writer keeps in the table of a stream: tables in SQLite hold none, and those of
 # other databases none of more than one dimension.
@@ -28,8 +28,11 @@ _ASSETS: Mapping[str, Mapping[str, type]] = {
 }
 
 
-class StorableDocuments:
+class StorableDocuments(DocumentRouter):
     """Brings the documents of one run, converted by `plain_document`, into the form that Tiled's writer needs.
+
+    Calling it with a name and a document returns the same name and the document to be stored, and raises a
+    `DocumentError` where it cannot be.
 
     Parameters
     ----------
@@ -45,6 +48,7 @@ class StorableDocuments:
     """
 
     def __init__(self, uid: str, note: Callable[[str], object]) -> None:
+        super().__init__()
         self._uid = uid
         self._note = note
         self.n_events: Counter[str] = Counter()
@@ -52,47 +56,54 @@ class StorableDocuments:
         self._of_descriptor: dict[str, _Stream] = {}
         self._resources: set[str] = set()
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> dict[str, Any]:
-        """Return the document to be stored.
+    def resource(self, doc: Any) -> None:
+        """Check that it says where the frames of its datums are."""
+        self._check_asset("resource", doc)
 
-        Raises
-        ------
-        DocumentError
-            It cannot be.
-        """
-        if name == "start":
-            return self._start(doc)
-        if name == "descriptor":
-            return self._descriptor(doc)
-        if name == "event":
-            return self._event(doc)
-        self._check_asset(name, doc)
+    def datum(self, doc: Any) -> Any:
+        """Check that it says which frame it is."""
+        self._check_asset("datum", doc)
         return doc
 
-    def _check_asset(self, name: str, doc: dict[str, Any]) -> None:
-        wrong = [key for key, kind in _ASSETS.get(name, {}).items() if not isinstance(doc.get(key), kind)]
-        if name == "stream_datum" and not wrong:
-            wrong = [key for key in ("indices", "seq_nums") if not _is_range(doc[key])]
-            if doc["stream_resource"] not in self._resources:
-                wrong.append("stream_resource")
-            if doc["descriptor"] not in self._of_descriptor:
-                wrong.append("descriptor")
+    def datum_page(self, doc: Any) -> None:
+        """Check that it says which frames they are."""
+        self._check_asset("datum_page", doc)
+
+    def stream_resource(self, doc: Any) -> None:
+        """Check that it says where the frames of a stream are."""
+        self._check_asset("stream_resource", doc)
+        self._resources.add(doc["uid"])
+
+    def stream_datum(self, doc: Any) -> None:
+        """Check that it says which frames belong to which events, of a file and a stream that are known."""
+        self._check_asset("stream_datum", doc)
+        wrong = [key for key in ("indices", "seq_nums") if not _is_range(doc[key])]
+        if doc["stream_resource"] not in self._resources:
+            wrong.append("stream_resource")
+        if doc["descriptor"] not in self._of_descriptor:
+            wrong.append("descriptor")
+        self._refuse("stream_datum", wrong)
+
+    def _check_asset(self, name: str, doc: AnyDocument) -> None:
+        self._refuse(name, [key for key, kind in _ASSETS[name].items() if not isinstance(doc.get(key), kind)])
+
+    def _refuse(self, name: str, wrong: list[str]) -> None:
         if wrong:
             raise DocumentError(
                 f"a document {name!r} of run {self._uid[:8]} does not say what it must ({', '.join(wrong)}); the "
                 "frames that it places are not shown by Tiled"
             )
-        if name == "stream_resource":
-            self._resources.add(doc["uid"])
 
-    def _start(self, doc: dict[str, Any]) -> dict[str, Any]:
+    def start(self, doc: Any) -> Any:
+        """Rename metadata that the writer would take for instructions."""
         doc = dict(doc)
         for key, is_right in (("tiled_access_tags", _is_texts), ("tiled_specs", _is_specs)):
             if doc.get(key) is not None and not is_right(doc[key]):
                 doc[f"{key}_"] = doc.pop(key)  # somebody's own metadata under the name of an instruction
         return doc
 
-    def _descriptor(self, doc: dict[str, Any]) -> dict[str, Any]:
+    def descriptor(self, doc: Any) -> Any:
+        """Complete what says what the values of a stream are."""
         if not isinstance(doc.get("uid"), str):
             raise DocumentError(f"a descriptor of run {self._uid[:8]} has no uid; its events are not stored")
         doc = dict(doc)
@@ -116,7 +127,8 @@ class StorableDocuments:
         self._of_descriptor[doc["uid"]] = stream
         return doc
 
-    def _event(self, doc: dict[str, Any]) -> dict[str, Any]:
+    def event(self, doc: Any) -> Any:
+        """Bring the values into the form that the descriptor announced."""
         stream = self._of_descriptor.get(_text(doc.get("descriptor")))
         if stream is None:
             raise DocumentError(
@@ -150,7 +162,7 @@ class _Stream:
             if self._kinds[key] == "a" and _is_large(about):
                 self._large.add(key)
 
-    def event(self, doc: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def event(self, doc: AnyDocument) -> tuple[AnyDocument, list[str]]:
         """Return an event as it can be stored, and what of it cannot."""
         number, time = doc.get("seq_num"), doc.get("time")
         if type(number) is not int or not isinstance(time, int | float) or not math.isfinite(time):
@@ -179,7 +191,7 @@ class _Stream:
         flags = {key: flag for key, flag in filled.items() if key in data}
         return {**doc, "time": float(time), "data": data, "timestamps": times, "filled": flags}, problems
 
-    def _check_large(self, key: str, data: dict[str, Any], doc: dict[str, Any]) -> bool:
+    def _check_large(self, key: str, data: dict[str, Any], doc: AnyDocument) -> bool:
         """Return whether there is an array; every event of a stream has one of the same shape, or none has."""
         value = data.get(key)
         shape: tuple[int, ...] | None = None

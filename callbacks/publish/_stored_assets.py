@@ -23,7 +23,7 @@ class FrameAssets(RunNormalizer):
         super().__init__(*args, **kwargs)
         self._resources: dict[str, StreamResource] = {}
         self._per_event: dict[tuple[str, str], int] = {}
-        self._own: dict[tuple[str, str], dict[str, Any]] = {}
+        self._own: dict[tuple[str, str], StreamResource] = {}
         self._resource_of: dict[tuple[str, str], str] = {}
         self._ext_ref_cache: list[Any]
 
@@ -51,7 +51,7 @@ class FrameAssets(RunNormalizer):
         self._ext_ref_cache = placed
         return count
 
-    def _of_stream(self, doc: StreamDatum) -> dict[str, Any]:
+    def _of_stream(self, doc: StreamDatum) -> StreamDatum:
         descriptor, shared = doc["descriptor"], self._resources[doc["stream_resource"]]
         per_event = self._rows_per_event(descriptor, shared)
         own = self._own.get((shared["uid"], descriptor))

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
-from callbacks.documents import document_nbytes
+from callbacks.documents import AnyDocument, document_nbytes
 
 from ._storable import LARGEST_IN_TABLE, StorableDocuments
 from ._stored_assets import FrameAssets
@@ -55,7 +55,7 @@ class TiledRun:
         """Events of each stream given so far."""
         return self._storable.n_events
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> bool:
+    def __call__(self, name: str, doc: AnyDocument) -> bool:
         """Take a document and return whether it and all before it are in Tiled now.
 
         Raises
@@ -63,7 +63,7 @@ class TiledRun:
         DocumentError
             The document cannot be stored.
         """
-        storable = self._storable(name, doc)
+        _, storable = self._storable(name, doc)
         if name == "stop":
             self._waiting_events = self._waiting_bytes = 0
             if count := self._normalizer.drop_unresolved():

@@ -183,7 +183,7 @@ def _copy_part(current: Any, target: Any, key: str, state: _State) -> bool:
         return False
     is_table = part.structure_family == "table"
     there = target.get(key)
-    if there is not None and not _is_alike(part, there, is_table):
+    if there is not None and not _has_same_layout(part, there, is_table):
         _delete(target, key)
         there = None
     about = {"metadata": dict(part.metadata), "specs": list(part.specs)}
@@ -201,7 +201,7 @@ def _copy_part(current: Any, target: Any, key: str, state: _State) -> bool:
     return True
 
 
-def _is_alike(part: Any, there: Any, is_table: bool) -> bool:
+def _has_same_layout(part: Any, there: Any, is_table: bool) -> bool:
     """Return whether what there is of a copy can be written over."""
     if part.structure_family != there.structure_family:
         return False

@@ -18,7 +18,7 @@ from ._reducer import Item, Reduced, Retraction
 from ._spectra import counting_variance, finite_mean, optical_depth, sampled_pixels
 
 # A share of pixels without open beam that is worth a word.
-_TOLD_SHARE = 0.01
+_WARNING_SHARE = 0.01
 _WITHOUT_LIGHT = "no light above the dark"
 # A sample lets less through than the open beam holds; a flat may be taken when the ring held less than before.
 _MOST_OF_OPEN_BEAM = 10.0
@@ -87,7 +87,7 @@ class FlatFieldCorrector:
         """What a reader of the maps should know, as things are now."""
         said = [*self._pairs.warnings, *self.saturation.warnings()]
         share = max((given.beamless_share for given in self._given.values()), default=0.0)
-        if share >= _TOLD_SHARE:
+        if share >= _WARNING_SHARE:
             said.append(
                 f"in {100 * share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
@@ -178,7 +178,7 @@ class FlatFieldCorrector:
             if retraction is None:
                 continue
             yield retraction
-            frame = self._pairs.correct_anew(before.held)
+            frame = self._pairs.correct_again(before.held)
             if frame is not None and self._has_light(frame):
                 yield self._reduced(frame)
 

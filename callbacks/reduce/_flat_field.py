@@ -195,7 +195,7 @@ class DarksAndFlats:
             self._without_own_flat[index] = held.reading
         return self._correction(held, flat)
 
-    def correct_anew(self, held: HeldFrame) -> CorrectedFrame | None:
+    def correct_again(self, held: HeldFrame) -> CorrectedFrame | None:
         """Correct a frame as things are now; None without a flat, or where the frame cannot be read back."""
         while (correction := self.current(held)) is not None:
             try:
@@ -340,7 +340,7 @@ class DarksAndFlats:
         self._brightest = 0.0
         self._lights_of_dose.clear()
         for flats in self._flats.values():
-            flats.judge_again()
+            flats.check_again()
 
     def _has_dark(self, exposure_s: float) -> bool:
         if self._n_darks == 0:
@@ -361,7 +361,7 @@ class DarksAndFlats:
             self._leave_out_lost(correction.frames)
         if held.is_lost:
             return None
-        frame = self.correct_anew(held)
+        frame = self.correct_again(held)
         if frame is None and not held.is_lost:
             self._waiting[held.reading.energy_index].append(held)
         return frame

@@ -15,7 +15,7 @@ class I0Sign:
 
     def __init__(self) -> None:
         self._sign = 0
-        self._votes = 0
+        self._sign_sum = 0
         self._held: list[Reading] = []
 
     def take(self, reading: Reading) -> list[Reading]:
@@ -23,13 +23,13 @@ class I0Sign:
         if self._sign or reading.stream == "dark" or not np.isfinite(reading.i0) or reading.i0 == 0:
             return [reading]
         self._held.append(reading)
-        self._votes += 1 if reading.i0 > 0 else -1
-        return self.decide() if abs(self._votes) >= _LEAD else []
+        self._sign_sum += 1 if reading.i0 > 0 else -1
+        return self.decide() if abs(self._sign_sum) >= _LEAD else []
 
     def decide(self) -> list[Reading]:
         """Go by the frames so far; return those that were held back."""
         if self._held:
-            self._sign = -1 if self._votes < 0 else 1
+            self._sign = -1 if self._sign_sum < 0 else 1
         held, self._held = self._held, []
         return held
 

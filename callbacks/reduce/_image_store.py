@@ -14,8 +14,8 @@ logger = logging.getLogger("nimco.callbacks")
 
 MEMORY_BYTES = 256 * 2**20
 
-_NOTHING: npt.NDArray[Any] = np.empty((0, 0), np.uint16)
-_NOTHING.flags.writeable = False
+_NO_IMAGE: npt.NDArray[Any] = np.empty((0, 0), np.uint16)
+_NO_IMAGE.flags.writeable = False
 
 
 class HeldFrame:
@@ -37,7 +37,7 @@ class HeldFrame:
 
     def __init__(self, reading: Reading, store: RecordStore) -> None:
         image = reading.image
-        self.reading = reading.with_image(_NOTHING)
+        self.reading = reading.with_image(_NO_IMAGE)
         self.light: float | None = None
         self.is_lost = False
         self.dtype, self.shape = image.dtype, image.shape

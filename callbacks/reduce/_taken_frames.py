@@ -57,7 +57,7 @@ class TakenFrames:
         """Do not use a frame."""
         self._rejected.append(held)
 
-    def judge_again(self) -> None:
+    def check_again(self) -> None:
         """Forget what was found out about the frames: their dark has changed."""
         for frames in self._by_slot.values():
             for held in frames:

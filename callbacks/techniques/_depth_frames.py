@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import FILE_TIMEOUT_S, FrameLoss, RootMap, Slot, read_run
+from callbacks.documents import FILE_TIMEOUT_S, AnyDocument, FrameLoss, RootMap, Slot, read_run
 from callbacks.errors import CallbackError
 from callbacks.reduce import CorrectedFrame, Reduced, RegisterChoice, optical_depth
 from scan_contract import FullFieldContract
@@ -119,7 +119,7 @@ class DepthFrames:
         self.binning = 1
         self.is_full = False
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> bool:
+    def __call__(self, name: str, doc: AnyDocument) -> bool:
         """Take one document and return whether there is another frame, or one less.
 
         Raises
@@ -192,7 +192,7 @@ class DepthFrames:
         if self._run is not None:
             self._run.close()
 
-    def _open(self, start: dict[str, Any]) -> None:
+    def _open(self, start: AnyDocument) -> None:
         contract = read_run(start)
         if not isinstance(contract.scan, FullFieldContract):
             raise CallbackError(
@@ -202,7 +202,7 @@ class DepthFrames:
         self._run = RunPipeline(
             FULL_FIELD,
             contract,
-            _Keeper(self),
+            _FrameSink(self),
             file_timeout_s=self._file_timeout_s,
             roots=self._roots,
             options=self._options,
@@ -266,7 +266,7 @@ class DepthFrames:
         self._frames.pop(slot, None)
 
 
-class _Keeper:
+class _FrameSink:
     """Estimator: hands frames to whoever keeps them."""
 
     def __init__(self, frames: DepthFrames) -> None:
@@ -278,7 +278,7 @@ class _Keeper:
     def retract(self, reduced: Reduced) -> None:
         self._held._forget(reduced.slot)
 
-    def merge(self, other: "_Keeper") -> None:
+    def merge(self, other: "_FrameSink") -> None:
         """Nothing: both hand to the same keeper."""
 
     def result(self, state: RunState) -> None:

@@ -27,7 +27,7 @@ from ._update import FrameSummary, SOCUpdate
 
 FloatImage = npt.NDArray[np.float32]
 # The offset of the axis takes 12 to 20 ms: it is looked for again once there are so many times the frames.
-_OFFSET_ANEW = 1.1
+_OFFSET_GROWTH = 1.1
 
 
 class FullFieldEstimator:
@@ -125,7 +125,7 @@ class FullFieldEstimator:
         if self._fitter is None or self._spectra is None:
             return None
         n_frames = self._fitter.n_frames
-        is_due = state.final or n_frames >= _OFFSET_ANEW * self._offset_of
+        is_due = state.final or n_frames >= _OFFSET_GROWTH * self._offset_of
         if is_due:
             self._offset_of = n_frames
         maps = self._fitter.maps(find_offset=is_due)

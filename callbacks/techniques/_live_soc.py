@@ -10,6 +10,7 @@ import xarray as xr
 
 from callbacks.documents import (
     FILE_TIMEOUT_S,
+    AnyDocument,
     DocumentWorker,
     ForeignLayout,
     ForeignRuns,
@@ -187,7 +188,7 @@ class LiveSOC(DocumentWorker):
     def _called(self) -> list[CalledSink]:
         return [sink for sink in self._sinks if isinstance(sink, CalledSink)]
 
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle(self, name: str, doc: AnyDocument) -> None:
         if not isinstance(doc, Mapping):
             raise DocumentError(
                 f"a document {name!r} is a {type(doc).__name__} instead of a mapping; it is left out"
@@ -195,7 +196,7 @@ class LiveSOC(DocumentWorker):
         for told_name, told in self._foreign.translate(name, doc):
             self._guarded(self._handle_ours, told_name, told)
 
-    def _handle_ours(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle_ours(self, name: str, doc: AnyDocument) -> None:
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid not in self._runs:

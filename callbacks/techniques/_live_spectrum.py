@@ -1,11 +1,9 @@
 """Mean spectra of runs, for example of bulk standards that become reference spectra."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from callbacks.documents import FILE_TIMEOUT_S, DocumentWorker, RunRouting, Slot, read_run
+from callbacks.documents import FILE_TIMEOUT_S, AnyDocument, DocumentWorker, RunRouting, Slot, read_run
 from callbacks.errors import CallbackError
 from callbacks.reduce import CorrectedFrame, Reduced, Spectrum, optical_depth
 from scan_contract import FullFieldContract, is_energy_scan
@@ -60,7 +58,7 @@ class LiveSpectrum(DocumentWorker):
             )
         return spectrum
 
-    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+    def _handle(self, name: str, doc: AnyDocument) -> None:
         uid = self._routing.run_of(name, doc)
         if name == "start":
             if is_energy_scan(doc) and uid is not None and uid not in self._runs:

@@ -6,6 +6,7 @@ from typing import Any
 
 from callbacks.documents import (
     FILE_TIMEOUT_S,
+    AnyDocument,
     FrameLoss,
     LeftOut,
     Reading,
@@ -135,12 +136,12 @@ class RunPipeline:
         if self.scan.max_frames is not None and self.exit_status == "success":
             return False
         waiting = self._waiting()
-        heard = self._done | waiting
-        heard |= {loss.slot for loss in self._left_out.losses() if loss.slot[0] == "primary"}
+        accounted = self._done | waiting
+        accounted |= {loss.slot for loss in self._left_out.losses() if loss.slot[0] == "primary"}
         corrections_lack = bool(waiting) or any(reducer.is_provisional for reducer in self._reducers)
-        return self.exit_status != "success" or len(heard) < self._expected or corrections_lack
+        return self.exit_status != "success" or len(accounted) < self._expected or corrections_lack
 
-    def add(self, name: str, doc: dict[str, Any]) -> bool:
+    def add(self, name: str, doc: AnyDocument) -> bool:
         """Take one document of the run and return whether the result has changed.
 
         Raises
@@ -204,7 +205,7 @@ class RunPipeline:
             reducer.close()
 
     def _missing(self) -> list[str]:
-        """Say which planned readings nothing has been heard of."""
+        """Say which planned readings nothing has been accounted of."""
         scan, missing = self.scan, self._expected - self.n_frames
         if missing <= 0:
             return []
