@@ -1,4 +1,4 @@
-"""Axes: EPICS motor records that refuse what they cannot reach and are believed only when they are there."""
+"""Axes: EPICS motor records that refuse what is out of limits, and whose readback is checked after each move."""
 
 import threading
 import time
@@ -179,7 +179,7 @@ class EpicsAxis(CompleteDescriptions, EpicsMotor):
     def _disconnected(self) -> None:
         move = self._last
         if move is not None:
-            move.end(NotConnectedError(self._connections.sentence()))
+            move.end(NotConnectedError(self._connections.describe_loss()))
 
     def _problem(self, error: BaseException | None, move: "_Move") -> DeviceError | None:
         """Return what is wrong with a move that has ended, if anything."""

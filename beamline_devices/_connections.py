@@ -1,4 +1,4 @@
-"""Which process variables of a device have gone while it is in use."""
+"""Which process variables of a device are disconnected while it is in use."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Connections:
     Attributes
     ----------
     losses : int
-        How often one of them has gone.
+        How often one of them was lost.
     """
 
     def __init__(self, device: Device, on_loss: Callable[[], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class Connections:
         self.losses = 0
 
     def watch(self) -> None:
-        """Take in what is connected now, and refuse work when something has gone.
+        """Take in what is connected now, and refuse work when something is disconnected.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class Connections:
         self.check()
 
     def check(self) -> None:
-        """Fail when a process variable has gone.
+        """Fail when a process variable is disconnected.
 
         Raises
         ------
@@ -71,9 +71,9 @@ class Connections:
         with self._lock:
             self._gone = {name: signal for name, signal in self._gone.items() if not signal.connected}
         if self._gone:
-            raise NotConnectedError(self.sentence())
+            raise NotConnectedError(self.describe_loss())
 
-    def sentence(self) -> str:
+    def describe_loss(self) -> str:
         """Say which process variables do not answer."""
         with self._lock:
             names = sorted(str(signal.pvname) for signal in self._gone.values())

@@ -250,7 +250,7 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
         energy_ev = float(_single(value))
 
         def travel() -> None:
-            self._travel(energy_ev)
+            self._move_parts(energy_ev)
 
         status = self._task.start(travel)
         self.energy._target = energy_ev
@@ -277,19 +277,19 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
         for follower in self._followers:
             follower.stop(success=success)
 
-    def _travel(self, energy_ev: float) -> None:
+    def _move_parts(self, energy_ev: float) -> None:
         step_ev = energy_ev - self.energy_ev
         tolerance_ev = self.tolerance_ev.get()
         already_there = energy_ev == self._last_target_ev and abs(step_ev) <= tolerance_ev
         self._last_target_ev = None
-        companions = self._set_companions(energy_ev)
+        followers = self._start_followers(energy_ev)
         if not already_there:
             backlash_ev = self.backlash_ev.get()
             if backlash_ev > 0.0 and step_ev < 0.0:
-                self._turn(energy_ev - backlash_ev)
-            self._turn(energy_ev)
-        for companion in companions:
-            companion.wait(self._move_timeout_s)
+                self._turn_crystals(energy_ev - backlash_ev)
+            self._turn_crystals(energy_ev)
+        for follower in followers:
+            follower.wait(self._move_timeout_s)
         if not already_there:
             self._task.pause(self.settle_s.get() + self.settle_s_per_ev.get() * abs(step_ev))
         miss_ev = self.energy_ev - energy_ev
@@ -301,11 +301,11 @@ class Monochromator(CompleteDescriptions, PseudoPositioner):
             )
         self._last_target_ev = energy_ev
 
-    def _set_companions(self, energy_ev: float) -> list[DeviceStatus]:
+    def _start_followers(self, energy_ev: float) -> list[DeviceStatus]:
         """Start what moves along with the crystals."""
         return [follower.set(energy_ev) for follower in self._followers]
 
-    def _turn(self, energy_ev: float) -> None:
+    def _turn_crystals(self, energy_ev: float) -> None:
         self._task.pause(0.0)
         turning = self.bragg.set(self._angle_deg(energy_ev))
         # It may have been told to stop just before the crystals began to turn.
@@ -412,8 +412,8 @@ class UndulatorMonochromator(Monochromator):
         super()._check_parts(energy_ev)
         self.gap.check_value(self.gap_at(energy_ev))
 
-    def _set_companions(self, energy_ev: float) -> list[DeviceStatus]:
-        return [self.gap.set(self.gap_at(energy_ev)), *super()._set_companions(energy_ev)]
+    def _start_followers(self, energy_ev: float) -> list[DeviceStatus]:
+        return [self.gap.set(self.gap_at(energy_ev)), *super()._start_followers(energy_ev)]
 
 
 def _single(value: Any) -> Any:

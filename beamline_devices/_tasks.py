@@ -230,16 +230,16 @@ def connect_devices(*devices: Device, timeout_s: float = 5.0) -> None:
         try:
             device.wait_for_connection(all_signals=True, timeout=max(deadline - time.monotonic(), 0.01))
         except TimeoutError as error:
-            silent = [
+            unanswered = [
                 walk.item.pvname
                 for walk in device.walk_signals(include_lazy=True)
                 if isinstance(walk.item, EpicsSignalBase) and not walk.item.connected
             ]
-            if not silent:
+            if not unanswered:
                 raise NotConnectedError(
                     f"{device.name} is not complete after {timeout_s:g} s: {error}"
                 ) from error
-            missing.extend(silent)
+            missing.extend(unanswered)
     if missing:
         raise NotConnectedError(
             f"{len(missing)} process variables do not answer within {timeout_s:g} s: {listed(missing)}; "

@@ -68,13 +68,13 @@ class ZonePlate:
             When the camera is nearer than four focal lengths: then no image is sharp.
         """
         focal_mm = self.focal_length_mm(energy_ev)
-        room = sample_to_camera_mm * (sample_to_camera_mm - 4.0 * focal_mm)
-        if room < 0.0:
+        discriminant = sample_to_camera_mm * (sample_to_camera_mm - 4.0 * focal_mm)
+        if discriminant < 0.0:
             raise OutOfLimitsError(
                 f"a zone plate of focal length {focal_mm:.2f} mm makes no sharp image "
                 f"{sample_to_camera_mm:g} mm from the sample"
             )
-        image_mm = (sample_to_camera_mm + math.sqrt(room)) / 2.0
+        image_mm = (sample_to_camera_mm + math.sqrt(discriminant)) / 2.0
         return image_mm / (sample_to_camera_mm - image_mm)
 
     def table(

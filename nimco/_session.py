@@ -236,14 +236,14 @@ class _Observer(DocumentWorker):
         self._consumer(name, doc)
 
 
-def deliver_and_close(sink: RawRunWriter | SOCPublisher, patience_s: float = _CLOSE_TIMEOUT_S) -> None:
+def deliver_and_close(sink: RawRunWriter | SOCPublisher, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
     """Close what delivers to Tiled once it has delivered, or nothing has moved for so many seconds."""
 
     def state() -> tuple[int, int]:
         return sink.backlog, sink.n_moved if isinstance(sink, SOCPublisher) else 0
 
     before, since = state(), time.monotonic()
-    while before[0] and time.monotonic() - since < patience_s:
+    while before[0] and time.monotonic() - since < timeout_s:
         with suppress(CallbackError):
             sink.wait(_POLL_INTERVAL_S)
             break

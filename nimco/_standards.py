@@ -69,7 +69,7 @@ def measure_standards(
         Before anything is measured: what the library needs is not said, or it cannot be reached.
     """
     edge = edge_name(edge)
-    keep = None if library is None else _Keeper(library, edge, composition, calibration)
+    keep = None if library is None else _LibraryWriter(library, edge, composition, calibration)
     spectra = LiveSpectrum()
     token = run_engine.subscribe(spectra)
     measured, sources = [], []
@@ -105,7 +105,7 @@ def measure_standards(
     return ReferenceSeries(axis, mu, np.asarray(socs, dtype=float), sources=sources)
 
 
-class _Keeper:
+class _LibraryWriter:
     """Puts measured standards into the library."""
 
     def __init__(

@@ -42,7 +42,9 @@ def open_tiled(uri: str, api_key: str | None, *, remedy: str) -> Any:
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
         if status not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise NimcoError(f"Tiled at {uri} is in trouble (status {status}); look at its log.") from error
+            raise NimcoError(
+                f"Tiled at {uri} answers with an error (status {status}); look at its log."
+            ) from error
         raise RefusedKeyError(f"Tiled at {uri} refuses the key (status {status}); {remedy}.") from error
     except RuntimeError as error:  # as Tiled's client says that a key is needed
         raise RefusedKeyError(f"Tiled at {uri} needs a key; {remedy}.") from error

@@ -287,10 +287,10 @@ class _Simulation:
         if inspect.iscoroutine(reading):
             reading.close()
             return None
-        self._remember(device, reading)
+        self._note_position(device, reading)
         return reading
 
-    def _remember(self, device: Any, reading: Mapping[str, Any]) -> None:
+    def _note_position(self, device: Any, reading: Mapping[str, Any]) -> None:
         fields = getattr(device, "hints", {}).get("fields") or list(reading)
         if fields and fields[0] in reading:
             self._where.setdefault(id(device), reading[fields[0]]["value"])

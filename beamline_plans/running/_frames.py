@@ -35,7 +35,7 @@ _TRIGGER_TIMEOUT_S = 60.0
 _POLL_INTERVAL_S = 0.02
 # Enough for a suspender to ask again for what a failure has undone.
 _SUSPENDER_WAIT_S = 0.1
-# A control system that has gone has so long to come back, in a scan and in its cleanup, and is asked so often.
+# How long a lost control system may take to come back, in a scan and in its cleanup, and how often it is asked.
 _RETURN_S = 60.0
 _RETURN_IN_CLEANUP_S = 30.0
 _POLL_S = 1.0
@@ -115,7 +115,7 @@ class FrameTaker:
             except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
                 raise
             except Exception as error:
-                problem = _what_failed(error)
+                problem = _describe_failure(error)
                 yield from self._recover()
                 if self._watch.held:
                     raise FrameError(
@@ -235,9 +235,9 @@ class FrameTaker:
         self._last_reading = frame
         if i0 is None or shot.stream == "dark":
             return None
-        return self._too_little(i0)
+        return self._i0_problem(i0)
 
-    def _too_little(self, i0: float) -> Optional[str]:
+    def _i0_problem(self, i0: float) -> Optional[str]:
         """Say what is wrong with the I0 of a frame, if anything."""
         if self._i0_min is None:
             return None
@@ -253,7 +253,7 @@ class FrameTaker:
         return None
 
 
-def _what_failed(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     """Say what went wrong: a failed status only wraps what its device raised."""
     cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
     return f"{type(cause).__name__}: {cause}"
@@ -290,16 +290,18 @@ def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[N
     group = uuid.uuid4().hex
     starts = [Msg("set", label, shot, group=group)]
     starts += [Msg("trigger", device, group=group) for device in devices if isinstance(device, Triggerable)]
-    yield from _together(starts, group, shot.exposure_s + _TRIGGER_TIMEOUT_S)
+    yield from _start_and_wait(starts, group, shot.exposure_s + _TRIGGER_TIMEOUT_S)
 
 
 def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
     """Move devices at the same time and wait for all."""
     group = uuid.uuid4().hex
-    yield from _together([Msg("set", device, value, group=group) for device, value in moves], group, None)
+    yield from _start_and_wait(
+        [Msg("set", device, value, group=group) for device, value in moves], group, None
+    )
 
 
-def _together(starts: Sequence[Msg], group: str, timeout_s: Optional[float]) -> MsgGenerator[None]:
+def _start_and_wait(starts: Sequence[Msg], group: str, timeout_s: Optional[float]) -> MsgGenerator[None]:
     """Start devices and wait for all of them, also where one fails.
 
     The RunEngine waits no longer than to the first failure. A camera that was left exposing would refuse the next try,
@@ -336,7 +338,7 @@ def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
 
 
 def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[_T]) -> MsgGenerator[_T]:
-    """Run `plan`; whatever becomes of it, close the shutter, bring the sample in, restore the rest.
+    """Run `plan` and, however it ends, close the shutter, bring the sample in, restore the rest.
 
     The shutter is also closed in each pause.
 
@@ -357,7 +359,7 @@ def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[_T]) -> MsgGen
 
 
 def restore_wrapper(device: Any, plan: MsgGenerator[_T], shutter: Optional[Any] = None) -> MsgGenerator[_T]:
-    """Run `plan`; whatever becomes of it, close the shutter, if given, and move `device` back to where it was.
+    """Run `plan` and, however it ends, close the shutter, if given, and move `device` back to where it was.
 
     Raises
     ------
@@ -433,7 +435,7 @@ def _move_in_cleanup(
             ended = error
             problem = "the scan was ended again and again in its cleanup"
         except Exception as error:
-            problem, gone = _what_failed(error), _is_lost_connection(error)
+            problem, gone = _describe_failure(error), _is_lost_connection(error)
         attempt += 1
     return problem, ended
 

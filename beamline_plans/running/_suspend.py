@@ -112,13 +112,13 @@ class BeamSuspender(SuspendFloor):
 
     def _hold(self) -> MsgGenerator[None]:
         """Close the shutter and wait for the beam, whatever else happens."""
-        if self._there_is_beam():
+        if self._has_beam():
             return
         watch = PauseWatch()
         self._holding = True
         try:
             yield from watch.register()
-            while not self._there_is_beam():
+            while not self._has_beam():
                 try:
                     yield from repeat_after_pauses(watch, self._close)
                     yield Msg("wait_for", None, [self._beam])
@@ -134,10 +134,10 @@ class BeamSuspender(SuspendFloor):
             yield from bps.mv(self._shutter, "closed")
 
     async def _beam(self) -> None:
-        while not self._there_is_beam():
+        while not self._has_beam():
             await asyncio.sleep(4 * _POLL_INTERVAL_S)
 
-    def _there_is_beam(self) -> bool:
+    def _has_beam(self) -> bool:
         now = time.monotonic()
         return all(not one._tripped and now - one._back_at >= one._sleep for one in self.group)
 

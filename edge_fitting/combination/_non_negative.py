@@ -46,7 +46,7 @@ def non_negative_covariance(weights: Array, noise2: Array, gram: Array) -> Array
         total = np.repeat(free[:, :, None], pixels.size, axis=2)
         for k in np.flatnonzero(~pattern):
             along = _covariance_of(reduced, pattern | (np.arange(n_ref) == k))[k]
-            up = _room(w, along / np.sqrt(along[k]), noise)
+            up = _longest_step(w, along / np.sqrt(along[k]), noise)
             total += np.outer(along, along)[:, :, None] * (_mean_square_up_to(up) / along[k])
         if pattern.any():
             sigma = np.sqrt(np.diag(free))[:, None] * noise
@@ -55,19 +55,19 @@ def non_negative_covariance(weights: Array, noise2: Array, gram: Array) -> Array
             for k in np.unique(nearest):
                 here = nearest == k
                 step = free[k] / np.sqrt(free[k, k])
-                down, up = (_room(w[:, here], sign * step, noise[here]) for sign in (-1.0, 1.0))
+                down, up = (_longest_step(w[:, here], sign * step, noise[here]) for sign in (-1.0, 1.0))
                 lost = 1.0 - _mean_square_up_to(down) - _mean_square_up_to(up)
                 total[:, :, here] -= np.outer(step, step)[:, :, None] * lost
         covariance[:, :, pixels] = total
     return covariance
 
 
-def _room(weights: Array, step: Array, noise: Array) -> Array:
+def _longest_step(weights: Array, step: Array, noise: Array) -> Array:
     """How many steps, times the noise, the weights can go until a positive one of them is zero."""
     falling = (step < 0.0)[:, None] & (weights > 0.0)
     scale = np.where(falling, -step[:, None] * noise, 1.0)
-    room = np.divide(weights, scale, out=np.full(weights.shape, np.inf), where=falling & (scale > 0.0))
-    return np.asarray(room.min(axis=0))
+    longest = np.divide(weights, scale, out=np.full(weights.shape, np.inf), where=falling & (scale > 0.0))
+    return np.asarray(longest.min(axis=0))
 
 
 def _mean_square_up_to(limit: Array) -> Array:

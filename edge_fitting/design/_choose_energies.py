@@ -137,10 +137,13 @@ def choose_energies(
         )
     if taken.size:
         chooser.add(taken)
-    sanity = EachSide(series, chooser.candidates_ev, int(n_frames), taken, max_repeats)
-    starts = (greedy_start(chooser, int(n_frames), sanity), spread_start(chooser, int(n_frames), sanity))
+    constraint = EachSide(series, chooser.candidates_ev, int(n_frames), taken, max_repeats)
+    starts = (
+        greedy_start(chooser, int(n_frames), constraint),
+        spread_start(chooser, int(n_frames), constraint),
+    )
     chosen, _ = min(
-        (exchange_frames(chooser, start, sanity.allowed) for start in starts), key=lambda found: found[1]
+        (exchange_frames(chooser, start, constraint.allowed) for start in starts), key=lambda found: found[1]
     )
     return _summarise(series, chooser, chosen, taken)
 

@@ -30,7 +30,7 @@ class EachSide:
     def __init__(
         self, series: ReferenceSeries, candidates: Array, n_frames: int, taken: Array, max_repeats: int | None
     ) -> None:
-        self.room = _room(candidates, n_frames, taken, max_repeats)
+        self.repeats_left = _repeats_left(candidates, n_frames, taken, max_repeats)
         low, high = series.energy_ev[0], series.energy_ev[-1]
         # The windows in which the references themselves were normalised.
         below = series.edge_ev - min(20.0, 0.5 * (series.edge_ev - low))
@@ -40,7 +40,7 @@ class EachSide:
         there = [np.unique(taken[taken <= below]).size, np.unique(taken[taken >= above]).size]
         self.need = [0, 0]
         for side, name in enumerate(("below", "above")):
-            on_side = np.unique(candidates[(self.side == side) & (self.room > 0)]).size
+            on_side = np.unique(candidates[(self.side == side) & (self.repeats_left > 0)]).size
             if on_side + there[side] == 0:
                 raise EdgeFittingError(
                     f"no candidate energy lies {name} the edge ({(below, above)[side]:.6g} eV): add one, the "
@@ -52,7 +52,7 @@ class EachSide:
 
     def allowed(self, others: list[int]) -> NDArray[np.bool_]:
         """Candidates that may complete the other frames, whose number is one less than wanted."""
-        allowed = np.bincount(np.asarray(others, dtype=np.intp), minlength=self.side.size) < self.room
+        allowed = np.bincount(np.asarray(others, dtype=np.intp), minlength=self.side.size) < self.repeats_left
         for side, need in enumerate(self.need):
             present = np.unique([k for k in others if self.side[k] == side]).astype(np.intp)
             if present.size < need:
@@ -62,11 +62,13 @@ class EachSide:
 
     def first(self) -> list[int]:
         """Outermost energies that meet the need."""
-        below, above = (np.flatnonzero((self.side == side) & (self.room > 0)) for side in (0, 1))
+        below, above = (np.flatnonzero((self.side == side) & (self.repeats_left > 0)) for side in (0, 1))
         return [*map(int, below[: self.need[0]]), *map(int, above[above.size - self.need[1] :])]
 
 
-def _room(candidates: Array, n_frames: int, taken: Array, max_repeats: int | None) -> NDArray[np.intp]:
+def _repeats_left(
+    candidates: Array, n_frames: int, taken: Array, max_repeats: int | None
+) -> NDArray[np.intp]:
     """How often each candidate may be chosen."""
     if max_repeats is None:
         return np.full(candidates.size, n_frames, dtype=np.intp)
@@ -76,29 +78,29 @@ def _room(candidates: Array, n_frames: int, taken: Array, max_repeats: int | Non
     for energy in taken:
         nearest = int(np.abs(candidates - energy).argmin())
         there[nearest] += np.abs(candidates[nearest] - energy) < _SAME_ENERGY_EV
-    room = np.maximum(int(max_repeats) - there, 0)
-    if room.sum() < n_frames:
+    left = np.maximum(int(max_repeats) - there, 0)
+    if left.sum() < n_frames:
         raise EdgeFittingError(
-            f"there is room for {room.sum()} frames with at most {max_repeats} at one energy, not for "
+            f"there is room for {left.sum()} frames with at most {max_repeats} at one energy, not for "
             f"{n_frames}: give more candidates or allow more repeats."
         )
-    return room
+    return left
 
 
-def greedy_start(chooser: EnergyChooser, n_frames: int, sanity: EachSide) -> list[int]:
-    chosen = sanity.first()
+def greedy_start(chooser: EnergyChooser, n_frames: int, constraint: EachSide) -> list[int]:
+    chosen = constraint.first()
     while len(chosen) < n_frames:
         values = chooser._variance_with_each(information_of(chooser, chosen))
-        chosen.append(int(np.argmin(np.where(sanity.allowed(chosen), values, np.inf))))
+        chosen.append(int(np.argmin(np.where(constraint.allowed(chosen), values, np.inf))))
     return chosen
 
 
-def spread_start(chooser: EnergyChooser, n_frames: int, sanity: EachSide) -> list[int]:
+def spread_start(chooser: EnergyChooser, n_frames: int, constraint: EachSide) -> list[int]:
     """Sanity set, then evenly over the candidates of the edge as far as they go."""
-    chosen = sanity.first()
+    chosen = constraint.first()
     while len(chosen) < n_frames:
-        allowed = sanity.allowed(chosen)
-        inside = np.flatnonzero(allowed & (sanity.side == 2))
+        allowed = constraint.allowed(chosen)
+        inside = np.flatnonzero(allowed & (constraint.side == 2))
         pool = inside if inside.size else np.flatnonzero(allowed)
         left = min(n_frames - len(chosen), pool.size)
         chosen += [int(k) for k in pool[np.linspace(0, pool.size - 1, left).round().astype(np.intp)]]

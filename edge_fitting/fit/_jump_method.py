@@ -63,8 +63,8 @@ def fit_jump(
         return values, status, sigma
     relative = energy_ev / edge.energy_ev
     background, background_var, background_ok = _mean(stack, relative**_BELOW_POWER, weight, below)
-    lifted = stack - background * (relative**-_BELOW_POWER)[:, None]
-    jump, above_var, above_ok = _mean(lifted, relative**_SHELL_POWER, weight, ~below, depth=stack)
+    flattened = stack - background * (relative**-_BELOW_POWER)[:, None]
+    jump, above_var, above_ok = _mean(flattened, relative**_SHELL_POWER, weight, ~below, depth=stack)
     good = background_ok & above_ok & ~saturated
     unit = np.where(good, np.sqrt(background_var + above_var), np.nan)
     jump = np.where(good, jump, np.nan)

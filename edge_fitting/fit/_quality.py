@@ -160,7 +160,7 @@ def _look(
 def _agreement(
     basis: SeriesBasis, looked: _Looked, fitted: Values
 ) -> tuple[dict[str, Any], JudgedPixels | None, SigmaScale | None]:
-    """Return the fields of the maps that tell how well frames and pixels agree with the fit; make its sigmas honest."""
+    """Return the fields of the maps that say how well frames and pixels fit; widen its sigmas by the misfit."""
     (values, status), pixels, noise = fitted, looked.pixels, looked.noise
     if noise is None:
         return {}, None, None

@@ -1,4 +1,4 @@
-"""Setting pixels aside that should not be believed."""
+"""Masks of pixels that should not be used."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def deviation(series: Any, spectrum: Array, soc: float) -> Deviation:
     return Deviation(float(states[best]), float(moved / scale), float(scale), float(rms[best]))
 
 
-def strangers(series: Any, of: Callable[[Kept], Any]) -> tuple[str, ...]:
+def foreign_spectra(series: Any, of: Callable[[Kept], Any]) -> tuple[str, ...]:
     """Name the references that do not belong, a third of them at most.
 
     Each is compared with the curve through those of the other states: by what is left at the state where it comes
@@ -121,12 +121,12 @@ def _worst(series: Any, kept: Kept, of: Callable[[Kept], Any]) -> tuple[int, str
     # The curve is continued beyond its ends as a straight line, which the ends themselves need not follow.
     inner = (soc > soc[0]) & (soc < soc[-1])
     far = np.where(inner, 1.0, _OF_ENDS) * rms / max(_TIMES_OTHERS * float(np.median(rms[inner])), _LEAST_RMS)
-    strange = inner * off / max(_TIMES_OTHERS * float(np.median(off[inner])), _LEAST_STATE)
+    misplaced = inner * off / max(_TIMES_OTHERS * float(np.median(off[inner])), _LEAST_STATE)
     if far.max() > 1.0:
         k = int(np.argmax(far))
         return int(places[k]), f"it is {found[k].rms:.3f} of the jump (rms) away from all of it"
-    if strange.max() > 1.0:
-        k = int(np.argmax(strange))
+    if misplaced.max() > 1.0:
+        k = int(np.argmax(misplaced))
         one = found[k]
         reason = f"its spectrum is that of {one.state:.2f} there (or its axis is {one.shift_ev:+.2f} eV off)"
         return int(places[k]), reason

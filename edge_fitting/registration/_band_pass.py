@@ -39,7 +39,7 @@ class BandPass:
         self.shape = shape
         self.widths = widths
         self._kernels = [_half_gaussian(width) for width in widths]
-        self._rooms = [np.empty(shape, np.float32) for _ in range(2)]
+        self._buffers = [np.empty(shape, np.float32) for _ in range(2)]
         reach = min(math.ceil(widths[1]) + LANCZOS, max(min(shape) // 6, 1))
         self._complete: Mask = np.zeros(shape, np.uint8)
         self._complete[reach : shape[0] - reach, reach : shape[1] - reach] = 1
@@ -62,7 +62,7 @@ class BandPass:
                 grown = minimum_filter1d(grown, reach, axis=axis, mode="nearest")
             usable = usable & grown
         out = np.empty(self.shape, np.float32)
-        run(band_pass, out.size, read_only(frame), *self._kernels, *self._rooms, out)
+        run(band_pass, out.size, read_only(frame), *self._kernels, *self._buffers, out)
         return out, usable
 
     def transfer(self, frequency: Array) -> Array:

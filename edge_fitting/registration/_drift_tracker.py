@@ -24,7 +24,7 @@ _MOST_MODES = 2
 # The picture of the jump is known once it stands out of the noise of one frame by this much, squared.
 _READY = 9.0
 # A match this much worse than the frames before let expect is searched for anew.
-_SUSPICIOUS = 0.7
+_LEAST_QUALITY = 0.7
 # A place far away has to fit this much better than the one nearby.
 _MUCH_BETTER = 1.15
 #: Frames kept at most while the edge has not been passed.
@@ -150,7 +150,7 @@ class Registrar:
         """Match from a start, and from a coarse search where that fails or is worse than can be expected."""
         mask = self.template.mask()
         match = self.matcher.match(frame, usable, predicted, mean, mask, start_px)
-        if match.found and match.quality >= _SUSPICIOUS * self.expected_quality(functions):
+        if match.found and match.quality >= _LEAST_QUALITY * self.expected_quality(functions):
             return match
         best, wanted = match, _MUCH_BETTER * match.quality
         for expected in (predicted, mean):

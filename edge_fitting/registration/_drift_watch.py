@@ -84,7 +84,7 @@ class DriftWatch:
         self, picture: ArrayLike, *, edge: str | Edge = "Ni_K", references: ReferenceSeries | None = None
     ) -> None:
         image = np.asarray(picture, np.float32)
-        rows, cols = _busiest(image, axis_size=_PART_PX)
+        rows, cols = _most_structured(image, axis_size=_PART_PX)
         self._shape = rows.stop - rows.start, cols.stop - cols.start
         index = np.arange(image.size).reshape(image.shape)
         self.pixels: NDArray[np.intp] = index[rows, cols].ravel()
@@ -132,7 +132,7 @@ def can_watch(shape: tuple[int, int]) -> bool:
     return min(shape) >= SMALLEST_PX
 
 
-def _busiest(image: NDArray[np.float32], *, axis_size: int) -> tuple[slice, slice]:
+def _most_structured(image: NDArray[np.float32], *, axis_size: int) -> tuple[slice, slice]:
     """Return the part, of this size at most, in which the smoothed image varies most."""
     finite = np.isfinite(image)
     level = np.float32(np.median(image[finite])) if finite.any() else np.float32(0.0)

@@ -64,8 +64,8 @@ def on_reference_axis(series: ReferenceSeries, energy_ev: Array, offset_ev: floa
     return np.where(covered, np.clip(moved, low - 1.0, high + 1.0), moved)
 
 
-def tells_nothing(series: ReferenceSeries) -> str:
-    """Why a series cannot tell an offset of the axis from a state; empty if it can."""
+def why_uninformative(series: ReferenceSeries) -> str:
+    """Say why a series cannot tell an offset of the axis from a state; empty if it can."""
     if series.states.size < 3:
         return "two references leave open whether the axis is off or the states between are no mixture of the two"
     energies, middle = series.energy_ev, 0.5 * (series.soc[0] + series.soc[-1])
@@ -103,7 +103,7 @@ def estimate_offset(basis: SeriesBasis, energy_ev: Array, stack: Frame, weight: 
     series = basis.series
     if series.coordinate != "soc":
         return AxisOffset()
-    reason = tells_nothing(series)
+    reason = why_uninformative(series)
     if reason:
         return AxisOffset(reason=reason)
     complete = np.ascontiguousarray(stack[:, np.isfinite(stack).all(axis=0)])

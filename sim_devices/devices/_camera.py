@@ -41,7 +41,7 @@ class SimCamera(TwinDetector):
 
     def trigger(self) -> DeviceStatus:
         """Expose one frame; the status is done when it can be read."""
-        self._reach()
+        self._check_reachable()
         faults = self._twin.faults
         exposure_s = float(self.exposure_s.get())
         if faults.occurs(Fault.CAMERA_TIMEOUT):

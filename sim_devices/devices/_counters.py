@@ -47,7 +47,7 @@ class SimPointDetector(TwinDetector):
 
     def trigger(self) -> DeviceStatus:
         """Take a reading."""
-        self._reach()
+        self._check_reachable()
         return self._start(0.0, lambda: self.value.put(self._measure()))
 
 
@@ -81,7 +81,7 @@ class SimIonChamber(TwinDetector):
 
     def trigger(self) -> DeviceStatus:
         """Average the current over the exposure."""
-        self._reach()
+        self._check_reachable()
         exposure_s = float(self.exposure_s.get())
         value = self._chambers.take(self._chamber, exposure_s)
         return self._start(exposure_s, lambda: self.current.put(value))
@@ -112,7 +112,7 @@ class SimElectrometer(TwinDetector):
 
     def trigger(self) -> DeviceStatus:
         """Take a reading."""
-        self._reach()
+        self._check_reachable()
         exposure_s = float(self.exposure_s.get())
 
         def read_out() -> None:
@@ -179,7 +179,7 @@ class SimFluorescence(TwinDetector):
 
     def trigger(self) -> DeviceStatus:
         """Count once; the status is done when the values can be read."""
-        self._reach()
+        self._check_reachable()
         exposure_s = float(self.exposure_s.get())
 
         def read_out() -> None:

@@ -95,7 +95,7 @@ class SimEnergy(TwinDevice):
     def set(self, value: float) -> DeviceStatus:
         """Move to an energy in eV; the status is done on arrival."""
         self.check_value(value)
-        self._reach()
+        self._check_reachable()
         mono = self._twin.settings.mono
         start, target = self.position, float(value)
         duration_s = abs(target - start) / mono.speed_ev_s + mono.settle_s

@@ -67,7 +67,7 @@ class SimOptics(TwinDevice):
     def set(self, value: float) -> DeviceStatus:
         """Go to the focus for an energy in eV; the status is done on arrival."""
         self.check_value(value)
-        self._reach()
+        self._check_reachable()
         energy_ev = float(value)
         focus_mm = self._twin.focus_mm(energy_ev)
         status = DeviceStatus(self, call_stop_on_failure=False)

@@ -91,7 +91,7 @@ class SimNamedPosition(TwinDevice):
     def set(self, value: str) -> DeviceStatus:
         """Go to a named position; the status is done on arrival."""
         self.check_value(value)
-        self._reach()
+        self._check_reachable()
         duration_s = 0.0 if value == self.position else self._duration_s
 
         def arrive() -> None:
@@ -200,7 +200,7 @@ class SimAxis(TwinDevice):
     def set(self, value: float) -> DeviceStatus:
         """Move; the status is done on arrival."""
         self.check_value(value)
-        self._reach()
+        self._check_reachable()
         start, target = self.position, float(value)
         duration_s = abs(target - start) / self._speed
 
@@ -272,7 +272,7 @@ class SimSampleStage(TwinDevice):
     def set(self, value: str) -> DeviceStatus:
         """Take the sample in or out; the status is done on arrival."""
         self.check_value(value)
-        self._reach()
+        self._check_reachable()
         status = self.x.set(self._places[value])
         self._target = value
         return status

@@ -45,14 +45,14 @@ class TwinDevice(Device):
         self._busy: DeviceStatus | None = None
         super().__init__(prefix, name=name, **kwargs)
 
-    def _reach(self) -> None:
+    def _check_reachable(self) -> None:
         """Fail when the device is disconnected."""
         if self._twin.faults.occurs(Fault.DISCONNECTED, self.name):
             raise NotConnectedError(f"{self.name} cannot be reached, check its connection")
 
     def read(self) -> dict[str, Any]:
         """Return the present reading."""
-        self._reach()
+        self._check_reachable()
         return dict(super().read())
 
     def _start(

@@ -1,4 +1,4 @@
-"""Bragg's law and the zone plate as nature has them, apart from what the device classes make of them."""
+"""Bragg's law and the zone plate, independent of what the device classes compute."""
 
 import math
 

@@ -104,7 +104,7 @@ def electrode(
     absorber : Absorber
         Its material.
     rng : numpy.random.Generator
-        Source of its accidents.
+        Random generator for its particles, grains and cracks.
     """
     pixel_um = pixel_size_nm * 1e-3
     height, width = shape[0] * pixel_um, shape[1] * pixel_um
@@ -161,7 +161,7 @@ def _add_particle(
     rows, cols = sums.thickness.shape
     y, x = centre
     mean = float(np.clip(rng.normal(settings.mean_soc, settings.particle_spread), 0.08, 0.92))
-    dents = [(n, rng.normal(0.0, 0.03), rng.uniform(0.0, 2 * np.pi)) for n in range(2, 6)]
+    lobes = [(n, rng.normal(0.0, 0.03), rng.uniform(0.0, 2 * np.pi)) for n in range(2, 6)]
     n_cracks = int(rng.poisson(settings.cracks))
     cracks = [
         (rng.uniform(0.0, 2 * np.pi), rng.uniform(0.0, 0.4), rng.uniform(0.0, 2 * np.pi))
@@ -176,7 +176,7 @@ def _add_particle(
     dx = ((np.arange(j0, j1) + 0.5) * pixel_um - x)[None, :]
     angle = np.arctan2(dy, dx)
     outline = np.full(angle.shape, radius)
-    for order, size, phase in dents:
+    for order, size, phase in lobes:
         outline *= 1.0 + size * np.cos(order * angle + phase)
     inside = np.clip(1.0 - (dy * dy + dx * dx) / (outline * outline), 0.0, None)
     whole = 2.0 * settings.density * radius * np.sqrt(inside)

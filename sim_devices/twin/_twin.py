@@ -41,7 +41,7 @@ class Twin:
     pixel_size_nm : float
         Pixel size at the sample.
     seed : int
-        All accidents of the sample, the camera and the noise follow from it.
+        Sample, fixed patterns of the camera and noise are random and follow from it.
     settings : TwinSettings
         The knobs.
 
@@ -90,7 +90,7 @@ class Twin:
         self._render_lock = threading.Lock()
         self._margin = margin_px(settings.optics, self.shape, self.pixel_size_nm)
         self._electrode: SampleMaps | None = None
-        self._sample = self._grow_electrode()
+        self._sample = self._make_electrode()
         blocks = RowBlocks(rows * cols)
         self._projection = Projection(self.shape, self._margin, self.pixel_size_nm, settings.optics, blocks)
         self._camera = Camera(self.shape, settings.camera, settings.optics.stray_light, seed, blocks)
@@ -105,7 +105,7 @@ class Twin:
     def load_electrode(self) -> None:
         """Put the electrode on the stage."""
         with self._lock:
-            self._sample = self._grow_electrode()
+            self._sample = self._make_electrode()
 
     def load_pellet(self, soc: float) -> None:
         """Put a uniform pellet of electrode material of known state of charge on the stage."""
@@ -141,7 +141,7 @@ class Twin:
     def _map_shape(self) -> tuple[int, int]:
         return self.shape[0] + 2 * self._margin, self.shape[1] + 2 * self._margin
 
-    def _grow_electrode(self) -> SampleMaps:
+    def _make_electrode(self) -> SampleMaps:
         if self._electrode is None:
             self._electrode = electrode(
                 self._map_shape,
@@ -269,15 +269,15 @@ class Twin:
             through = (
                 self._projection.transmission(self._sample, exposure)
                 if lit and exposure.sample_in
-                else _NOTHING
+                else _NO_IMAGE
             )
             # The illumination tilts a little with energy, and with what a glitch takes: flats belong to their energy.
-            lean = (exposure.true_ev - 8000.0) / 8000.0 + 0.5 * self._beam.glitch(exposure.true_ev)
-            return self._camera.frame(exposure.number, exposure.exposure_s, photons, lean, through)
+            tilt_factor = (exposure.true_ev - 8000.0) / 8000.0 + 0.5 * self._beam.glitch(exposure.true_ev)
+            return self._camera.frame(exposure.number, exposure.exposure_s, photons, tilt_factor, through)
 
     def expose(self, exposure_s: float) -> NDArray[np.uint16]:
         """Take one frame, counts (rows, cols)."""
         return self.render(self.begin(exposure_s))
 
 
-_NOTHING: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+_NO_IMAGE: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
