@@ -9,7 +9,8 @@ from bluesky.protocols import StreamAsset
 from event_model import StreamDatum, StreamRange, StreamResource
 from ophyd import DeviceStatus, Staged
 
-from beamline_devices._camera import DATASET, EpicsCamera, check_write
+from beamline_devices._area_detector import check_write
+from beamline_devices._camera import DATASET, EpicsCamera
 from beamline_devices._tasks import Task, await_put, wait_for_value
 from beamline_devices.errors import DeviceError
 

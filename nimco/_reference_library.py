@@ -1,7 +1,6 @@
 """Reference spectra kept in Tiled, found by edge and composition, every version of them."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -10,9 +9,8 @@ from tiled.client.utils import ClientError
 from tiled.structures.core import Spec
 
 from edge_fitting import FoilCalibration, ReferenceSeries, edge_name
-from nimco._joined_spectra import KnownSpectrum, join_spectra
+from nimco._joined_spectra import join_spectra
 from nimco._library_entries import (
-    LIBRARY_PREFIX,
     SPEC,
     SPEC_VERSION,
     VERSION_MARK,
@@ -22,6 +20,7 @@ from nimco._library_entries import (
     new_entry,
     same_composition,
 )
+from nimco._library_series import check_together, known_spectrum
 from nimco.errors import ReferenceLibraryError
 
 _LOG = logging.getLogger("nimco")
@@ -30,8 +29,6 @@ CONTAINER = "references"
 _CONFLICT = 409
 # Who loses the race for a version number takes the next; more in a row than there are writers is no race.
 _MOST_ATTEMPTS = 50
-# Energies by convention that differ by less are the same convention.
-_SAME_CONVENTION_EV = 0.05
 
 
 class ReferenceLibrary:
@@ -321,73 +318,6 @@ def split_version(text: str) -> tuple[str, int | None]:
     return name, int(version)
 
 
-def known_spectrum(entry: LibraryEntry, soc: float | None = None) -> KnownSpectrum:
-    """Return the spectrum of an entry with its state of charge, or with another one that was given.
-
-    Raises
-    ------
-    ReferenceLibraryError
-        It has none, or its data are damaged.
-    """
-    state = entry.soc if soc is None else soc
-    if state is None:
-        raise ReferenceLibraryError(
-            f"{LIBRARY_PREFIX}{entry.label} has a valence of {entry.valence:g} and no state of charge; say which with "
-            f"{LIBRARY_PREFIX}{entry.name}=SOC."
-        )
-    return KnownSpectrum(f"{LIBRARY_PREFIX}{entry.label}", entry.energy_ev, entry.mu, state, entry.origin())
-
-
-def check_together(entries: Sequence[LibraryEntry], edge: str | None) -> None:
-    """Raise if entries cannot stand in one series, at an edge if one is given.
-
-    Raises
-    ------
-    ReferenceLibraryError
-        One is of another edge, not calibrated, or calibrated by another convention.
-    """
-    for entry in entries:
-        label = f"{LIBRARY_PREFIX}{entry.label}"
-        if edge is not None and entry.edge != edge:
-            raise ReferenceLibraryError(
-                f"{label} is a spectrum of the {entry.edge} edge, not of {edge}; give references of that edge."
-            )
-        if entry.edge != entries[0].edge:
-            raise ReferenceLibraryError(
-                f"{LIBRARY_PREFIX}{entries[0].label} is a spectrum of the {entries[0].edge} edge and {label} of "
-                f"{entry.edge}; give references of one edge."
-            )
-        if entry.calibration is None:
-            raise ReferenceLibraryError(
-                f"the energy axis of {label} is not calibrated; add it again with its foil calibration."
-            )
-        _check_same_convention(entries[0], entry)
-
-
-def _check_same_convention(first: LibraryEntry, entry: LibraryEntry) -> None:
-    one, other = first.calibration, entry.calibration
-    assert one is not None
-    assert other is not None
-    said = _meaning(one.definition), _meaning(other.definition)
-    energies = one.foil_energy_ev, other.foil_energy_ev
-    differ = (
-        one.foil.casefold() == other.foil.casefold()
-        and energies[0] is not None
-        and energies[1] is not None
-        and abs(energies[0] - energies[1]) > _SAME_CONVENTION_EV
-    )
-    if said[0] != said[1] or differ:
-        what = (
-            f"{one.definition!r} and {other.definition!r}"
-            if said[0] != said[1]
-            else f"{energies[0]:g} and {energies[1]:g} eV for the foil"
-        )
-        raise ReferenceLibraryError(
-            f"{LIBRARY_PREFIX}{first.label} and {LIBRARY_PREFIX}{entry.label} were calibrated by different conventions "
-            f"({what}), so that their axes differ; add one of them again on the axis of the other."
-        )
-
-
 def _of_name(held: Any, name: str) -> list[tuple[str, Any]]:
     """Return the nodes of a name, found by their keys: a damaged one may have lost its name."""
     return [(key, held[key]) for key in held if _split_key(key)[0] == name]
@@ -396,12 +326,6 @@ def _of_name(held: Any, name: str) -> list[tuple[str, Any]]:
 def _split_key(key: str) -> tuple[str, int]:
     name, _, version = key.rpartition(VERSION_MARK)
     return (name, int(version)) if name and version.isascii() and version.isdigit() else (key, 0)
-
-
-def _meaning(definition: str) -> str:
-    """Return a definition as it can be compared: the first inflection of a foil is said in many words."""
-    text = " ".join(definition.casefold().split())
-    return "first inflection" if "first inflection" in text else text
 
 
 def _order(entry: LibraryEntry) -> tuple[Any, ...]:

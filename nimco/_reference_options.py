@@ -9,8 +9,9 @@ import numpy as np
 from edge_fitting import ReferenceSeries, edge_name
 from nimco._joined_spectra import KnownSpectrum, join_spectra
 from nimco._library_entries import LIBRARY_PREFIX, LibraryEntry
+from nimco._library_series import check_together, known_spectrum
 from nimco._reference_files import file_source, read_reference_spectrum
-from nimco._reference_library import ReferenceLibrary, check_together, known_spectrum
+from nimco._reference_library import ReferenceLibrary
 from nimco.errors import NimcoError, ReferenceFileError
 
 

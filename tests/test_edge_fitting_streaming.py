@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries, fit_stack
 from edge_fitting.base import pool_variance
 from edge_fitting.series import compile_series
-from edge_fitting.series._series_kernels import ReducedSeries, SeriesCurve, reduce_series
+from edge_fitting.series._series_kernels import reduce_series
+from edge_fitting.series._series_records import ReducedSeries, SeriesCurve
 from edge_fitting.sums import PixelSums, SufficientStatistics, WeightedFrames
 from edge_fitting.sums._projection_kernels import correct_counts, count_blocks, fold
 from edge_fitting.sums._records import CountsCorrection

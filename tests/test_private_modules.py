@@ -53,6 +53,7 @@ TESTED: dict[str, set[str]] = {
     "test_callbacks_workers.py": {"callbacks.techniques._live_soc"},
     "test_edge_fitting_streaming.py": {
         "edge_fitting.series._series_kernels",
+        "edge_fitting.series._series_records",
         "edge_fitting.sums._projection_kernels",
         "edge_fitting.sums._records",
     },

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_fitting.base import MAD_TO_SIGMA, Edge, check_energies, resolve_edge
+from edge_fitting.base import Edge, check_energies, resolve_edge
 from edge_fitting.errors import EdgeFittingError
+
+from ._foil_glitches import without_glitches
+from ._local_cubics import LEAST_POINTS, local_cubic, noise_of_points, reach_of, usual_reach
 
 Array = NDArray[np.float64]
 
@@ -28,7 +31,6 @@ _LEAST_DROP = 0.05
 _WIDENING = 1.2
 _WIDEST_EV = 3.5
 _NARROWEST_EV = 1.0
-_LEAST_POINTS = 6
 # Noise that may be left in the slope (part of the steepest) and in the position.
 _SLOPE_NOISE = 0.05
 _STEP_EV = 0.1
@@ -42,15 +44,6 @@ _FOOT = 0.6
 # The edge's step is read from what lies this far below and above a rise.
 _BELOW_EV = 6.0
 _ABOVE_EV = (15.0, 60.0)
-# Glitches are up to three points and 1 eV wide; they stand out of cubics through their neighbours by this many
-# standard deviations of the noise and by this part of the step, and there are few of them.
-_GLITCH_POINTS = 3
-_GLITCH_WIDTH_EV = 1.0
-_GLITCH_NOISE = 6.0
-_GLITCH_PART = 0.04
-_MOST_GLITCHES = 12
-_NEIGHBOURS = 3
-_NEIGHBOURS_SPAN_EV = 9.0
 # What sampling and smoothing cost: the rise of a metal is lopsided and has shoulders, so that a local fit reads off by
 # about this part of its half width, mostly high. Monte Carlo over 14 scans of Ni, Co and Mn foils, steps of 0.2 to
 # 1 eV: 0.12 to 0.18 at every half width from 1 to 3.5 eV.
@@ -161,15 +154,15 @@ def calibrate_foil(
     energies, mu = energies[beside], mu[beside]
     low, high = nominal + _SEARCH_EV[0] - _WIDEST_EV, nominal + _SEARCH_EV[1] + _WIDEST_EV
     n_near = int(((energies >= low) & (energies <= high)).sum())
-    if n_near < 2 * _LEAST_POINTS:
+    if n_near < 2 * LEAST_POINTS:
         raise EdgeFittingError(
             f"the foil scan has {n_near} energies within {low:.6g} to {high:.6g} eV: take at "
-            f"least {2 * _LEAST_POINTS}, 1 eV apart or closer at the edge."
+            f"least {2 * LEAST_POINTS}, 1 eV apart or closer at the edge."
         )
-    good = _without_glitches(energies, mu)
+    good = without_glitches(energies, mu)
     wide, whole = energies[good], mu[good]
     near = (wide >= low) & (wide <= high)
-    half_width, closest = max(_NARROWEST_EV, _usual_reach(wide[near])), None
+    half_width, closest = max(_NARROWEST_EV, usual_reach(wide[near])), None
     refused = None
     if half_width > _WIDEST_EV * 1.001:
         raise EdgeFittingError(
@@ -234,12 +227,12 @@ def _first_inflection(
     """
     inside, values = energies[near], mu[near]
     at = np.arange(inside[0] + half_width, inside[-1] - half_width, _STEP_EV)
-    resolved = _reach(inside, at, half_width) <= _SPARSE * half_width
+    resolved = reach_of(inside, at, half_width) <= _SPARSE * half_width
     at = at[resolved]
     if at.size < 3:
         return _HIDDEN
-    operators = _local_cubic(inside, at, half_width)
-    noise = _noise(inside, values, half_width)
+    operators = local_cubic(inside, at, half_width)
+    noise = noise_of_points(inside, values, half_width)
     level, slope, bend = (operator @ values for operator in operators)
     apart = np.diff(at, prepend=-np.inf) > 1.5 * _STEP_EV
     lasting = _lasting(at, level, energies, mu)
@@ -312,114 +305,3 @@ def _lasting(at: Array, level: Array, energies: Array, mu: Array) -> NDArray[np.
     before = np.maximum.accumulate(level)
     after = np.minimum.accumulate(level[::-1])[::-1]
     return (before <= level + 0.1 * edge) & (after >= level - 0.1 * edge)
-
-
-def _without_glitches(energies: Array, mu: Array) -> NDArray[np.bool_]:
-    """Points that agree with cubics through their neighbours; False for a few that stand out, however high.
-
-    Raises
-    ------
-    EdgeFittingError
-        If there are more than a few.
-    """
-    good = np.ones(energies.size, bool)
-    height = float(np.subtract(*np.percentile(mu, [90, 10])))
-    for _ in range(_MOST_GLITCHES + 1):
-        kept = np.flatnonzero(good)
-        worst: tuple[float, NDArray[np.int64]] | None = None
-        scale = None
-        for size in range(1, _GLITCH_POINTS + 1):
-            away = _beside_neighbours(energies[kept], mu[kept], size)
-            judged = away[np.isfinite(away)]
-            if not judged.size:
-                continue
-            if scale is None:
-                scale = MAD_TO_SIGMA * float(np.median(np.abs(judged)))
-            limit = max(_GLITCH_NOISE * scale, _GLITCH_PART * height)
-            ratio = np.where(_on_a_rise(mu[kept], size), 0.0, np.nan_to_num(np.abs(away)) / limit)
-            # A wider glitch has to explain more than the narrower one that is part of it.
-            i = int(ratio.argmax())
-            if ratio[i] > 1.0 and (worst is None or ratio[i] > 1.3 * worst[0]):
-                worst = float(ratio[i]), kept[i : i + size]
-        if worst is None:
-            return good
-        good[worst[1]] = False
-    raise EdgeFittingError(
-        f"the foil scan has more than {_MOST_GLITCHES} points that do not agree with their neighbours: it is too noisy "
-        "or has glitches all over; measure it again."
-    )
-
-
-def _on_a_rise(mu: Array, size: int) -> NDArray[np.bool_]:
-    """Where points go up from the one before to the one after a group: a steep edge does, a glitch does not."""
-    rises = np.diff(mu) > 0
-    found = np.zeros(mu.size, bool)
-    if mu.size > size + 1:
-        found[1 : mu.size - size] = np.lib.stride_tricks.sliding_window_view(rises, size + 1).all(axis=1)
-    return found
-
-
-def _beside_neighbours(energies: Array, mu: Array, size: int) -> Array:
-    """How far groups of points lie off the cubics through three points on either side; NaN where those are far."""
-    n = energies.size - 2 * _NEIGHBOURS - size + 1
-    away = np.full(energies.size, np.nan)
-    if n < 1:
-        return away
-    start = np.arange(_NEIGHBOURS, _NEIGHBOURS + n)
-    offsets = np.r_[np.arange(-_NEIGHBOURS, 0), np.arange(size, size + _NEIGHBOURS)]
-    around = start[:, None] + offsets
-    group = start[:, None] + np.arange(size)
-    centre = energies[group].mean(axis=1)
-    span = energies[around[:, -1]] - energies[around[:, 0]]
-    unit = (energies[around] - centre[:, None]) / span[:, None]
-    rule = np.linalg.pinv(unit[:, :, None] ** np.arange(4))
-    found = np.einsum("nkj,nj->nk", rule, mu[around])
-    there = (energies[group] - centre[:, None]) / span[:, None]
-    expected = np.einsum("nk,ngk->ng", found, there[:, :, None] ** np.arange(4))
-    difference = (mu[group] - expected).mean(axis=1)
-    # What the noise of the neighbours adds is taken out, so that all groups are on the scale of one point.
-    gain = np.sqrt(
-        1.0 / size
-        + np.square(np.einsum("ngk,nkj->nj", there[:, :, None] ** np.arange(4), rule) / size).sum(axis=1)
-    )
-    narrow = (span <= _NEIGHBOURS_SPAN_EV) & (
-        (size == 1) | (energies[group[:, -1]] - energies[group[:, 0]] < _GLITCH_WIDTH_EV)
-    )
-    away[start] = np.where(narrow, difference / gain, np.nan)
-    return away
-
-
-def _local_cubic(energies: Array, at: Array, half_width: float) -> tuple[Array, Array, Array]:
-    """Matrices that give value, first and second derivative of the local cubic fits."""
-    reach = _reach(energies, at, half_width)
-    solved = _cubic_fits(energies, at, reach)
-    return solved[:, 0], solved[:, 1] / reach[:, None], 2.0 * solved[:, 2] / reach[:, None] ** 2
-
-
-def _cubic_fits(energies: Array, at: Array, reach: Array) -> Array:
-    """Matrices that give the coefficients of the local fits in units of their reach, (n_at, 4, n_energy)."""
-    unit = (energies - at[:, None]) / reach[:, None]
-    weights = np.clip(1.0 - unit**2, 0.0, None)
-    powers = np.stack([np.ones_like(unit), unit, unit**2, unit**3], axis=1)
-    weighted = powers * weights[:, None]
-    return np.asarray(np.linalg.solve(weighted @ np.swapaxes(powers, 1, 2), weighted), dtype=np.float64)
-
-
-def _reach(energies: Array, at: Array, half_width: float) -> Array:
-    """Half width of each local fit: wider where points are sparse, so that it holds enough different ones."""
-    unique = np.unique(energies)
-    distances = np.sort(np.abs(unique[None, :] - at[:, None]), axis=1)
-    return np.maximum(half_width, 1.001 * distances[:, _LEAST_POINTS - 1])
-
-
-def _usual_reach(energies: Array) -> float:
-    """Half width that the densest half of the points needs."""
-    return float(np.median(_reach(energies, np.unique(energies), 0.0)))
-
-
-def _noise(energies: Array, mu: Array, half_width: float) -> float:
-    """Estimate the standard deviation of a point from the residuals of local cubic fits at the points."""
-    hat = _cubic_fits(energies, energies, _reach(energies, energies, half_width))[:, 0]
-    left = np.eye(energies.size) - hat
-    # Trace of left' left: what independent noise leaves in the squared residuals.
-    return float(np.sqrt(np.sum((left @ mu) ** 2) / np.sum(left**2)))

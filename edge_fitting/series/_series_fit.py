@@ -16,16 +16,8 @@ from edge_fitting.base import (
 from edge_fitting.sums import SufficientStatistics, WeightedFrames
 
 from ._series_basis import RANGE_TOLERANCE, STRIDE, SeriesBasis
-from ._series_kernels import (
-    FitLimits,
-    FrameHistories,
-    ReducedSeries,
-    SeriesCurve,
-    fit_complete,
-    reduce_series,
-    solve_gaps,
-    solve_series,
-)
+from ._series_kernels import fit_complete, reduce_series, solve_gaps, solve_series
+from ._series_records import FitLimits, FrameHistories, ReducedSeries, SeriesCurve
 
 Array = NDArray[np.float64]
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.sums import BLOCK as _FOLDED
 from edge_fitting.sums import PixelSums, fold_block
+
+from ._series_records import FitLimits, ReducedSeries
 
 _BLOCK = 256
 
@@ -24,76 +25,6 @@ _NO_EDGE = int(FitStatus.NO_EDGE)
 _INVERTED = int(FitStatus.INVERTED)
 _SATURATED = int(FitStatus.SATURATED)
 _UNCERTAIN = int(FitStatus.UNCERTAIN)
-
-_Array = NDArray[np.float64]
-
-
-class FitLimits(NamedTuple):
-    """What a pixel needs for a value: numbers, or arrays with one of each per history of frames."""
-
-    dof: float | _Array
-    """Degrees of freedom."""
-    detection: float | _Array
-    """Threshold of (jump / sigma of jump)**2."""
-    soc_low: float | _Array
-    """Lower end of the references' range."""
-    soc_high: float | _Array
-    """Upper end."""
-    widest_sigma: float | _Array
-    """Sigma of the state from which on it is no value."""
-
-
-class SeriesCurve(NamedTuple):
-    """The series in the basis, as a table over the state."""
-
-    curve: _Array
-    """Coordinates, shape (n_nodes, n_modes)."""
-    tangent: _Array
-    """Their derivative by the state, shape (n_nodes, n_modes)."""
-    nodes: _Array
-    """State, edge energy, its derivative by the state, shape (3, n_nodes)."""
-    sharpest: float
-    """Before a ratio of jump to noise of one over this would give a sigma of one, it is too early for every pixel."""
-
-
-class FrameHistories(NamedTuple):
-    """Pixels with missing frames, those that miss the same ones together."""
-
-    starts: NDArray[np.int64]
-    """Where the pixels of each history begin in ``pixels``, shape (n_histories + 1,)."""
-    pixels: NDArray[np.int64]
-    """Pixels, ordered by history."""
-    grams: _Array
-    """Gram matrix of the frames that each history has, shape (n_histories, 2 + n_modes, 2 + n_modes)."""
-    n_frames: NDArray[np.int64]
-    """How many, shape (n_histories,)."""
-
-
-class ReducedSeries(NamedTuple):
-    """The series in the metric of the frames, pre-edge line eliminated."""
-
-    line: _Array
-    """What eliminates the pre-edge line from the modes, ``G_ul G_ll^-1``, shape (n_modes, 2)."""
-    inverse: _Array
-    """``G_ll^-1``, shape (2, 2)."""
-    curve: _Array
-    """Coordinates at fine nodes, of unit length in the reduced Gram matrix, shape (n_nodes, n_modes)."""
-    tangent: _Array
-    """Their derivative by the state, shape (n_nodes, n_modes)."""
-    soc: _Array
-    """State, shape (n_nodes,)."""
-    length: _Array
-    """Length of the unnormalised coordinates, shape (n_nodes,)."""
-    fisher: _Array
-    """Fisher information of the state per unit jump and unit noise, shape (n_nodes,)."""
-    power: _Array
-    """Squared reference spectrum, shape (n_nodes,)."""
-    edge_energy_ev: _Array
-    """Edge energy, shape (n_nodes,)."""
-    edge_energy_slope: _Array
-    """Its derivative by the state, shape (n_nodes,)."""
-    stride: int
-    """Step of the coarse scan over the nodes; n_nodes - 1 is a multiple of it."""
 
 
 class _Span(NamedTuple):

@@ -2,7 +2,8 @@
 
 from ._describe import EDGE_DEFINITIONS, EdgePosition, SpectrumFit, describe_spectrum
 from ._glitches import GLITCH_KINDS, Glitches, find_glitches
-from ._sweeps import MergedSweeps, Sweep, SweepAxis, foil_axis, merge_sweeps
+from ._sweep_records import MergedSweeps, Sweep, SweepAxis
+from ._sweeps import foil_axis, merge_sweeps
 
 __all__ = [
     "EDGE_DEFINITIONS",
