@@ -12,7 +12,8 @@ from callbacks import LiveSOC, RegisterChoice, RootMap
 from edge_fitting import ReferenceSeries, edge_name
 from nimco._axis_offset import parse_axis_offset
 from nimco._progress import ScanProgress
-from nimco._recordings import Recording, RecordingFile
+from nimco._recording import Recording
+from nimco._recordings import RecordingFile
 from nimco._reference_options import ReferenceOption, parse_reference_option, reference_series, uses_library
 from nimco._replay import replay_documents
 from nimco._report import TruthError, particle_table, summary_table, truth_error

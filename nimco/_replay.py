@@ -11,7 +11,7 @@ from event_model import compose_run
 
 from edge_fitting import ReferenceSeries
 from nimco._hdf5_file import READING_ERRORS, FrameStack
-from nimco._recordings import Recording
+from nimco._recording import Recording
 from nimco.errors import RecordingError
 from scan_contract import (
     ALL_ENERGIES,

@@ -1,5 +1,10 @@
 """The pipeline from readings to results, with full-field transmission and with a technique of a test's own."""
 
+import re
+import sys
+import threading
+from pathlib import Path
+
 import chexus
 import numpy as np
 import pytest
@@ -101,6 +106,50 @@ def test_a_photodiode_against_energy_is_a_technique_in_one_module(tiled_server, 
     reader = chexus.read_hdf5(str(path))  # closes the file once it is forgotten
     found = chexus.validate(next(reader), chexus.validators.base_validators(has_scipp=False))
     assert not chexus.has_violations(found), chexus.report(found)
+
+
+def test_a_frame_takes_the_way_that_is_drawn(scan_documents, tiled_server):
+    """The modules that docs/explanation/architecture.md draws are passed by a frame, all and in that order."""
+    root = Path(__file__).resolve().parents[1]
+    page = (root / "docs/explanation/architecture.md").read_text()
+    drawn = re.findall(r"^ ?\d+ (\w+/_\w+) ", page, re.MULTILINE)
+    assert 0 < len(drawn) <= 10
+    packages = str(root / "callbacks")
+    passed, is_on = [], []
+
+    def note(frame, event, _):
+        code = frame.f_code
+        if is_on and event == "call" and code.co_name != "wait" and code.co_filename.startswith(packages):
+            module = Path(code.co_filename).relative_to(packages).with_suffix("").as_posix()
+            if module not in passed:
+                passed.append(module)
+
+    documents = scan_documents().run()
+    before = sys.getprofile()
+    threading.setprofile(note)
+    try:
+        publisher = SOCPublisher(tiled_server.maps)
+        with publisher, LiveSOC(subscribers=[publisher], update_period_s=0.0) as live:
+            for name, doc in documents[:-1]:
+                is_first = name == "event" and not passed and doc["data"].get("xanes_energy_index") == 3
+                if is_first:
+                    live.wait(WAIT_S)
+                    publisher.wait(WAIT_S)
+                    sys.setprofile(note)
+                    is_on.append(True)
+                live(name, doc)
+                if is_on and name == "event":
+                    live.wait(WAIT_S)
+                    publisher.wait(WAIT_S)
+                    if drawn[-1] in passed:
+                        break
+            is_on.clear()
+            sys.setprofile(before)
+            live(*documents[-1])
+    finally:
+        threading.setprofile(None)
+        sys.setprofile(before)
+    assert [module for module in passed if module in drawn] == drawn
 
 
 def corrected(scan, steps, **options):

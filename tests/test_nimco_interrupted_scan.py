@@ -7,8 +7,10 @@ from bluesky.preprocessors import plan_mutator
 from bluesky.utils import RunEngineInterrupted, single_gen
 
 from beamline_plans import EnergyGrid, RunLedger, resume_scan, validate_run_documents, xanes_scan
-from nimco import Session, TiledServer, open_soc
+from callbacks import LiveSOC
+from nimco import RemoteTiled, Session, TiledServer, open_soc
 from nimco._commands import analyse
+from scan_contract import read_contract
 from sim_devices import SimBeamline
 
 GRID = EnergyGrid((8300.0, 8345.0, 8350.0, 8400.0), 0.1)
@@ -128,3 +130,52 @@ def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypat
         assert anew.attrs["raw_uids"] == [first, second]
         assert anew.attrs["n_frames"] == len(grid)
         np.testing.assert_allclose(anew.edge_energy_ev, before.edge_energy_ev, atol=0.01)
+
+
+def test_flats_taken_before_all_frames_serve_a_scan_that_is_aborted_and_resumed(
+    tiled_server, tmp_path, scan_documents
+):
+    beamline = SimBeamline((24, 24), seed=1)
+    devices = (beamline.camera, beamline.energy, beamline.shutter, beamline.stage)
+    grid = EnergyGrid(tuple(np.linspace(8250.0, 8500.0, 16)), 0.1)
+    references = scan_documents().references.to_dict()
+    ledger, RE = RunLedger(), RunEngine({})
+    remote = RemoteTiled(tiled_server.uri, tiled_server.api_key, data_dir=tmp_path)
+    with Session(remote) as session:
+        RE.subscribe(session)
+        RE.subscribe(ledger)
+        scan = xanes_scan(
+            *devices, edge="Ni_K", grid=grid, i0=beamline.i0, n_darks=2, n_flats=3, flat_order="before_all",
+            references=references,
+        )  # fmt: skip
+        with pytest.raises(RunEngineInterrupted):
+            RE(with_pauses(scan, {200}))
+        (first,) = RE.abort()
+        session.wait(240)
+        n_first = session.live.latest(first).attrs["n_frames"]
+        assert 0 < n_first < len(grid)
+        (second,) = RE(resume_scan(*devices, uid=first, archive=ledger, i0=beamline.i0))
+        session.wait(240)
+        assert session.live.errors == []
+        live = session.live.latest(second)
+    raw = tiled_server.client()["raw"]
+    for uid, n_frames in ((first, n_first), (second, len(grid) - n_first)):
+        validate_run_documents(raw[uid].documents())
+        assert read_contract(raw[uid].metadata["start"]).scan.flat_order == "before_all"
+        assert raw[uid]["flat"]["xanes_energy_index"].read().tolist() == [-1, -1, -1]
+        assert len(raw[uid]["primary"]["xanes_energy_index"].read()) == n_frames
+    published = open_soc(tiled_server.client(), second)
+    with LiveSOC(update_period_s=1e9) as anew:
+        for uid in (first, second):
+            for name, doc in raw[uid].documents():
+                anew(name, doc)
+        anew.wait(240)
+        assert anew.errors == []
+        replayed = anew.latest(second)
+    for result in (live, published, replayed):
+        assert result.attrs["raw_uids"] == [first, second]
+        assert (result.attrs["n_frames"], result.attrs["complete"]) == (len(grid), True)
+        assert not [text for text in result.attrs["warnings"] if "missing" in text or "left out" in text]
+        np.testing.assert_allclose(result["soc"], live["soc"], atol=1e-5)
+    thick = beamline.twin.truth("Ni_K").jump > 0.2
+    assert np.isfinite(live["edge_energy_ev"].values[thick]).mean() > 0.9
