@@ -26,7 +26,7 @@ from edge_fitting.design import (
     optical_depth_sigma,
 )
 from edge_fitting.errors import EdgeFittingError
-from edge_fitting.fit import EdgeFitter, OffsetChoice, check_offset, fit_stack, warm_up
+from edge_fitting.fit import EdgeFitter, FrameJudge, OffsetChoice, check_offset, fit_stack, warm_up
 from edge_fitting.maps import (
     Clusters,
     GroupSpectra,
@@ -53,6 +53,7 @@ from edge_fitting.maps import (
     segment_cracks,
     split_particles,
 )
+from edge_fitting.quality import FrameDoubt
 from edge_fitting.references import (
     AnchorCalibration,
     CalibratedMap,
@@ -109,6 +110,8 @@ __all__ = [
     "EnergyChooser",
     "FitStatus",
     "FoilCalibration",
+    "FrameDoubt",
+    "FrameJudge",
     "Glitches",
     "GroupSpectra",
     "Heterogeneity",

@@ -46,6 +46,10 @@ def moved_sample(stack: np.ndarray) -> None:
     stack[BAD] = np.roll(stack[BAD], 12, axis=0)
 
 
+def too_bright(stack: np.ndarray) -> None:
+    stack[BAD] -= np.float32(np.log(3.0))
+
+
 def stripes(stack: np.ndarray) -> None:
     stack[BAD] += np.float32(0.1) * (np.arange(SIZE) % 2)
 
@@ -55,7 +59,7 @@ def other_flat(stack: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [shifted_od, wrong_energy, without_sample, moved_sample, stripes, other_flat]
+    "spoil", [shifted_od, wrong_energy, without_sample, moved_sample, too_bright, stripes, other_flat]
 )
 def test_a_frame_that_does_not_belong_is_named_and_left_out(spoil) -> None:
     soc, _, stack = measured()

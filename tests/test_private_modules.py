@@ -27,6 +27,7 @@ TESTED: dict[str, set[str]] = {
         "callbacks.reduce._image_store",
     },
     "test_callbacks_exports.py": {"nimco._commands"},
+    "test_callbacks_frame_comparison.py": {"callbacks.views._picture"},
     "test_callbacks_foreign_runs.py": {"nimco._commands", "nimco._layouts"},
     "test_callbacks_live_plot.py": {
         "callbacks.views._live_plot",

@@ -5,6 +5,7 @@ from ._corrector import FlatFieldCorrector
 from ._dark_currents import DarkCurrents
 from ._each_reading import EachReading
 from ._flat_field import DarksAndFlats
+from ._frame_comparison import FrameComparison
 from ._reducer import Item, Reduced, Reducer, Retraction
 from ._registration import FrameRegistration, RegisterChoice, check_register
 from ._screen import FrameScreen
@@ -17,6 +18,7 @@ __all__ = [
     "DarksAndFlats",
     "EachReading",
     "FlatFieldCorrector",
+    "FrameComparison",
     "FrameRegistration",
     "FrameScreen",
     "Item",

@@ -126,6 +126,14 @@ class FlatFieldCorrector:
         """Correct a frame again with the darks and flats with which it was given."""
         return self._pairs.correct(correction)
 
+    def again(self, slot: Slot) -> Reduced | None:
+        """Return the frame of a slot once more as it was given; None if there is none."""
+        given = self._given.get(slot)
+        if given is None:
+            return None
+        frame = self._pairs.correct(given.correction)
+        return self._item(frame, given.weight, *self._sample(frame))
+
     def finish(self) -> Iterator[Item]:
         """Give the frames that still wait, with the nearest dark and flat; retract those with next to no light."""
         yield from self._give(self._pairs.finish())

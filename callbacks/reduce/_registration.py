@@ -172,6 +172,13 @@ class FrameRegistration:
         else:
             yield item
 
+    def again(self, slot: Slot) -> Reduced | None:
+        """Return the frame of a slot once more as it was given; None where it passed by."""
+        frame = self._frames.get(slot)
+        if frame is None or not frame.is_given:
+            return None
+        return self._as_it_came(frame) if frame.place is None else self._placed(frame)
+
     def finish(self) -> Iterator[Item]:
         """Give the frames that wait still, or all of them where only the last ones show that the sample drifts."""
         if self._tracker is None and self._watch is not None and self._watch.finish():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from callbacks.documents import LeftOut, Slot
 from callbacks.reduce import (
     CorrectedFrame,
     FlatFieldCorrector,
+    FrameComparison,
     FrameRegistration,
     FrameScreen,
     Reduced,
@@ -18,7 +20,7 @@ from callbacks.reduce import (
     SampledSpectra,
     optical_depth,
 )
-from edge_fitting import EdgeFitter, EdgeMaps, OffsetChoice, ReferenceSeries, add_shift_sigma
+from edge_fitting import EdgeFitter, EdgeMaps, FrameJudge, OffsetChoice, ReferenceSeries, add_shift_sigma
 from scan_contract import CONTRACT_KEY, FullFieldContract, RunContract
 
 from ._planned import is_jump_map, references_of
@@ -150,7 +152,9 @@ class FullFieldEstimator:
             mean_energy_ev=energies,
             mean_od=depths,
             history=np.asarray(self._history, float).reshape(-1, 2),
-            frames=tuple(row for slot, row in self._summaries.items() if slot not in self._retracted),
+            frames=_with_agreement(
+                [row for slot, row in self._summaries.items() if slot not in self._retracted], maps
+            ),
             warnings=(*state.warnings, *self._own_warnings, *self._said_of(maps)),
             time_s=state.time_s,
             axis_offset=self._axis_offset,
@@ -228,6 +232,17 @@ def _followed(
     )
 
 
+def _with_agreement(rows: list[FrameSummary], maps: EdgeMaps) -> tuple[FrameSummary, ...]:
+    """Add to the table of frames how well each agrees with the fit; both have the frames, by rising energy alike."""
+    chi2, residual, energies = maps.frame_chi2, maps.frame_residual, maps.frame_energy_ev
+    if chi2 is None or residual is None or energies is None or len(rows) != chi2.size:
+        return tuple(rows)
+    mine = np.argsort([row.energy_ev for row in rows], kind="stable")
+    for k, found in zip(mine, np.argsort(energies, kind="stable"), strict=True):
+        rows[k] = replace(rows[k], chi2=float(chi2[found]), residual_od=float(residual[found]))
+    return tuple(rows)
+
+
 def _is_fused(values: Any) -> bool:
     """Whether values are counts that the fused kernel takes."""
     return isinstance(values, CorrectedFrame) and values.reading.image.dtype == np.uint16
@@ -268,6 +283,29 @@ def register_frames(
     return *reducers, registration
 
 
+def compare_frames(
+    reducers: Sequence[Reducer], contract: RunContract, options: EstimatorOptions, left_out: LeftOut
+) -> Sequence[Reducer]:
+    """Put the comparison of frames with each other behind all else, where there are references to do it by."""
+    scan = contract.scan
+    references = options.references_for(scan.edge) or references_of(contract)
+    if (
+        references is None
+        or references.coordinate != "soc"
+        or options.method != "series"
+        or is_jump_map(scan)
+    ):
+        return reducers
+    corrector = next(reducer for reducer in reducers if isinstance(reducer, FlatFieldCorrector))
+    moved = next((reducer for reducer in reducers if isinstance(reducer, FrameRegistration)), None)
+
+    def again(slot: Slot) -> Reduced | None:
+        placed = None if moved is None else moved.again(slot)
+        return placed or corrector.again(slot)
+
+    return *reducers, FrameComparison(FrameJudge(references, options.axis_offset), again, left_out)
+
+
 def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEstimator | None:
     jump_only = is_jump_map(contract.scan)
     references = None
@@ -285,5 +323,6 @@ FULL_FIELD = Technique(
     reducers=flat_field_reducers,
     estimator=_estimator,
     registration=register_frames,
+    comparison=compare_frames,
 )
 """Full-field transmission with a camera."""

@@ -57,6 +57,14 @@ FULL_FIELD_SCHEMA = ResultSchema(
             "quality",
         ),
         Field(
+            "reduced_chi2",
+            _MAP,
+            "float32",
+            "",
+            "squared residual over what noise leaves, per degree of freedom: about 1 where the references fit",
+            "quality",
+        ),
+        Field(
             "status",
             _MAP,
             "uint8",
@@ -151,6 +159,13 @@ FULL_FIELD_SCHEMA = ResultSchema(
             "size of the picture over that of the first frame, as it was taken out; NaN: not looked for",
         ),
         _frame("rotation_deg", "float64", "degree", "rotation against the first frame, counter-clockwise"),
+        _frame("chi2", "float64", "", "reduced chi2 of the frame: about 1 where it agrees; NaN: unknown"),
+        _frame(
+            "residual_od",
+            "float64",
+            "optical depth",
+            "what the frame has beyond the fit, mean over pixels with an edge; NaN: unknown",
+        ),
         _frame("time_s", "float64", "s", "when the event was recorded, since the epoch"),
         *PARTICLE_FIELDS,
     ),
@@ -182,6 +197,9 @@ def result_of(update: SOCUpdate) -> xr.Dataset:
     """
     maps = update.maps
     values: dict[str, Any] = {name: array for name in _MAPS if (array := getattr(maps, name)) is not None}
+    if maps.method == "series" and update.references is not None and maps.reduced_chi2 is None:
+        # Unknown with few frames: whoever follows the run finds the same arrays from the beginning.
+        values["reduced_chi2"] = np.full(maps.shape, np.nan, np.float32)
     values["material"] = _material(maps)
     pixel_size_nm = update.xanes.get("pixel_size_nm")
     if pixel_size_nm:
@@ -264,6 +282,7 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
         "axis_offset_sigma_ev": maps.axis_offset_sigma_ev,
         "axis_offset_reason": maps.axis_offset_reason,
         "soc_systematic": maps.soc_systematic,
+        "chi2": maps.chi2,
         "pixels": _pixels(maps.status),
         "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),
         "time": update.time_s,

@@ -40,7 +40,7 @@ class RunPipeline:
     roots : RootMap, optional
         Where the folders of the detector's files are on this machine.
     options : EstimatorOptions, optional
-        What whoever starts the analysis chose; without them no frame is registered.
+        What whoever starts the analysis chose; without them no frame is registered or compared.
 
     Attributes
     ----------
@@ -79,6 +79,8 @@ class RunPipeline:
         reducers = technique.reducers(contract, self._left_out)
         if technique.registration is not None and options is not None and options.register != "off":
             reducers = technique.registration(reducers, contract, options)
+        if technique.comparison is not None and options is not None:
+            reducers = technique.comparison(reducers, contract, options, self._left_out)
         self._reducers = tuple(reducers)
         self._estimator = estimator
         self._done: set[Slot] = set()

@@ -105,6 +105,9 @@ class Technique:
         Makes the estimator of a run; None where the run is not for it.
     registration : callable, optional
         Puts what registers frames into the reducers of a run, from them, its contract and the options.
+    comparison : callable, optional
+        Puts what leaves out frames that do not belong to the others before the estimator, from the reducers of a run,
+        its contract, the options and the account of what is left out.
     channels : mapping of str to Channel
         What to read of each event.
     """
@@ -116,4 +119,7 @@ class Technique:
     registration: Callable[[Sequence[Reducer], RunContract, EstimatorOptions], Sequence[Reducer]] | None = (
         None
     )
+    comparison: (
+        Callable[[Sequence[Reducer], RunContract, EstimatorOptions, LeftOut], Sequence[Reducer]] | None
+    ) = None
     channels: Mapping[str, Channel] = field(default_factory=lambda: IMAGE_CHANNELS)

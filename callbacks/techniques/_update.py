@@ -33,6 +33,9 @@ class FrameSummary:
     shift_px, shift_sigma_px : tuple of float
         Displacement of the sample that was taken out (rows, columns; positive down and right), and its standard
         deviations; NaN where the frame is as it came.
+    chi2, residual_od : float
+        Its reduced chi2, and its optical depth beyond the fit (mean over pixels with an edge); NaN where that cannot be
+        told yet.
     """
 
     energy_index: int
@@ -49,6 +52,8 @@ class FrameSummary:
     shift_sigma_px: tuple[float, float] = (math.nan, math.nan)
     magnification: float = math.nan
     rotation_deg: float = math.nan
+    chi2: float = math.nan
+    residual_od: float = math.nan
 
     @property
     def shift_row_px(self) -> float:

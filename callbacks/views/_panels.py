@@ -16,6 +16,7 @@ from ._colours import ACCENT, INK, SECOND
 from ._quantity import Quantity
 
 _MIN_FRAMES_FOR_FIT = 5
+_LEAST_RESIDUAL = 1e-3
 
 
 def draw_spectrum(axes: Axes, result: xr.Dataset) -> None:
@@ -35,6 +36,24 @@ def draw_spectrum(axes: Axes, result: xr.Dataset) -> None:
         axes.axvline(median, lw=0.9, ls="--", color=INK, label=f"median edge energy {median:.2f} eV")
     axes.legend(loc="lower right", frameon=False)
     axes.margins(x=0.01)
+    if "frame_residual_od" in result:
+        _draw_residual(axes, result)
+
+
+def _draw_residual(axes: Axes, result: xr.Dataset) -> None:
+    """Draw what the frames have beyond the fit, on a scale of its own."""
+    residual, energy = result["frame_residual_od"].values, result["frame_energy_ev"].values
+    known = np.flatnonzero(np.isfinite(residual))
+    if not known.size:
+        return
+    known = known[np.argsort(energy[known], kind="stable")]
+    highest = max(float(np.abs(residual[known]).max()), _LEAST_RESIDUAL)
+    other: Any = axes.twinx()
+    other.plot(energy[known], residual[known], "-", lw=0.8, color=INK, alpha=0.6)
+    # In the lower quarter, where it does not cross the spectrum.
+    other.set_ylim(-1.5 * highest, 8.0 * highest)
+    other.set_yticks([-highest, 0.0, highest], [f"{-highest:.1g}", "0", f"{highest:.1g}"])
+    other.set_ylabel("residual", loc="bottom")
 
 
 def mean_fit(result: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:

@@ -119,6 +119,8 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
         words.append(_offset_words(about))
     elif about.get("axis_offset_reason"):
         words.append(about["axis_offset_reason"])
+    if about.get("chi2") is not None:
+        words.append(f"reduced χ² {about['chi2']:.2f}")
     if about.get("warnings"):
         words.append("; ".join(about["warnings"][:2]))
     figure.text(0.02, 0.05, "\n".join(words), fontsize=8, va="top", color=INK, wrap=True)

@@ -94,6 +94,8 @@ class EdgeMaps:
         The same, typical of the pixels with a state of charge.
     frame_energy_ev, frame_chi2 : ndarray, shape (n_frames,), or None
         The same of each frame in the fit, and its energy on the axis of the references.
+    frame_residual : ndarray, shape (n_frames,), or None
+        Optical depth of each frame beyond the fit, mean over pixels with an edge.
     left_out_ev : tuple of float
         Energies of frames that do not belong and were left out.
     n_masked_values : int
@@ -128,6 +130,7 @@ class EdgeMaps:
     chi2: float | None = None
     frame_energy_ev: NDArray[np.float64] | None = None
     frame_chi2: NDArray[np.float64] | None = None
+    frame_residual: NDArray[np.float64] | None = None
     left_out_ev: tuple[float, ...] = ()
     n_masked_values: int = 0
     warnings: tuple[str, ...] = ()

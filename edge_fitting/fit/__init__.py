@@ -1,11 +1,13 @@
 """The two ways in: frames one by one, or a whole stack."""
 
 from ._fitter import EdgeFitter, fit_stack
+from ._frame_judge import FrameJudge
 from ._offset import OffsetChoice, check_offset
 from ._warm_up import warm_up
 
 __all__ = [
     "EdgeFitter",
+    "FrameJudge",
     "OffsetChoice",
     "check_offset",
     "fit_stack",

@@ -104,7 +104,7 @@ def fit_checked(
     basis = estimator.basis
     sample = np.take(stack, estimator.sample.pixels, axis=1)
     functions = basis.at(energy_ev)
-    check, chosen, looked_at = _look(functions, energy_ev, sample, weight)
+    check, chosen, looked_at = look_at_frames(functions, energy_ev, sample, weight)
     if weight is None:
         complete = looked_at[:, np.isfinite(looked_at).all(axis=0)]
         own = None if check.noise is None else check.noise.weights(complete)
@@ -141,14 +141,14 @@ def judge_streamed(
     energy_ev, sample, weight = sampled.stack
     energy_ev = estimator.energies_of_fit(energy_ev)
     functions = basis.at(energy_ev)
-    check, chosen, looked_at = _look(functions, energy_ev, sample, weight)
+    check, chosen, looked_at = look_at_frames(functions, energy_ev, sample, weight)
     level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
     looked = _Looked(functions, energy_ev, weight, level, sampled.pixels[chosen], looked_at, check.noise)
     fields, _, _ = _agreement(basis, looked, fitted)
     return fields, _sentences(check, fitted, left_out=False), check.doubts
 
 
-def _look(
+def look_at_frames(
     functions: Array, energy_ev: Array, sample: Frame, weight: Array | None
 ) -> tuple[FrameCheck, NDArray[np.intp], Frame]:
     """Judge the frames by pixels of the sample that have an edge; return which these are, and what they hold."""
@@ -176,7 +176,7 @@ def _agreement(
         values[row, chosen].astype(float) for row in (_SOC, _JUMP, _HIGHEST, _NOISE)
     )
     curve = np.stack([np.interp(state, basis.soc, row) for row in basis.curve.T]) * jump
-    by_frame, variance = frame_chi2(
+    by_frame, variance, residual = frame_chi2(
         looked.functions, curve, noise, looked.level, np.ascontiguousarray(looked.sample[:, usable]), looked.weight
     )  # fmt: skip
     dof = looked.weight.size - 4
@@ -191,6 +191,7 @@ def _agreement(
         "chi2": chi2,
         "frame_energy_ev": looked.energy_ev,
         "frame_chi2": by_frame,
+        "frame_residual": residual,
     }
     return fields, judged, scale
 

@@ -14,7 +14,7 @@ Frame = NDArray[np.float32]
 
 def frame_chi2(
     functions: Array, curve: Array, noise: NoiseModel, level: Array, stack: Frame, weights: Array
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Compare the frames with the fit at some pixels.
 
     Parameters
@@ -38,6 +38,8 @@ def frame_chi2(
         Mean squared residual over the variance that noise and the fit leave.
     variance : ndarray, shape (n_pixels,)
         Expected square of the map of the noise, for weight 1.
+    mean : ndarray, shape (n_frames,)
+        Mean residual.
     """
     without_line, residual = np.empty_like(stack), np.empty_like(stack)
     subtract(stack, np.ascontiguousarray(functions[:, 2:]), curve, without_line)
@@ -51,8 +53,11 @@ def frame_chi2(
     by_frame, by_pixel = np.empty(weights.size), np.empty(stack.shape[1])
     left = weights * level * (1.0 - leverage)
     chi2_sums(stack, residual, noise.growth, left, by_frame, by_pixel)
-    return by_frame / (noise.gain * level * (1.0 - leverage)), noise.gain * by_pixel / max(
-        weights.size - 4, 1
+    by_pixel *= noise.gain / max(weights.size - 4, 1)
+    return (
+        by_frame / (noise.gain * level * (1.0 - leverage)),
+        by_pixel,
+        residual.mean(axis=1, dtype=np.float64),
     )
 
 
