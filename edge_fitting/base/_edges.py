@@ -11,6 +11,8 @@ from typing import TypeVar
 from edge_fitting.errors import EdgeFittingError
 
 Window = tuple[float, float]
+# The onset of an edge is this many core-hole widths below it.
+_ONSET_WIDTHS = 5.0
 _Value = TypeVar("_Value")
 
 
@@ -50,6 +52,16 @@ class Edge:
     white_line_window_ev: Window
     pre_edge_ev: Window
     post_edge_ev: Window
+
+    @property
+    def onset_ev(self) -> float:
+        """Where the wings of the transitions to bound states begin, 1 to 2 eV wide."""
+        return self.energy_ev - _ONSET_WIDTHS * self.core_width_ev
+
+    @property
+    def is_by_white_line(self) -> bool:
+        """Whether the edge is detected and measured by its white line, many times as high as its step: L edges."""
+        return self.level.startswith("L")
 
     @property
     def scan_limits_ev(self) -> Window:

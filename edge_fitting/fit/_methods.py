@@ -274,7 +274,7 @@ class KeptStack:
         if family is None:
             return no_frames(n_pixels)
         values, status = StreamingSeries(self._shape, family).fit_stack(energies, stack, weights)
-        add_own_error(energies, weights, stack, values, status)
+        add_own_error(self._edge, energies, weights, stack, values, status)
         return values, status
 
 
@@ -307,7 +307,7 @@ def own_family(
     energies would wander by electronvolts while the frames come in. The mean of a few pixels has to have an edge that
     noise cannot make, because such pixels would find their own noise in it.
     """
-    below = energy_ev < edge.half_jump_window_ev[0]
+    below = energy_ev < (edge.onset_ev if edge.is_by_white_line else edge.half_jump_window_ev[0])
     top_ev = edge.white_line_window_ev[1]
     settled_ev = top_ev + _SETTLED * (edge.post_edge_ev[0] - top_ev)
     if below.sum() < 2 or (energy_ev > top_ev).sum() < 2 or energy_ev.max() < settled_ev:
@@ -318,7 +318,7 @@ def own_family(
         if status[0] != FitStatus.OK:
             return None
     try:
-        return ReferenceSeries.shift_family(energy_ev, spectrum)
+        return ReferenceSeries.shift_family(energy_ev, spectrum, by_white_line=edge.is_by_white_line)
     except EdgeFittingError:
         return None  # no rising edge, or no pixel that has all frames
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_fitting.base import FitStatus, noise_of_differences
+from edge_fitting.base import Edge, FitStatus, noise_of_differences
 from edge_fitting.errors import EdgeFittingError
 from edge_fitting.references import half_jump_of_spectra
 from edge_fitting.stack import mean_spectrum
@@ -18,12 +18,14 @@ _Frame = NDArray[np.float32]
 
 
 def add_own_error(
-    energy_ev: _Array, weights: _Array, stack: _Frame, values: _Frame, status: NDArray[np.uint8]
+    edge: Edge, energy_ev: _Array, weights: _Array, stack: _Frame, values: _Frame, status: NDArray[np.uint8]
 ) -> None:
     """Add the error of the half-jump of the scan's own mean spectrum, which all pixels share, to their sigmas.
 
     Parameters
     ----------
+    edge : Edge
+        Edge that was scanned.
     energy_ev, weights : ndarray, shape (n_frames,)
         Energies in eV and weights of the frames.
     stack : ndarray of float32, shape (n_frames, n_pixels)
@@ -51,7 +53,7 @@ def add_own_error(
     # The mean, and the same with each of its values moved by one standard deviation.
     moved = np.concatenate([[mean], mean + np.diag(np.sqrt(noise2 / weights))])
     try:
-        half_jump_ev = half_jump_of_spectra(energy_ev, moved)
+        half_jump_ev = half_jump_of_spectra(energy_ev, moved, by_white_line=edge.is_by_white_line)
     except EdgeFittingError:  # noise of one frame hides the edge
         _refuse(values, status, found)
         return

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._interpolation import hermite, three_point_slopes
-from ._reference_series import merge_repeats, normalise_together
+from ._reference_series import merge_repeats, normalise_by_white_line, normalise_together
 
 _Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def half_jump_energies(energy_ev: _Array, normalised: _Array) -> _Array:
     return np.where(rises.any(axis=1), crossing, np.nan)
 
 
-def half_jump_of_spectra(energy_ev: _Array, spectra: _Array) -> _Array:
+def half_jump_of_spectra(energy_ev: _Array, spectra: _Array, *, by_white_line: bool = False) -> _Array:
     """Half-jump energies of spectra of one scan, normalised by one rule as references are.
 
     Parameters
@@ -71,6 +71,8 @@ def half_jump_of_spectra(energy_ev: _Array, spectra: _Array) -> _Array:
         Energies in eV, increasing; repeated ones are averaged.
     spectra : ndarray, shape (n, n_energy)
         Absorption.
+    by_white_line : bool
+        Whether half is that of the white line's height in place of the step.
 
     Returns
     -------
@@ -83,7 +85,8 @@ def half_jump_of_spectra(energy_ev: _Array, spectra: _Array) -> _Array:
         A spectrum without a rising edge.
     """
     energies, merged = merge_repeats(energy_ev, spectra)
-    normalised, edge_ev = normalise_together(energies, merged)
+    normalise = normalise_by_white_line if by_white_line else normalise_together
+    normalised, edge_ev = normalise(energies, merged)
     fine = energies_around_edge(energies, edge_ev)
     by_energy = np.ascontiguousarray(normalised.T)
     return half_jump_energies(

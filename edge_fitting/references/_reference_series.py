@@ -27,6 +27,11 @@ _SLOPE_REACH = 0.1
 _LEAST_NOISE = 2e-4
 # An end of the scan may miss the end of the references by the error of a monochromator's readback.
 _END_TOLERANCE_EV = 1.0
+# White lines are looked for so near to the steepest rise, and at energies where there are L edges.
+_WHITE_LINE_EV = 6.0
+_SOFT_EV = 2000.0
+# A white line is higher than the noise of the pre-edge by this.
+_STANDS_OUT = 5.0
 
 
 class ReferenceSeries:
@@ -80,6 +85,7 @@ class ReferenceSeries:
     """
 
     _smoothing: ClassVar[Smoothing] = "repeats"
+    _is_normalised: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -104,7 +110,10 @@ class ReferenceSeries:
         self.coordinate: Coordinate = coordinate
         self.energy_ev: Array = energies
         self.soc: Array = states[order]
-        self.mu, self.edge_ev = normalise_together(energies, spectra)
+        if self._is_normalised:
+            self.mu, self.edge_ev = spectra.copy(), _beside(energies, spectra.mean(axis=0))[0]
+        else:
+            self.mu, self.edge_ev = normalise_together(energies, spectra)
         for array in (self.energy_ev, self.soc, self.mu):
             array.flags.writeable = False
         self._build_curve()
@@ -328,7 +337,9 @@ class ReferenceSeries:
         energy_ev: ArrayLike,
         mu: ArrayLike,
         shifts_ev: ArrayLike = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
-    ) -> Self:
+        *,
+        by_white_line: bool = False,
+    ) -> ReferenceSeries:
         """Make a series by moving one spectrum along the energy axis: for scans without references.
 
         Parameters
@@ -339,6 +350,8 @@ class ReferenceSeries:
             One spectrum, such as the mean over a scan.
         shifts_ev : array_like, shape (n_ref,)
             Shifts in eV; positive moves the edge to higher energy.
+        by_white_line : bool
+            Normalise by the height of the white line in place of the edge step, as on L edges.
 
         Returns
         -------
@@ -358,9 +371,12 @@ class ReferenceSeries:
                 f"a spectrum of {energies.size} energies cannot be moved: give three or more."
             )
         shifts = np.atleast_1d(np.asarray(shifts_ev, dtype=np.float64))
+        if by_white_line:
+            spectrum, _ = normalise_by_white_line(energies, spectrum)
         slopes = three_point_slopes(energies, spectrum[0])
         moved = np.stack([hermite(energies, spectrum[0], slopes, energies - shift)[0] for shift in shifts])
-        return cls(energies, moved, shifts, coordinate="shift_ev")
+        kind = _WhiteLineSeries if by_white_line else cls
+        return kind(energies, moved, shifts, coordinate="shift_ev")
 
     def __len__(self) -> int:
         return self.soc.size
@@ -370,6 +386,12 @@ class ReferenceSeries:
             f"ReferenceSeries({len(self)} references, {self.coordinate} {self.soc[0]:g} to {self.soc[-1]:g}, "
             f"{self.energy_ev[0]:g} to {self.energy_ev[-1]:g} eV)"
         )
+
+
+class _WhiteLineSeries(ReferenceSeries):
+    """Spectra of an L edge that are normalised: 1 is the top of the white line, beside which the step is small."""
+
+    _is_normalised = True
 
 
 class _SmoothSeries(ReferenceSeries):
@@ -425,18 +447,62 @@ def _to_unit(energies: Array) -> Array:
     return np.asarray((2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0]))
 
 
-def normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
-    """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all."""
-    mean = spectra.mean(axis=0)
-    pre_guess = mean[: max(2, energies.size // 10)].mean()
-    scale = mean[-max(2, energies.size // 10) :].mean() - pre_guess
+def _beside(energies: Array, mean: Array) -> tuple[float, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where a spectrum is steepest, and which energies are beside that: below it and above."""
     # The steepest chord over neighbouring points, wide enough not to be one noisy step.
     slope = (mean[2:] - mean[:-2]) / (energies[2:] - energies[:-2])
     edge_ev = float(energies[1 + int(np.argmax(slope))])
     below = energies <= edge_ev - min(20.0, 0.5 * (edge_ev - energies[0]))
     above = energies >= edge_ev + min(80.0, 0.5 * (energies[-1] - edge_ev))
+    return edge_ev, below, above
+
+
+def _by_white_line(energies: Array, spectra: Array, below: NDArray[np.bool_], edge_ev: float) -> Array | None:
+    """Take the pre-edge off and divide by the height of the white line; None where there is no white line."""
+    x = energies - edge_ev
+    # A line from less than it is carried over would say more of the noise than of the pre-edge.
+    order = 1 if below.sum() > 2 and np.ptp(x[below]) > -x[below].max() + _WHITE_LINE_EV else 0
+    powers = np.polynomial.polynomial.polyvander(x, order)
+    above = spectra - (powers @ np.linalg.lstsq(powers[below], spectra[:, below].T, rcond=None)[0]).T
+    near = (x > -_WHITE_LINE_EV) & (x < _WHITE_LINE_EV)
+    height = above[:, near].max(axis=1)
+    rest = above[:, ~near & ~below].max(axis=1, initial=0.0)
+    noise = above[:, below].std(axis=1)
+    if not ((height > _STANDS_OUT * noise) & (height > rest)).all():
+        return None
+    return np.asarray(above / height[:, None])
+
+
+def normalise_by_white_line(energies: Array, spectra: Array) -> tuple[Array, float]:
+    """Take the pre-edge off and divide by the height of the white line; also where the mean is steepest.
+
+    Raises
+    ------
+    EdgeFittingError
+        Where a white line does not stand out of the noise.
+    """
+    edge_ev, below, _ = _beside(energies, spectra.mean(axis=0))
+    normalised = _by_white_line(energies, spectra, below, edge_ev)
+    if normalised is None:
+        raise EdgeFittingError("the spectrum has no white line that stands out of its noise.")
+    return normalised, edge_ev
+
+
+def normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
+    """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all.
+
+    Spectra of soft X-rays whose step is not seen beside their white line are normalised by the height of that.
+    """
+    mean = spectra.mean(axis=0)
+    pre_guess = mean[: max(2, energies.size // 10)].mean()
+    scale = mean[-max(2, energies.size // 10) :].mean() - pre_guess
+    edge_ev, below, above = _beside(energies, mean)
     level, slope, step = line_and_step(energies, spectra, edge_ev, below | above).T[:, :, None]
     bad = ~(step[:, 0] > 1e-3 * max(np.abs(scale), np.ptp(mean)))
+    if bad.any() and edge_ev < _SOFT_EV:
+        normalised = _by_white_line(energies, spectra, below, edge_ev)
+        if normalised is not None:
+            return normalised, edge_ev
     if bad.any():
         raise EdgeFittingError(
             f"reference {int(np.argmax(bad))} has no rising edge: give absorption spectra that step up."

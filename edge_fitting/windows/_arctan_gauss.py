@@ -18,6 +18,8 @@ Frame = NDArray[np.float32]
 _STARTS = ((0.5, 0.8, 0.4), (2.0, 1.5, 0.5), (0.0, 0.4, 0.3), (4.0, 1.5, 0.7))
 # Squared residual over that of the noise from which on it may be another minimum.
 _MISFIT = 1.5
+# Step of an L3 edge beside its white line, to start from.
+_STEP_OF_WHITE_LINE = 0.15
 
 
 class ArctanGaussMethod:
@@ -56,7 +58,9 @@ class ArctanGaussMethod:
             values[:7, wanted] = np.nan
             status[wanted] = FitStatus.TOO_FEW_FRAMES
             return values, status
-        start, found = self._fit(energy_ev, weights, stack, np.where(wanted, values[4], np.nan), values)
+        # On an L edge that is the height of the white line.
+        jump = values[4] * (_STEP_OF_WHITE_LINE if self._edge.is_by_white_line else 1.0)
+        start, found = self._fit(energy_ev, weights, stack, np.where(wanted, jump, np.nan), values)
         noise2 = found.residual / dof
         energy = start[3] + self._centre_ev
         sigma = np.sqrt(np.maximum(found.variance, 0.0) * noise2)

@@ -80,6 +80,27 @@ def _add_one(row, number, offset, step, sums):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
+def _hold_top(spectra, size):
+    """Hold each spectrum at its highest value from there on: behind a white line it falls below one half again."""
+    n = spectra.shape[0]
+    highest = np.full(size, np.float32(-np.inf))
+    at = np.zeros(size, np.int64)
+    quarter, half = np.float32(0.25), np.float32(0.5)
+    for j in range(n):
+        before, here, after = spectra[max(j - 1, 0)], spectra[j], spectra[min(j + 1, n - 1)]
+        for i in range(size):
+            value = quarter * (before[i] + after[i]) + half * here[i]
+            if value > highest[i]:
+                highest[i] = value
+                at[i] = j
+    for j in range(1, n):
+        row, before = spectra[j], spectra[j - 1]
+        for i in range(size):
+            if j > at[i]:
+                row[i] = before[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _find_half_jump(spectra, size, scan, level, slope, rises, raw):
     """Energy of the half-jump crossing and its sigma, into rows 0 and 1.
 
@@ -168,5 +189,7 @@ def fit_half_jump(stack, frames, line, search, limits, rises, pooled, out, statu
         # Made here: numba takes no tuples of tuples of arrays into a parallel kernel.
         scan = WindowScan(frames, line, search, limits)
         spectra, raw, seen, level, slope = go_over_frames(stack, lo, hi, scan, pooled)
+        if scan.limits.by_white_line:
+            _hold_top(spectra, size)
         _find_half_jump(spectra, size, scan, level, slope, rises, raw)
         set_status(raw, seen, lo, hi, scan.limits, out, status)

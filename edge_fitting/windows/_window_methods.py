@@ -66,7 +66,7 @@ WINDOW_METHODS: Mapping[str, WindowEstimator] = MappingProxyType(
         "half_jump": WindowEstimator(
             "half_jump",
             "half_jump: absorption, normalised by pre-edge and post-edge line, crosses 0.5 on the main rise "
-            "(linear interpolation).",
+            "(linear interpolation); on an L edge half of the height of the white line takes the place of 0.5.",
             1.5,
         ),
         "inflection": WindowEstimator(
@@ -219,15 +219,22 @@ class WindowMethod:
             + plan.pre_level**2
             + (own_slope * (search.top_ev - plan.pre_centre_ev)) ** 2
         )
+        by_white_line = self._edge.is_by_white_line
+        above_line = line.post_variance
+        if by_white_line:
+            # Of the mean of three frames weighted 1, 2, 1.
+            above_line = 0.375 / float(plan.inside_weight.min())
+            lever_ev = sum(self._edge.white_line_window_ev) / 2.0 - plan.pre_centre_ev
         limits = WindowLimits(
             dof=float(plan.dof),
             detection=0.0,
-            step_variance=float(plan.pre_level**2 + (own_slope * lever_ev) ** 2 + line.post_variance),
+            step_variance=float(plan.pre_level**2 + (own_slope * lever_ev) ** 2 + above_line),
             rise_variance=float(rise_variance),
             weight_above=float(plan.post_weight.sum()),
             first_ev=float(self.search_ev[0]),
             last_ev=float(self.search_ev[1]),
             n_frames=energy_ev.size,
+            by_white_line=by_white_line,
         )
         return _Scan(plan, weights, read_only(stack), WindowScan(frames, line, search, limits))
 

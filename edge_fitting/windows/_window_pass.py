@@ -171,12 +171,28 @@ def _project_window(block, window, rows, chi2):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
+def _white_line_height(spectra, size, energies, reference_ev, level, slope, height):
+    """Highest value of the search window above the pre-edge line, the mean of three frames weighted 1, 2, 1."""
+    quarter, half = np.float32(0.25), np.float32(0.5)
+    last = energies.size - 1
+    for i in range(size):
+        height[i] = np.float32(-np.inf)
+    for j in range(last + 1):
+        before, here, after = spectra[max(j - 1, 0)], spectra[j], spectra[min(j + 1, last)]
+        away = np.float32(energies[j] - reference_ev)
+        for i in range(size):
+            value = quarter * (before[i] + after[i]) + half * here[i] - level[i] - away * slope[i]
+            height[i] = value if value > height[i] else height[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def go_over_frames(stack, lo, hi, scan, pooled):
     """Go once over the frames of a block: the search window, rows 2 to 5 of ``raw``, ``seen``, the pre-edge line.
 
     Rows of ``raw`` are energy, its sigma, step, squared residual, noise variance, mean height above the pre-edge line
     in the upper part of the search window.
     ``level`` becomes the pre-edge line at the reference energy plus half of the step, ``slope`` its slope per eV.
+    Where ``limits`` say so, the height of the white line stands in place of the step.
     The frames of the search window are copied, because several passes over them follow: rows of an image with a power
     of two of pixels would push each other out of the cache.
     """
@@ -223,14 +239,16 @@ def go_over_frames(stack, lo, hi, scan, pooled):
         row = rows[k, :size]
         for i in range(size):
             step[i] += value * row[i]
-    half = np.float32(0.5)
-    for i in range(size):
-        level[i] += half * step[i]
     for j in range(0, others.size, 4):
         _survey_frames(block, others[j : min(j + 4, others.size)])
     for i in range(size):
         if seen[2, i] != 0.0:
             seen[2, i] = _recount(stack, lo + i, i, seen)
+    if limits.by_white_line:
+        _white_line_height(spectra, size, search.energy_ev, line.reference_ev, level, slope, step)
+    half = np.float32(0.5)
+    for i in range(size):
+        level[i] += half * step[i]
     rise, noise2 = raw[5, :size], raw[4, :size]
     to_top = np.float32(search.top_ev - line.reference_ev)
     for i in range(size):

@@ -100,6 +100,8 @@ class WindowLimits(NamedTuple):
     """Upper end."""
     n_frames: int
     """Frames."""
+    by_white_line: bool
+    """Whether the height of the white line stands in place of the step: on L edges it is many times as high."""
 
 
 class WindowScan(NamedTuple):

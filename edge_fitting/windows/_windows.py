@@ -24,9 +24,6 @@ _FEWEST_FOR_SLOPE = 5
 # Fewer pixels than this do not give a slope worth sharing.
 _FEWEST_SHARING = 20
 _ENOUGH_SHARING = 65_536
-# A scan that begins too near to the edge for the pre-edge window has its pre-edge up to this many core-hole widths
-# below the edge: there begin the wings of the transitions to bound states, 1 to 2 eV wide.
-_ONSET_WIDTHS = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +103,8 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     searched = np.flatnonzero(_within(energy_ev[order], search))
     near = pre.size < 2
     if near:
-        onset_ev = edge.energy_ev - _ONSET_WIDTHS * edge.core_width_ev
-        pre = order[_within(energy_ev[order], (edge.pre_edge_ev[0], max(onset_ev, edge.pre_edge_ev[1])))]
+        # A scan that begins too near to the edge for the pre-edge window has its pre-edge up to the onset.
+        pre = order[_within(energy_ev[order], (edge.pre_edge_ev[0], max(edge.onset_ev, edge.pre_edge_ev[1])))]
     if pre.size < 1 or post.size < 1 or searched.size < 2:
         return None
     inside = order[max(searched[0] - 1, 0) : searched[-1] + 2]
@@ -122,7 +119,9 @@ def plan_windows(energy_ev: Array, weights: Array, edge: Edge, search: Window) -
     post_level = (_powers(reference - post_centre, n_post) @ post_basis)[0]
     post_level[step_order + 1 :] = 0.0
     pre_slope = pre_basis[1, 1] / 100.0 if pre_basis.shape[0] > 1 else 0.0
-    shares_slope = pre.size > 1 and (near or pre.size < _FEWEST_FOR_SLOPE)
+    # Below an L edge scans are short: carried on by more than its own length, a slope says more of the noise.
+    short = edge.is_by_white_line and float(np.ptp(energy_ev[pre])) < edge.energy_ev - pre_centre
+    shares_slope = pre.size > 1 and (near or short or pre.size < _FEWEST_FOR_SLOPE)
     dof = pre.size - (1 if shares_slope else pre_basis.shape[1]) + post.size - post_basis.shape[1]
     if dof < 1:
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks import RegionSpectrum
-from edge_fitting import EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries
+from edge_fitting import EDGES, EdgeFitter, EdgeFittingError, FitStatus, ReferenceSeries
 
 from ._plain import plain
 
@@ -61,7 +61,9 @@ class RegionFitter:
             self._series = (
                 ReferenceSeries.from_dict(told)
                 if told
-                else ReferenceSeries.shift_family(mean_energy_ev, mean_depth)
+                else ReferenceSeries.shift_family(
+                    mean_energy_ev, mean_depth, by_white_line=EDGES[attrs["edge"]].is_by_white_line
+                )
             )
             offset = (attrs.get("parameters") or {}).get("axis_offset", "report")
             if offset == "fit":  # that of the whole map, which many pixels tell better than one spectrum
