@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_fitting.base import MAD_TO_SIGMA
 from edge_fitting.errors import EdgeFittingError
 
-if TYPE_CHECKING:
-    from ._particles import ParticleStatistics
+from ._intrinsic_spread import spread_sigma
+from ._particles import ParticleStatistics
 
 Array = NDArray[np.float64]
 
-#: Variance of a squared median absolute deviation over that of a variance, for normal values.
-ROBUST_COST = 2.72
 _STEPS = 60
 
 
@@ -44,44 +40,6 @@ class Heterogeneity:
     within_sigma: float
     between: float
     between_sigma: float
-
-
-def intrinsic_variance(values: Array, sigma: Array) -> float:
-    """Return the variance that standard deviations do not explain, where each value has its own.
-
-    Parameters
-    ----------
-    values, sigma : ndarray, shape (n,)
-        Values, and their standard deviations.
-
-    Returns
-    -------
-    float
-        ``t`` for which the median of ``|v - median| / sqrt(sigma**2 + t)`` is that of normal values. Below 0 where the
-        values scatter less than their standard deviations, so that a mean over particles has no bias; NaN for one.
-    """
-    if values.size < 2:
-        return float("nan")
-    off = np.abs(values - np.median(values))
-
-    def excess(square: float) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = off / np.sqrt(sigma**2 + square)
-        return MAD_TO_SIGMA * float(np.median(np.where(off > 0, ratio, 0.0))) - 1.0
-
-    low, high = 0.0, (MAD_TO_SIGMA * float(np.median(off))) ** 2
-    if excess(0.0) <= 0:
-        return float(np.median(sigma**2)) * ((1.0 + excess(0.0)) ** 2 - 1.0) if (sigma > 0).all() else 0.0
-    for _ in range(_STEPS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return 0.5 * (low + high)
-
-
-def spread_sigma(square: float, variance: float) -> float:
-    """Return the standard deviation of a spread from the variance of its square; at 0 that of an upper limit."""
-    error = float(np.sqrt(variance))
-    return error / (2.0 * float(np.sqrt(max(square, 0.25 * error)))) if error > 0 else 0.0
 
 
 def heterogeneity(particles: ParticleStatistics) -> Heterogeneity:

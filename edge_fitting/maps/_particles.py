@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_fitting.errors import EdgeFittingError
 
 from ._correlation import neighbour_correlation, variance_of_sum
-from ._heterogeneity import ROBUST_COST, intrinsic_variance, spread_sigma
+from ._intrinsic_spread import ROBUST_COST, intrinsic_variance, spread_sigma
 from ._robust import check_labels, median_and_spread
 
 Array = NDArray[np.float64]

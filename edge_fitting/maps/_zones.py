@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_fitting.errors import EdgeFittingError
 
 from ._correlation import neighbour_correlation, variance_of_sum
-from ._heterogeneity import intrinsic_variance
+from ._intrinsic_spread import intrinsic_variance
 from ._rim import edge_distance
 from ._robust import check_labels, check_mask
 
