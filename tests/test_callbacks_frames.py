@@ -233,3 +233,16 @@ class TestFlatField:
         ready, book = self.ready(scan, steps, finish=True)
         assert len(ready) == 1
         assert any("no dark of 2 s" in warning for warning in book.warnings)
+
+
+def test_a_stream_whose_image_has_no_size_is_refused(scan_documents):
+    documents = scan_documents().run()
+    descriptor = next(doc for name, doc in documents if name == "descriptor")
+    keys = {
+        key: {**about, "shape": [None, 5]} if len(about["shape"]) > 1 else about
+        for key, about in descriptor["data_keys"].items()
+    }
+    with pytest.raises(
+        DocumentError, match=r"does not say how large 'camera_image' is: its shape is \[None, 5\]"
+    ):
+        RunReadings(read_run(documents[0][1])).add("descriptor", {**descriptor, "data_keys": keys})

@@ -247,8 +247,11 @@ def chi2_sums(stack, residual, growth, weight, by_frame, by_pixel):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _judge_block(values, lo, hi, expected, sigma, center, half, limits, most_jump, x, e, out, suspects):
+def _judge_block(values, span, expected, scale, limits, rows, out, suspects):
     """Judge the pixels of one block; see :func:`judge_pixels`."""
+    lo, hi = span
+    x, e = rows
+    sigma, center, half, most_jump = scale
     zero, one = np.float32(0.0), np.float32(1.0)
     size = hi - lo
     a, b, c, lowest, highest = expected[0], expected[1], expected[2], expected[3], expected[4]
@@ -298,7 +301,7 @@ def _judge_block(values, lo, hi, expected, sigma, center, half, limits, most_jum
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def judge_pixels(values, expected, sigma, center, half, limits, most_jump, out, suspects, counts):
+def judge_pixels(values, expected, scale, limits, out, suspects, counts):
     """Give every pixel its chi2, correct its sigmas, and mark those whose chi2 noise does not allow.
 
     Parameters
@@ -307,14 +310,10 @@ def judge_pixels(values, expected, sigma, center, half, limits, most_jump, out, 
         Values of the fit in the order of EdgeMaps; both sigmas are changed.
     expected : float32 (5,)
         Logarithm of the expected squared noise: constant, per optical depth, per jump, and its limits.
-    sigma : float32 (5,)
-        Logarithm of what sigmas are multiplied with: constant, per jump, per squared jump, per state, per both.
-    center, half : float32
-        Middle and half range of the states.
+    scale : SigmaScale
+        What sigmas are multiplied with.
     limits : float32 (3,)
         Highest chi2; highest squared noise of a pixel without edge at optical depth zero, and its growth.
-    most_jump : float32
-        Jumps above it count as this one.
     out : float32 (n_pixels,)
         Reduced chi2; NaN without a fit.
     suspects : uint8 (n_pixels,)
@@ -326,10 +325,8 @@ def judge_pixels(values, expected, sigma, center, half, limits, most_jump, out, 
     for block in nb.prange(counts.size):
         lo = block * _BLOCK
         hi = min(lo + _BLOCK, n_pixels)
-        x, e = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
-        counts[block] = _judge_block(
-            values, lo, hi, expected, sigma, center, half, limits, most_jump, x, e, out, suspects
-        )
+        rows = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+        counts[block] = _judge_block(values, (lo, hi), expected, scale, limits, rows, out, suspects)
 
 
 def count_blocks(n_pixels: int) -> int:

@@ -54,8 +54,5 @@ def judge_all_pixels(
     chi2, suspects = np.empty(n_pixels, np.float32), np.empty(n_pixels, np.bool_)
     counts = np.empty(count_blocks(n_pixels), np.int64)
     limits = np.array([most_chi2, most_chi2 * noise.gain, noise.growth], np.float32)
-    launch(
-        judge_pixels, values, expected, scale.terms, scale.center, scale.half, limits, scale.most_jump, chi2,
-        suspects.view(np.uint8), counts,
-    )  # fmt: skip
+    launch(judge_pixels, values, expected, scale, limits, chi2, suspects.view(np.uint8), counts)
     return JudgedPixels(chi2, np.flatnonzero(suspects) if counts.any() else np.empty(0, np.intp))
