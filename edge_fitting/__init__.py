@@ -53,7 +53,7 @@ from edge_fitting.maps import (
     segment_cracks,
     split_particles,
 )
-from edge_fitting.quality import FrameDoubt
+from edge_fitting.quality import FrameDoubt, SpikeFinder
 from edge_fitting.references import (
     AnchorCalibration,
     CalibratedMap,
@@ -129,6 +129,7 @@ __all__ = [
     "RegisteredFrame",
     "RegisteredStack",
     "SpectrumFit",
+    "SpikeFinder",
     "Sweep",
     "SweepAxis",
     "TextTable",

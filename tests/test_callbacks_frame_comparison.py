@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
 
 from callbacks import LiveSOC, SOCPublisher, open_soc
 from callbacks.views._picture import draw
@@ -130,3 +131,55 @@ def test_frames_of_a_clean_scan_in_any_order_are_all_in_the_map() -> None:
     result = analysed(scan.run(mixed))
     assert result.attrs["n_frames"] == scan.energies_ev.size
     assert not result.attrs["warnings"]
+
+
+def with_zingers(steps: list[Any], seed: int = 8, share: float = 1e-3) -> list[Any]:
+    """Add counts to single pixels of darks, flats and frames, to some as many as the camera can hold."""
+    random = np.random.default_rng(seed)
+    spoilt = []
+    for stream, index, image, *changes in steps:
+        hit = random.random(SHAPE) < share
+        added = np.where(random.random(SHAPE) < 0.1, 65535, random.integers(3000, 20000, SHAPE))
+        image = np.clip(image.astype(np.int64) + hit * added, 0, 65535).astype(np.uint16)
+        spoilt.append((stream, index, image, *changes))
+    return spoilt
+
+
+class DriftingScan(Scan):
+    """A texture that is seen below the edge too, and moves by three pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        texture = gaussian_filter(np.random.default_rng(2).standard_normal(SHAPE), 2.0, mode="wrap")
+        self.jump = np.clip(0.8 + 0.3 * texture / texture.std(), 0.1, 1.5)
+        self.soc = np.full(SHAPE, 0.4)
+
+    @staticmethod
+    def spectrum(energy_ev: Any, soc: Any) -> Any:
+        return 0.15 + ScanDocuments.spectrum(energy_ev, soc)
+
+    def frame(self, index: int, **options: float) -> Any:
+        still, self.jump = self.jump, np.roll(self.jump, index // 9, axis=0)
+        try:
+            return super().frame(index, **options)
+        finally:
+            self.jump = still
+
+
+@pytest.mark.parametrize(("sample", "register"), [(Scan, "off"), (DriftingScan, "on")])
+def test_zingers_become_missing_values_before_the_sums(sample: type[Scan], register: Any) -> None:
+    scan = sample()
+    steps = scan.steps()
+    sound = analysed(scan.run(steps), register=register)
+    result = analysed(scan.run(with_zingers(steps)), register=register)
+    assert result.attrs["n_frames"] == scan.energies_ev.size
+    assert any("stick out" in said for said in result.attrs["warnings"])
+    assert not any("stick out" in said for said in sound.attrs["warnings"])
+    error, of_sound = (one["soc"].values - scan.soc for one in (result, sound))
+    assert np.isfinite(error).sum() > 0.97 * np.isfinite(of_sound).sum()
+    assert abs(np.nanmean(error)) <= 0.01
+    within, of_sound_within = (
+        np.nanmean(np.abs(one["soc"].values - scan.soc) < one["soc_sigma"].values) for one in (result, sound)
+    )
+    assert within == pytest.approx(of_sound_within, abs=0.05)
+    assert np.nanstd(error) < 1.1 * np.nanstd(of_sound)

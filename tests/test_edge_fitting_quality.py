@@ -157,6 +157,25 @@ def test_pixels_beyond_the_limit_of_thickness_are_told() -> None:
     assert any("optical depth above 3" in said for said in thick.warnings)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, 0.05])
+def test_light_beside_the_sample_is_estimated_from_thick_pixels(share: float) -> None:
+    random = np.random.default_rng(1)
+    soc = random.uniform(0.15, 0.85, (SIZE, SIZE))
+    jump = 3.0 * np.linspace(0.2, 1.0, SIZE)[:, None] * random.uniform(0.9, 1.1, (SIZE, SIZE))
+    through = np.exp(-0.3 * jump - jump * np.moveaxis(spectrum(GRID, soc), -1, 0))
+    light = random.poisson(20000 * ((1.0 - share) * through + share)).clip(1)
+    maps = fit_stack(GRID, -np.log(light / 20000).astype(np.float32), references=series())
+    assert maps.stray_light is not None
+    assert maps.stray_light_sigma is not None
+    assert abs(maps.stray_light - share) < 3.0 * maps.stray_light_sigma + 2e-4
+    assert maps.stray_light_sigma < 0.001
+    assert any("beside the sample" in said for said in maps.warnings) == (share > 0)
+
+
+def test_thin_pixels_say_nothing_of_light_beside_the_sample() -> None:
+    assert fit_stack(GRID, measured()[2], references=series()).stray_light is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_on_a_real_particle(shared_data: Path, spoilt: bool) -> None:
@@ -188,3 +207,43 @@ def test_nothing_is_said_of_clean_frames_at_any_moment_of_the_scan(seed: int) ->
             if count % 3 == 0:
                 assert fitter.maps().warnings == ()
                 assert fitter.doubts == ()
+
+
+def given_one_by_one(energy: np.ndarray, stack: np.ndarray, references: ReferenceSeries) -> EdgeMaps:
+    fitter = EdgeFitter((SIZE, SIZE), references=references)
+    for k in range(energy.size):
+        fitter.push(energy[k], stack[k])
+    return fitter.maps(final=True)
+
+
+def out_of_the_field(energy: np.ndarray, stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return energy, np.random.default_rng(0).normal(0, 0.02, stack.shape).astype(np.float32)
+
+
+def all_masked(energy: np.ndarray, stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return energy, np.full_like(stack, np.nan)
+
+
+def below_the_edge(energy: np.ndarray, stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return energy[energy < 8325], stack[energy < 8325]
+
+
+def as_it_is(energy: np.ndarray, stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return energy, stack
+
+
+@pytest.mark.parametrize("way", [fit_stack, given_one_by_one])
+@pytest.mark.parametrize(
+    ("spoil", "offset_ev", "said"),
+    [
+        (out_of_the_field, 0.0, "no pixel shows an edge: the sample is out of the field in every frame"),
+        (all_masked, 0.0, "no pixel has a finite value in any frame: masks"),
+        (below_the_edge, 0.0, "do not determine the fit of any pixel: measure on both sides"),
+        (as_it_is, 8.0, "no spectrum of the references has its edge there; look at the energy axes"),
+    ],
+)
+def test_a_map_without_values_says_why_in_one_sentence(way, spoil, offset_ev: float, said: str) -> None:
+    energy, stack = spoil(GRID, measured()[2])
+    references = series(offset_ev=offset_ev)
+    maps = way(energy, stack, references=references) if way is fit_stack else way(energy, stack, references)
+    assert sum(said in text for text in maps.warnings) == 1

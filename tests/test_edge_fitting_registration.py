@@ -288,3 +288,12 @@ def test_parts_that_move_apart_are_said() -> None:
     found = register_stack(ENERGY_EV, noisy.astype(np.float32))
     assert any("one shift cannot serve" in said for said in found.warnings), found.warnings
     assert np.ptp(found.magnification) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_not_registered_on_itself(seed: int) -> None:
+    noise = 0.02 * np.random.default_rng(seed).standard_normal((ENERGY_EV.size, 96, 120))
+    found = register_stack(ENERGY_EV, noise.astype(np.float32))
+    assert not found.registered.any()
+    assert not found.drift_found
+    assert ["no structure of a sample" in said for said in found.warnings] == [True]

@@ -16,6 +16,7 @@ from ._light import transmission
 
 FloatImage = npt.NDArray[np.float32]
 BoolImage = npt.NDArray[np.bool_]
+_NO_PIXELS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class CorrectedFrame:
         Exposure times I0 of the flat over those of the frame.
     saturated_flat : ndarray of bool, (rows, cols), or None
         Pixels that are saturated in a frame of the flat field.
+    flat_spikes : ndarray of int64
+        Flat indices of pixels that stick out of the flat field.
     """
 
     reading: Reading
@@ -96,11 +99,20 @@ class CorrectedFrame:
     flat: FloatImage = field(repr=False)
     scale: float
     saturated_flat: BoolImage | None = field(default=None, repr=False)
+    flat_spikes: npt.NDArray[np.int64] = field(default_factory=lambda: _NO_PIXELS, repr=False)
 
     @property
     def limit(self) -> float:
         """Counts of the frame from which on a pixel is saturated; infinite where that is not known."""
         return self.correction.limit
+
+    @cached_property
+    def spikes(self) -> npt.NDArray[np.int64]:
+        """Flat indices of pixels whose value is missing: they stick out of the frame, or of its flat field."""
+        own = self.correction.held.spikes
+        if own is None or not own.size:
+            return self.flat_spikes
+        return np.union1d(own, self.flat_spikes) if self.flat_spikes.size else own
 
     @cached_property
     def transmission(self) -> float:

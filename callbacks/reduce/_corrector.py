@@ -8,11 +8,12 @@ import numpy.typing as npt
 
 from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot, energies_text
 from callbacks.errors import SpoolError
+from edge_fitting import SpikeFinder
 from scan_contract import FullFieldContract
 
 from ._corrected_frame import CorrectedFrame, Correction
 from ._flat_field import DarksAndFlats
-from ._image_store import ImageStore
+from ._image_store import HeldFrame, ImageStore
 from ._light import LEAST_OF_BRIGHTEST
 from ._reducer import Item, Reduced, Retraction
 from ._spectra import counting_variance, finite_mean, optical_depth, sampled_pixels
@@ -33,6 +34,7 @@ class _Given:
     transmission: float
     beamless_share: float
     is_saturated: bool
+    n_spikes: int
 
 
 class FlatFieldCorrector:
@@ -81,6 +83,8 @@ class FlatFieldCorrector:
         self._stuck: dict[Slot, Reading] = {}
         self._unit_variance: float | None = None
         self._pixels: npt.NDArray[np.intp] | None = None
+        self._spikes = SpikeFinder()
+        self._first: HeldFrame | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -91,6 +95,11 @@ class FlatFieldCorrector:
             said.append(
                 f"in {100 * share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
+            )
+        if n_spikes := sum(given.n_spikes for given in self._given.values()):
+            said.append(
+                f"{n_spikes} values stick out of their frame or flat field (cosmic rays, pixels hot for one frame): "
+                "they count as missing"
             )
         if self._stuck:
             energies = sorted({reading.energy_ev for reading in self._stuck.values()})
@@ -173,7 +182,26 @@ class FlatFieldCorrector:
                 if retraction is None:
                     continue
                 yield retraction
+            yield from self._look_for_spikes(frame)
             yield self._reduced(frame)
+
+    def _look_for_spikes(self, frame: CorrectedFrame) -> Iterator[Item]:
+        """Note pixels that stick out of a frame before it is given; give the first one anew where it has some."""
+        held = frame.correction.held
+        if held.spikes is not None:
+            return
+        light = np.subtract(frame.reading.image, frame.dark, dtype=np.float32)
+        held.spikes, of_first = self._spikes.find(light)
+        if self._first is None:
+            self._first = held
+        given = self._given.get(self._first.reading.slot)
+        if not of_first.size or given is None or given.correction.held is not self._first:
+            return
+        retraction = self._retraction(self._first.reading.slot)
+        if retraction is not None:
+            yield retraction
+            self._first.spikes = of_first
+            yield self._reduced(self._pairs.correct(given.correction))
 
     def _revise(self) -> Iterator[Item]:
         """Give the frames anew whose darks, flats or limits are no longer those with which they were given."""
@@ -249,6 +277,7 @@ class FlatFieldCorrector:
             frame.transmission,
             beamless_share,
             is_saturated=n_bad == sample.size and self._is_saturated(frame),
+            n_spikes=frame.spikes.size,
         )
         self._left_out.discard(slot)
         return self._item(frame, weight, sample, mean_od, n_bad)

@@ -224,6 +224,7 @@ class DarksAndFlats:
             flat=mean.image,
             scale=mean.dose / dose_of(reading),
             saturated_flat=mean.saturated,
+            flat_spikes=mean.spikes,
         )
 
     def take_revised(self) -> set[int]:

@@ -33,6 +33,8 @@ class HeldFrame:
         Rows and columns.
     is_lost : bool
         Whether it was on disk and could not be read back.
+    spikes : ndarray of int64 or None
+        Flat indices of pixels that do not belong, once it has been looked at.
     """
 
     def __init__(self, reading: Reading, store: RecordStore) -> None:
@@ -40,6 +42,7 @@ class HeldFrame:
         self.reading = reading.with_image(_NO_IMAGE)
         self.light: float | None = None
         self.is_lost = False
+        self.spikes: npt.NDArray[np.int64] | None = None
         self.dtype, self.shape = image.dtype, image.shape
         self.record = store.add("image", {"image": image}, nbytes=image.nbytes)
         self._store = store

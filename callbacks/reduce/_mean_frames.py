@@ -2,19 +2,25 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from callbacks.documents import (
     Reading,
     saturated_pixels,
 )
+from edge_fitting import SpikeFinder
+from edge_fitting.base import MAD_TO_SIGMA
 
 from ._corrected_frame import BoolImage, Correction, FloatImage
 from ._image_store import HeldFrame
 
 _KEPT_FLAT_MEANS = 4
 _KEPT_DARK_MEANS = 8
+# Standard deviations by which the highest of the darks of a pixel exceeds the others if it does not belong.
+_DARK_SPIKE = 12.0
 _FlatKey = tuple[tuple[HeldFrame, ...], tuple[tuple[HeldFrame, ...], ...], tuple[float, ...]]
 
 
@@ -25,11 +31,12 @@ def dose_of(reading: Reading) -> float:
 
 @dataclass(frozen=True)
 class FlatMean:
-    """A mean open beam without dark, its mean exposure times I0, and where it is saturated."""
+    """A mean open beam without dark, its mean exposure times I0, and where it is saturated or sticks out."""
 
     image: FloatImage
     dose: float
     saturated: BoolImage | None
+    spikes: npt.NDArray[np.int64]
 
 
 class MeanFrames:
@@ -38,6 +45,7 @@ class MeanFrames:
     def __init__(self) -> None:
         self._darks: OrderedDict[tuple[HeldFrame, ...], FloatImage] = OrderedDict()
         self._flats: OrderedDict[_FlatKey, FlatMean] = OrderedDict()
+        self._spikes = SpikeFinder()
 
     def clear(self) -> None:
         """Let go of all."""
@@ -45,7 +53,7 @@ class MeanFrames:
         self._flats.clear()
 
     def flat(self, correction: Correction) -> FlatMean:
-        """Return the mean open beam without dark, its mean exposure times I0, and where it is saturated."""
+        """Return the mean open beam without dark, with its mean exposure times I0 and the pixels that are no good."""
         key = correction.flats, correction.flat_darks, correction.flat_limits
         if key not in self._flats:
             self._flats[key] = self._average_flats(*key)
@@ -58,10 +66,7 @@ class MeanFrames:
         if not darks:
             return np.zeros(shape, np.float32)
         if darks not in self._darks:
-            total = np.zeros(shape, np.float32)
-            for held in darks:
-                total += held.load().image
-            self._darks[darks] = total / np.float32(len(darks))
+            self._darks[darks] = _mean_dark([held.load().image for held in darks], shape)
             while len(self._darks) > _KEPT_DARK_MEANS:
                 self._darks.popitem(last=False)
         return self._darks[darks]
@@ -75,9 +80,11 @@ class MeanFrames:
         total = np.empty(flats[0].shape, np.float32)
         dose = 0.0
         saturated: BoolImage | None = None
+        missing: npt.NDArray[np.uint16] | None = None
         for number, (held, darks, limit) in enumerate(zip(flats, flat_darks, limits, strict=True)):
             reading = held.load()
             dark = self.dark(darks, reading.image.shape)
+            spikes = self._spikes_of(held, reading, dark)
             clipped = saturated_pixels(reading.image, limit)
             if clipped is not None:
                 saturated = clipped if saturated is None else saturated | clipped
@@ -86,9 +93,43 @@ class MeanFrames:
             else:
                 total += reading.image
                 total -= dark
+            if spikes.size:
+                if missing is None:
+                    missing = np.zeros(total.shape, np.uint16)
+                missing.reshape(-1)[spikes] += 1
+                light = np.subtract(reading.image, dark, dtype=np.float32)
+                total.reshape(-1)[spikes] -= light.reshape(-1)[spikes]
             dose += dose_of(reading)
-        if len(flats) > 1:
+        if missing is not None:
+            total /= np.maximum(len(flats) - missing, 1)
+        elif len(flats) > 1:
             total /= len(flats)
         if saturated is not None:
             total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
-        return FlatMean(total, dose / len(flats), saturated)
+        nowhere = np.empty(0, np.int64) if missing is None else np.flatnonzero(missing == len(flats))
+        return FlatMean(total, dose / len(flats), saturated, nowhere)
+
+    def _spikes_of(self, held: HeldFrame, reading: Reading, dark: FloatImage) -> npt.NDArray[np.int64]:
+        """Return the pixels of a flat that stick out, by the flat before: the same whenever it is asked for."""
+        if held.spikes is None:
+            held.spikes, _ = self._spikes.find(np.subtract(reading.image, dark, dtype=np.float32))
+        return held.spikes
+
+
+def _mean_dark(images: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> FloatImage:
+    """Average darks, each pixel without a value that sticks out of the others (a cosmic ray)."""
+    total = np.zeros(shape, np.float32)
+    for image in images:
+        total += image
+    n = len(images)
+    if n < 2:
+        return total
+    highest = np.maximum.reduce(images).astype(np.float32)
+    others = (total - highest) / np.float32(n - 1)
+    above = highest - others
+    usual = float(np.nanmedian(above))
+    spread = MAD_TO_SIGMA * float(np.nanmedian(np.abs(above - usual)))
+    mean = np.asarray(total / np.float32(n), np.float32)
+    if images[0].dtype.kind in "ui":
+        spread = max(spread, 1.0)  # a dark without noise is one that was rounded
+    return np.where(above > usual + _DARK_SPIKE * spread, others, mean) if spread > 0 else mean

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -236,7 +237,7 @@ class FrameRegistration:
             return False
         try:
             if self._watch is None:
-                self._watch = DriftWatch(_depth(values), edge=self._edge, references=self._references)
+                self._watch = DriftWatch(_filled(values), edge=self._edge, references=self._references)
             return self._watch.add(
                 reduced.energy_ev, _finite_or_nan(optical_depth(values, self._watch.pixels))
             )
@@ -281,7 +282,7 @@ class FrameRegistration:
         if len(frames) < 2 or sum(np.prod(frame.correction.held.shape) for frame in frames) > _MOST_AT_ONCE:
             return
         energies = [frame.reduced.energy_ev for frame in frames]
-        stack = np.stack([_finite_or_nan(_depth(self._correct(frame.correction))) for frame in frames])
+        stack = np.stack([_finite_or_nan(_filled(self._correct(frame.correction))) for frame in frames])
         found = register_stack(energies, stack, edge=self._edge, references=self._references)
         del stack
         if even_at_rest and not (np.ptp(found.magnification) > 0 or np.ptp(found.rotation_deg) > 0):
@@ -309,7 +310,7 @@ class FrameRegistration:
 
     def _push(self, tracker: DriftTracker, frame: _Frame, values: CorrectedFrame) -> list[RegisteredFrame]:
         index = tracker.n_frames
-        found = tracker.push(frame.reduced.energy_ev, _finite_or_nan(_depth(values)))
+        found = tracker.push(frame.reduced.energy_ev, _finite_or_nan(_filled(values)))
         self._tracked[index] = frame
         return found
 
@@ -336,12 +337,16 @@ class FrameRegistration:
     def _placed(self, frame: _Frame) -> Reduced:
         """Return a frame at its place: the same values whenever it is asked for."""
         assert frame.place is not None
-        depth = _depth(self._correct(frame.correction))
+        corrected = self._correct(frame.correction)
+        depth = _filled(corrected)
         shift = np.array(frame.place.shift_px)
         turned = frame.place.magnification, frame.place.rotation_deg
         values = resample_frame(depth, shift, magnification=turned[0], rotation_deg=turned[1])
-        if np.isinf(depth).any():
-            _keep_infinite(values, depth, shift)
+        depth.reshape(-1)[corrected.spikes] = np.nan
+        there = np.isinf(depth)
+        there.reshape(-1)[corrected.spikes] = True
+        if there.any():
+            _keep(values, depth, there, shift)
         sample = values.reshape(-1)[sampled_pixels((values.shape[0], values.shape[1]), self._n_energies)]
         notes: dict[str, Any] = {
             **frame.reduced.notes,
@@ -361,6 +366,23 @@ def _depth(frame: CorrectedFrame) -> FloatImage:
     return optical_depth(frame).reshape(frame.reading.image.shape)
 
 
+def _filled(frame: CorrectedFrame) -> FloatImage:
+    """Optical depth with single pixels that stick out put to the median of those around, for what spreads them."""
+    depth = _depth(frame)
+    if frame.spikes.size:
+        rows, cols = np.divmod(frame.spikes, depth.shape[1])
+        around = [
+            depth[np.clip(rows + i, 0, depth.shape[0] - 1), np.clip(cols + j, 0, depth.shape[1] - 1)]
+            for i in (-1, 0, 1)
+            for j in (-1, 0, 1)
+            if i or j
+        ]
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            depth[rows, cols] = np.nanmedian(around, axis=0)
+    return depth
+
+
 def _finite_or_nan(depth: FloatImage) -> FloatImage:
     return np.where(np.isfinite(depth), depth, np.float32(np.nan))
 
@@ -369,9 +391,11 @@ def _without_image(place: RegisteredFrame) -> RegisteredFrame:
     return replace(place, optical_depth=_NO_IMAGE)
 
 
-def _keep_infinite(values: FloatImage, depth: FloatImage, shift_px: npt.NDArray[np.float64]) -> None:
-    """Keep what was saturated or without light as such, at the nearest pixel: it is more than missing."""
-    there = np.nonzero(np.isinf(depth))
+def _keep(
+    values: FloatImage, depth: FloatImage, which: npt.NDArray[np.bool_], shift_px: npt.NDArray[np.float64]
+) -> None:
+    """Keep some pixels as they were, at the nearest pixel: saturated or without light is more than missing."""
+    there = np.nonzero(which)
     rows, cols = (index - round(float(shift)) for index, shift in zip(there, shift_px, strict=True))
     inside = (rows >= 0) & (rows < values.shape[0]) & (cols >= 0) & (cols < values.shape[1])
     values[rows[inside], cols[inside]] = depth[there[0][inside], there[1][inside]]

@@ -18,8 +18,8 @@ def optical_depth(
 ) -> npt.NDArray[np.float32]:
     """Return the optical depth of a frame at some of its pixels (flat indices, mask, or all).
 
-    NaN where the flat field has no light above the dark, infinite where the frame has none (+inf) or where frame
-    or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it.
+    NaN where the flat field has no light above the dark and where a pixel sticks out, infinite where the frame has none
+    (+inf) or where frame or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it.
     """
     image = frame.reading.image.reshape(-1)[pixels]
     light = image - frame.dark.reshape(-1)[pixels]
@@ -32,6 +32,10 @@ def optical_depth(
         depth[saturated.reshape(-1)] = -np.inf
     if frame.saturated_flat is not None:
         depth[frame.saturated_flat.reshape(-1)[pixels]] = -np.inf
+    if frame.spikes.size:
+        missing = np.zeros(frame.reading.image.size, np.bool_)
+        missing[frame.spikes] = True
+        depth[missing[pixels]] = np.nan
     return np.asarray(depth, np.float32)
 
 

@@ -130,7 +130,7 @@ class FullFieldEstimator:
         is_due = state.final or n_frames >= _OFFSET_GROWTH * self._offset_of
         if is_due:
             self._offset_of = n_frames
-        maps = self._fitter.maps(find_offset=is_due)
+        maps = self._fitter.maps(find_offset=is_due, final=state.final)
         if (sigma_px := self._shift_sigma_px()) is not None:
             maps = add_shift_sigma(maps, sigma_px)
         energies, depths, _ = self._spectra.mean(maps.has_value)
@@ -199,10 +199,15 @@ class FullFieldEstimator:
         limit = int(min(np.ceil(frame.limit), np.iinfo(np.uint16).max))
         if frame.saturated_flat is not None:
             image = np.where(frame.saturated_flat, np.uint16(limit), image)
+        flat = frame.flat
+        if frame.spikes.size:
+            # A pixel without open beam is one without a value.
+            flat = flat.copy()
+            flat.reshape(-1)[frame.spikes] = 0.0
         return {
             "counts": image,
             "dark": frame.dark,
-            "flat": frame.flat,
+            "flat": flat,
             "dark_flat": self._no_dark,
             "scale": frame.scale,
             "saturation": limit,

@@ -283,6 +283,8 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
         "axis_offset_reason": maps.axis_offset_reason,
         "soc_systematic": maps.soc_systematic,
         "chi2": maps.chi2,
+        "stray_light": maps.stray_light,
+        "stray_light_sigma": maps.stray_light_sigma,
         "pixels": _pixels(maps.status),
         "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),
         "time": update.time_s,

@@ -96,6 +96,9 @@ class EdgeMaps:
         The same of each frame in the fit, and its energy on the axis of the references.
     frame_residual : ndarray, shape (n_frames,), or None
         Optical depth of each frame beyond the fit, mean over pixels with an edge.
+    stray_light, stray_light_sigma : float or None
+        Part of the open beam that reaches the camera beside the sample (stray light, harmonics, a dark that is too
+        low), told from thick pixels; None where nothing is thick enough to tell. It is not taken out.
     left_out_ev : tuple of float
         Energies of frames that do not belong and were left out.
     n_masked_values : int
@@ -131,6 +134,8 @@ class EdgeMaps:
     frame_energy_ev: NDArray[np.float64] | None = None
     frame_chi2: NDArray[np.float64] | None = None
     frame_residual: NDArray[np.float64] | None = None
+    stray_light: float | None = None
+    stray_light_sigma: float | None = None
     left_out_ev: tuple[float, ...] = ()
     n_masked_values: int = 0
     warnings: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energie
 from ._quality import fit_checked, judge_streamed
 from ._systematic import systematic_fields
 from ._warm_up import warm_up
+from ._without_value import without_value
 
 
 class EdgeFitter:
@@ -357,13 +358,15 @@ class EdgeFitter:
         )
         return float(energies[0]), frame, float(weights[0])
 
-    def maps(self, *, find_offset: bool = True) -> EdgeMaps:
+    def maps(self, *, find_offset: bool = True, final: bool = False) -> EdgeMaps:
         """Fit what has arrived so far.
 
         Parameters
         ----------
         find_offset : bool
             Whether to look for the offset of the axis anew, which takes 12 to 20 ms; else the last one is told.
+        final : bool
+            Whether no more frames come: what they lack is said then.
 
         Returns
         -------
@@ -377,6 +380,9 @@ class EdgeFitter:
         warnings: tuple[str, ...] = ()
         if isinstance(self._estimator, SeriesWithOffset):
             fields, warnings, self._doubts = judge_streamed(self._estimator, fitted)
+            if len(self._estimator.sample):
+                energies, sample, _ = self._estimator.sample.stack
+                warnings += without_value(fitted[1], self._edge, energies, sample, final=final)
         maps = _as_maps(
             self._estimator,
             fitted,
@@ -461,10 +467,13 @@ def fit_stack(
     if not isinstance(estimator, SeriesWithOffset):
         weight = np.ones(energies.size) if given is None else given
         fitted = fit_at_once(estimator, energies, flat, weight)
-        return _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
+        maps = _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
+        return _judged(maps, {}, without_value(maps.status, resolved, energies, None, final=True))
     checked = fit_checked(estimator, energies, flat, given)
     maps = _as_maps(estimator, checked.fitted, resolved, shape, checked.n_frames, choice, references)
-    return _judged(maps, checked.fields, checked.warnings)
+    sample = np.take(flat, estimator.sample.pixels, axis=1)
+    said = without_value(maps.status, resolved, energies, sample, final=True)
+    return _judged(maps, checked.fields, (*checked.warnings, *said))
 
 
 def _judged(maps: EdgeMaps, fields: dict[str, Any], warnings: tuple[str, ...]) -> EdgeMaps:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.quality import (
+    Background,
     FrameCheck,
     FrameDoubt,
     JudgedPixels,
     NoiseModel,
     SigmaScale,
     check_frames,
+    estimate_background,
     expected_noise,
     frame_chi2,
     judge_all_pixels,
@@ -127,8 +129,9 @@ def fit_checked(
     n_masked = 0
     if judged is not None and scale is not None:
         n_masked = _refit_zingers(basis, looked, stack, fitted, judged, fields["chi2"], scale)
-    fields |= {"left_out_ev": left_out_ev, "n_masked_values": n_masked}
-    return CheckedFit(fitted, energy_ev.size, fields, _sentences(check, fitted, left_out=True))
+    background = _background(looked)
+    fields |= {"left_out_ev": left_out_ev, "n_masked_values": n_masked, **_background_fields(background)}
+    return CheckedFit(fitted, energy_ev.size, fields, _sentences(check, fitted, background, left_out=True))
 
 
 def judge_streamed(
@@ -145,7 +148,25 @@ def judge_streamed(
     level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
     looked = _Looked(functions, energy_ev, weight, level, sampled.pixels[chosen], looked_at, check.noise)
     fields, _, _ = _agreement(basis, looked, fitted)
-    return fields, _sentences(check, fitted, left_out=False), check.doubts
+    background = _background(looked)
+    fields |= _background_fields(background)
+    return fields, _sentences(check, fitted, background, left_out=False), check.doubts
+
+
+def _background(looked: _Looked) -> Background:
+    """Estimate the light beside the sample from the pixels that are looked at."""
+    if looked.noise is None:
+        return Background()
+    complete = np.isfinite(looked.sample).all(axis=0)
+    return estimate_background(
+        np.ascontiguousarray(looked.functions[:, :_DESIGN]), looked.sample[:, complete], looked.noise, looked.weight
+    )  # fmt: skip
+
+
+def _background_fields(background: Background) -> dict[str, float]:
+    if not math.isfinite(background.sigma):
+        return {}
+    return {"stray_light": background.share, "stray_light_sigma": background.sigma}
 
 
 def look_at_frames(
@@ -240,12 +261,14 @@ def _refit_zingers(
     return int(off.sum())
 
 
-def _sentences(check: FrameCheck, fitted: Values, *, left_out: bool) -> tuple[str, ...]:
+def _sentences(
+    check: FrameCheck, fitted: Values, background: Background, *, left_out: bool
+) -> tuple[str, ...]:
     """Say what a reader of the maps should know."""
     values, status = fitted
     done = "it is left out" if left_out else "it is in the fit still"
     return (
         *(f"{doubt}: {done}." for doubt in check.doubts),
         *check.warnings,
-        *thick_warning(values[_HIGHEST], status <= FitStatus.ABOVE_RANGE),
+        *thick_warning(values[_HIGHEST], status <= FitStatus.ABOVE_RANGE, background),
     )

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import EDGES
 from edge_fitting.maps import label_particles
+from edge_fitting.quality import SpikeFinder
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.registration import DriftWatch, resample_frame
 from edge_fitting.sums import CountsFrame
@@ -52,6 +53,7 @@ def warm_up(method: Method = "series") -> None:
     for n_frames in (_MANY, _FEW):
         _fit_frames(*_scan(n_frames), "series", references)
     _check_frames(references)
+    _find_spikes()
     for name in dict.fromkeys(("half_jump", method)):
         _fit_frames(energy_ev, stack, name, references)
     _register_frames(references)
@@ -102,6 +104,15 @@ def _check_frames(references: ReferenceSeries) -> None:
     stack[5, 5] -= 2.0
     estimator = SeriesWithOffset(_SHAPE, references, apply=False, search=False)
     fit_checked(estimator, energy_ev, stack, None)
+
+
+def _find_spikes() -> None:
+    """Compare two frames, of which one has a value that sticks out."""
+    finder, random = SpikeFinder(), np.random.default_rng(0)
+    for added in (0.0, 5000.0):
+        light = random.poisson(1000.0, (24, 24)).astype(np.float32)
+        light[9, 9] += added
+        finder.find(light)
 
 
 def _register_frames(references: ReferenceSeries) -> None:

@@ -1,14 +1,22 @@
 """Pixels so thick that light which passed beside the sample counts in them."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ._background import Background
+
 #: Optical depth above which stray light of 1 % of the open beam is a fifth of the light that is measured.
 THICK_OD = 3.0
-_LEAST_SHARE = 0.01
+_LEAST_SHARE = 0.002
+# Background as part of a pixel's light from which on it misleads, by about 0.03 of the range of states.
+_MOST_OF_LIGHT = 0.1
 
 
-def thick_warning(optical_depth: NDArray[np.float32], found: NDArray[np.bool_]) -> tuple[str, ...]:
+def thick_warning(
+    optical_depth: NDArray[np.float32], found: NDArray[np.bool_], background: Background
+) -> tuple[str, ...]:
     """Warn where fitted pixels are beyond the limit.
 
     Parameters
@@ -17,6 +25,8 @@ def thick_warning(optical_depth: NDArray[np.float32], found: NDArray[np.bool_]) 
         Highest optical depth of each pixel.
     found : ndarray of bool
         Pixels with a value.
+    background : Background
+        Light beside the sample, as far as it could be estimated.
 
     Returns
     -------
@@ -24,6 +34,16 @@ def thick_warning(optical_depth: NDArray[np.float32], found: NDArray[np.bool_]) 
         One sentence, or none.
     """
     n_found = int(np.count_nonzero(found))
+    if n_found and background.is_significant:
+        limit = math.log(_MOST_OF_LIGHT / background.share) if background.share < _MOST_OF_LIGHT else 0.0
+        beyond = int(np.count_nonzero(found & (optical_depth > np.float32(limit))))
+        return (
+            f"{100 * background.share:.2g} +- {100 * background.sigma:.1g} % of the open beam reach the camera beside "
+            "the sample (stray light, harmonics, a dark that is too low), told from how thick pixels are compressed; "
+            f"above an optical depth of {limit:.1f}, in {100 * beyond / n_found:.2g} % of the pixels with a value, it "
+            "is more than a tenth of the light and pushes soc towards the reduced side; take it from frames and flats "
+            "alike, measure thinner, or set these pixels aside (mask by optical_depth).",
+        )
     thick = int(np.count_nonzero(found & (optical_depth > np.float32(THICK_OD))))
     if not n_found or thick < max(_LEAST_SHARE * n_found, 4):
         return ()

@@ -44,6 +44,16 @@ _ALIKE = 7
 # Frames with this share of the highest contrast come first.
 _STRONG = 0.5
 _FEWEST_WEAK = 3
+# Noise finds itself in noise: anywhere in the field, with correlations below this in the better half of the frames.
+_NOISE_QUALITY = 0.4
+_NOISE_STEP_PX = 2.0
+_NOISE_STEPS = 0.15
+_NOISE_SIGMA_PX = 1.0
+_FEWEST_FOUND = 0.25
+_NOTHING = (
+    "no structure of a sample was found to register on (an empty field, or masks that leave too little): the frames "
+    "are left as they were."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,14 +151,15 @@ def register_stack(
         return _untouched(stack, "no frame has a finite value: nothing was registered.")
     work = _StackRegistration(energies, stack, references)
     if not work.first_pass():
-        return _untouched(
-            stack,
-            "no structure of a sample was found to register on (an empty field, or masks that leave too little): the "
-            "frames are left as they were.",
-        )
+        return _untouched(stack, _NOTHING)
     work.refine()
+    if work.is_noise():
+        return _untouched(stack, _NOTHING)
     work.follow_optics()
-    return work.result()
+    found = work.result()
+    if work.is_noise(found.shift_sigma_px[found.registered]):
+        return _untouched(stack, _NOTHING)
+    return found
 
 
 def _untouched(stack: Frame, warning: str) -> RegisteredStack:
@@ -266,6 +277,17 @@ class _StackRegistration:
             if number > 1 and known.any() and np.abs(self._shifts - before)[known].max() < _AT_REST_PX:
                 break
         self._template = template
+
+    def is_noise(self, sigma_px: Array | None = None) -> bool:
+        """Whether what was found jumps about the field and resembles nothing much: it is no sample."""
+        known = sorted(self._matches)
+        if len(known) < max(2.0, _FEWEST_FOUND * self._n):
+            return True
+        steps = np.hypot(*np.diff(self._shifts[known], axis=0).T)
+        quality = np.sort([self._matches[k].quality for k in known])[len(known) // 2 :]
+        jumps = np.mean(steps > _NOISE_STEP_PX) > _NOISE_STEPS
+        vague = sigma_px is not None and np.median(sigma_px) > _NOISE_SIGMA_PX
+        return bool((jumps or vague) and np.median(quality) < _NOISE_QUALITY)
 
     def follow_optics(self) -> None:
         """Take a change of magnification and rotation out of what is compared, where the blocks of the field show one.
