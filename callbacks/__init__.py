@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from callbacks.techniques import (
         FULL_FIELD,
         FULL_FIELD_SCHEMA,
+        SOFT_XAS,
+        SOFT_XAS_SCHEMA,
         XAS,
         XAS_SCHEMA,
         DepthFrame,
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FULL_FIELD",
     "FULL_FIELD_SCHEMA",
+    "SOFT_XAS",
+    "SOFT_XAS_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
     "CallbackError",
@@ -144,6 +148,8 @@ _HOME = {
     "FULL_FIELD_SCHEMA": "callbacks.techniques._full_field_result",
     "XAS": "callbacks.techniques._xas",
     "XAS_SCHEMA": "callbacks.techniques._xas_result",
+    "SOFT_XAS": "callbacks.techniques._soft_xas",
+    "SOFT_XAS_SCHEMA": "callbacks.techniques._soft_xas_result",
     "Field": "callbacks.results._result_schema",
     "ResultSchema": "callbacks.results._result_schema",
     "has_value": "callbacks.techniques._full_field_result",

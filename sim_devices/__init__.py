@@ -1,31 +1,48 @@
 """A digital twin of a full-field absorption beamline, as ophyd devices."""
 
-from sim_devices.devices import SimBeamline
+from sim_devices.devices import SimBeamline, SimSoftBeamline
 from sim_devices.twin import (
+    PUBLISHED_GAMMA,
+    SOFT_COMPONENTS,
+    SOFT_SAMPLES,
     CameraSettings,
     ChamberSettings,
     Fault,
     Faults,
+    LayeredSample,
     MonoSettings,
     OpticsSettings,
     SampleSettings,
+    SoftSettings,
+    SoftTruth,
     SourceSettings,
     Truth,
     Twin,
     TwinSettings,
+    YieldDepth,
+    soft_spectrum,
 )
 
 __all__ = [
+    "PUBLISHED_GAMMA",
+    "SOFT_COMPONENTS",
+    "SOFT_SAMPLES",
     "CameraSettings",
     "ChamberSettings",
     "Fault",
     "Faults",
+    "LayeredSample",
     "MonoSettings",
     "OpticsSettings",
     "SampleSettings",
     "SimBeamline",
+    "SimSoftBeamline",
+    "SoftSettings",
+    "SoftTruth",
     "SourceSettings",
     "Truth",
     "Twin",
     "TwinSettings",
+    "YieldDepth",
+    "soft_spectrum",
 ]

@@ -33,7 +33,7 @@ from scan_contract import (
 
 from ._watch import SweepWatch
 
-__all__ = ["point_scan", "xas_scan"]
+__all__ = ["checked_run", "point_scan", "xas_scan"]
 
 CHANNELS = ("i0", "it", "iref", "tey", "fy")
 
@@ -155,6 +155,45 @@ def point_scan(
 
     `is_enough` is asked after each sweep whether it was the last one.
     """
+    run = checked_run(
+        energy,
+        channels,
+        edge_named(edge).name,
+        grid,
+        repeats,
+        shutter,
+        md,
+        listener,
+        sweeps=sweeps,
+        entries=entries,
+        is_enough=is_enough,
+    )
+    uid: str = yield from restore_wrapper(energy, run(), shutter)
+    return uid
+
+
+def checked_run(
+    energy: Any,
+    channels: dict[str, Any],
+    edge: str,
+    grid: EnergyGrid,
+    repeats: int,
+    shutter: Optional[Any],
+    md: dict[str, Any],
+    listener: Optional[Callable[[float, dict[str, float]], None]] = None,
+    *,
+    model: Any = PointContract,
+    sweeps: int = 1,
+    entries: Optional[dict[str, Any]] = None,
+    is_enough: Optional[Callable[[], bool]] = None,
+) -> Callable[[], MsgGenerator[str]]:
+    """Check all that a spectrum needs, and return the run that takes it; energy and shutter stay where it ends.
+
+    Raises
+    ------
+    PlanError
+        If the request makes no sense or a device would refuse a move.
+    """
     if not channels:
         raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
     if repeats < 1:
@@ -165,7 +204,6 @@ def point_scan(
     n_darks = entries.get("n_darks", 0)
     if n_darks and shutter is None:
         raise PlanError("Readings without beam need the shutter: give shutter, or n_darks=0.")
-    edge = edge_named(edge).name
     check_roles(
         (
             ("energy", energy, ("name", "read", "describe", "set", "hints")),
@@ -183,7 +221,7 @@ def point_scan(
     label = FrameLabel()
     try:
         contract = make_contract(
-            PointContract,
+            model,
             edge=edge,
             **grid.to_dict(),
             repeats=repeats,
@@ -224,7 +262,7 @@ def point_scan(
 
     @bpp.stage_decorator(detectors)
     @bpp.run_decorator(md=start)
-    def inside() -> MsgGenerator[None]:
+    def inside() -> MsgGenerator[Any]:
         if n_darks:
             yield from bps.checkpoint()
             yield from bps.mv(
@@ -246,5 +284,5 @@ def point_scan(
                 break
         yield from bps.checkpoint()
 
-    uid: str = yield from restore_wrapper(energy, inside(), shutter)
-    return uid
+    run: Callable[[], MsgGenerator[str]] = inside
+    return run

@@ -8,7 +8,7 @@ import numpy as np
 from event_model import Event, EventDescriptor, EventPage, unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFrameError
-from edge_fitting import EDGES
+from edge_fitting import EDGES, SOFT_EDGES
 from scan_contract import LABEL_DEVICE, STREAMS, RunContract, read_label
 
 from ._assets import AssetIndex, Reference
@@ -17,6 +17,7 @@ from ._frame_files import FrameFiles, FramePlace, mean_exposure
 from ._left_out import FrameLoss, LeftOut
 from ._reading import IMAGE_CHANNELS, Channel, EventIdentity, Image, Reading, event_identity
 from ._root_map import RootMap
+from ._run_contract import is_soft
 
 FILE_TIMEOUT_S = 20.0
 # Further from the edge no scan of it goes: such a number is another quantity or unit.
@@ -72,7 +73,8 @@ class RunReadings:
         self.left_out = LeftOut() if left_out is None else left_out
         self._contract = contract
         self._channels = channels
-        self._edge_ev = EDGES[contract.scan.edge].energy_ev
+        edge = contract.scan.edge
+        self._edge_ev = (SOFT_EDGES if is_soft(contract.scan) else EDGES)[edge].energy_ev
         self._keys: dict[str, StreamKeys] = {}
         self._seen: set[EventIdentity] = set()
         self._assets = AssetIndex(roots)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from callbacks.errors import DocumentError
-from edge_fitting import EdgeFittingError, edge_name
-from scan_contract import CONTRACTS, Contract, ContractError, RunContract, read_contract
+from edge_fitting import EdgeFittingError, edge_name, soft_edge
+from scan_contract import CONTRACTS, Contract, ContractError, RunContract, SoftContract, read_contract
 
 from ._read_only import read_only
 
@@ -26,7 +26,8 @@ def read_run(start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] =
     Returns
     -------
     RunContract
-        Its edge is a key of `edge_fitting.EDGES`; its start document is read-only, since every result hands it on.
+        Its edge is a key of `edge_fitting.EDGES`, of soft XAS one of `SOFT_EDGES`; its start document is read-only,
+        since every result hands it on.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def read_run(start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] =
     """
     try:
         run = read_contract(start, contracts)
-        edge = edge_name(run.scan.edge)
+        edge = soft_edge(run.scan.edge).name if is_soft(run.scan) else edge_name(run.scan.edge)
     except (ContractError, EdgeFittingError) as error:
         raise DocumentError(f"{_named(start, error)}; the run is stored and not analysed") from error
     n_energies = len(run.scan.energies_ev)
@@ -46,6 +47,11 @@ def read_run(start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] =
             f"run {run.raw_uid[:8]} plans {n_energies} energies, and maps of up to {MOST_ENERGIES} can be made"
         )
     return replace(run, scan=run.scan.model_copy(update={"edge": edge}), start=read_only(start))
+
+
+def is_soft(scan: Contract) -> bool:
+    """Return whether the edge is one of `edge_fitting.SOFT_EDGES`, of which L3 stands for L3 and L2."""
+    return isinstance(scan, SoftContract)
 
 
 def _named(start: Mapping[str, Any], error: Exception) -> str:

@@ -5,6 +5,8 @@ from ._full_field import FULL_FIELD
 from ._full_field_result import FULL_FIELD_SCHEMA, has_value, result_of
 from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
+from ._soft_xas import SOFT_XAS
+from ._soft_xas_result import SOFT_XAS_SCHEMA
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
@@ -13,6 +15,8 @@ from ._xas_result import XAS_SCHEMA
 __all__ = [
     "FULL_FIELD",
     "FULL_FIELD_SCHEMA",
+    "SOFT_XAS",
+    "SOFT_XAS_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
     "DepthFrame",

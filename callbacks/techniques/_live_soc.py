@@ -29,6 +29,7 @@ from ._full_field import FULL_FIELD
 from ._full_field_result import result_of
 from ._pipeline import RunPipeline
 from ._provenance import provenance_of
+from ._soft_xas import SOFT_XAS
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
 from ._xas import XAS
@@ -93,7 +94,7 @@ class LiveSOC(DocumentWorker):
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
         layouts: Sequence[ForeignLayout] = (),
-        techniques: Sequence[Technique] = (FULL_FIELD, XAS),
+        techniques: Sequence[Technique] = (FULL_FIELD, XAS, SOFT_XAS),
     ) -> None:
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)

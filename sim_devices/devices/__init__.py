@@ -2,8 +2,10 @@
 
 from ._beamline import SimBeamline
 from ._positions import FILTER_BLADES_UM
+from ._soft_beamline import SimSoftBeamline
 
 __all__ = [
     "FILTER_BLADES_UM",
     "SimBeamline",
+    "SimSoftBeamline",
 ]

@@ -1,11 +1,12 @@
 """Point detectors of the twin as devices: currents, yields, and fluorescence with regions of interest."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from ophyd import Component, DeviceStatus, Kind
 
-from sim_devices.twin import FLUORESCENCE_EV, METALS, Chamber, IonChambers, Twin, yields_of
+from sim_devices.twin import FLUORESCENCE_EV, METALS, Twin, yields_of
 
 from ._signals import ExposureSignal, SimSignal
 from ._twin_device import TwinDetector
@@ -20,6 +21,13 @@ _ROI_WIDTH_EV = 200.0
 _EV_PER_CHANNEL = 10.0
 _LINE_SHARE = 0.907
 """Share of a line of 140 eV width inside a region of 200 eV."""
+
+
+class Chambers(Protocol):
+    """Detectors that see the same shot of the beam."""
+
+    def take(self, channel: Any, exposure_s: float, /) -> float:
+        """Return the mean current of one of them over an exposure, nA."""
 
 
 class SimPointDetector(TwinDetector):
@@ -60,10 +68,10 @@ class SimIonChamber(TwinDetector):
         Name of the device and of its key.
     twin : Twin
         The simulated beamline.
-    chambers : IonChambers
+    chambers : Chambers
         The end station.
-    chamber : {"i0", "it", "iref"}
-        Which one.
+    chamber : str
+        Which one of them, such as "i0".
     time_scale : float
         Real seconds per simulated second.
     """
@@ -72,7 +80,7 @@ class SimIonChamber(TwinDetector):
     exposure_s = Component(ExposureSignal, value=0.5, units="s", precision=3, kind=Kind.config)
 
     def __init__(
-        self, *, name: str, twin: Twin, chambers: IonChambers, chamber: Chamber, time_scale: float = 0.0
+        self, *, name: str, twin: Twin, chambers: Chambers, chamber: str, time_scale: float = 0.0
     ) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
         self._chambers = chambers

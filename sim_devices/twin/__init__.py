@@ -14,6 +14,9 @@ from ._settings import (
     SourceSettings,
     TwinSettings,
 )
+from ._soft_sample import PUBLISHED_GAMMA, SOFT_SAMPLES, LayeredSample, SoftTruth, YieldDepth
+from ._soft_spectra import SOFT_COMPONENTS, soft_spectrum
+from ._soft_station import SOFT_CHANNELS, SoftSettings, SoftStation
 from ._truth import Truth
 from ._twin import Twin
 from ._yields import FLUORESCENCE_EV, yields_of
@@ -24,21 +27,31 @@ __all__ = [
     "FWHM_PER_SIGMA",
     "METALS",
     "NI_K_EV",
+    "PUBLISHED_GAMMA",
+    "SOFT_CHANNELS",
+    "SOFT_COMPONENTS",
+    "SOFT_SAMPLES",
     "CameraSettings",
     "Chamber",
     "ChamberSettings",
     "Fault",
     "Faults",
     "IonChambers",
+    "LayeredSample",
     "MonoSettings",
     "OpticsSettings",
     "SampleSettings",
+    "SoftSettings",
+    "SoftStation",
+    "SoftTruth",
     "SourceSettings",
     "Truth",
     "Twin",
     "TwinSettings",
+    "YieldDepth",
     "bragg_deg",
     "bragg_energy_ev",
     "focal_length_mm",
+    "soft_spectrum",
     "yields_of",
 ]

@@ -1,0 +1,28 @@
+"""Soft X-ray absorption: L2,3 edges and the K edge of oxygen in yields of different depth."""
+
+from ._axis import LineAxis, line_axis
+from ._components import Component, ComponentFit, fit_components, saturated, unsaturated
+from ._describe import SATURATION, Number, SoftYieldFit, clipped, describe_yield
+from ._layer import DEPTHS_NM, ReducedLayer, reduced_layer
+from ._soft_edges import SOFT_EDGES, SoftEdge, soft_edge
+
+__all__ = [
+    "DEPTHS_NM",
+    "SATURATION",
+    "SOFT_EDGES",
+    "Component",
+    "ComponentFit",
+    "LineAxis",
+    "Number",
+    "ReducedLayer",
+    "SoftEdge",
+    "SoftYieldFit",
+    "clipped",
+    "describe_yield",
+    "fit_components",
+    "line_axis",
+    "reduced_layer",
+    "saturated",
+    "soft_edge",
+    "unsaturated",
+]
