@@ -199,6 +199,22 @@ def test_clean_counts_are_not_taken_for_clipped(scan_documents, counts, noise, d
     assert not (update["status"].values == FitStatus.SATURATED).any()
 
 
+@pytest.mark.parametrize("clips", [False, True])
+def test_flats_of_one_value_are_clipped_only_where_other_frames_are(scan_documents, clips):
+    scan = scan_documents((24, 24), counts=6000, noise=True)
+    scan.open_beam[:, 12:] *= 0.5
+
+    def change(stream, index, image):
+        if clips:
+            image = np.minimum(image, 4000)
+        return (np.full_like(image, 4000) if stream == "flat" else image), {}
+
+    update, _ = analyse(scan.run(changed(scan, change)))
+    (said,) = update.attrs["warnings"]
+    assert ("found in the frames" if clips else "4000 counts in every pixel") in said, said
+    assert has_value(update).mean() == (0.0 if clips else 1.0)
+
+
 @pytest.mark.parametrize("where", ["contract", "counts", "bits"])
 def test_the_limit_that_is_stated_counts(scan_documents, where):
     # Few pixels at the limit: nothing in the frames would tell.

@@ -32,6 +32,8 @@ _LEAST_TRIPLES = 50
 # Noise of a camera with up to a thousand electrons per count, as a part of the square root of the counts.
 _LEAST_NOISE = 0.03
 _WARNING_SHARE = 1e-3
+# All but this part of the pixels with one value, and nothing shortly below it: a made-up frame.
+_LEAST_UNIFORM = 0.99
 
 
 def count_limit(dtype: np.dtype[Any], saturation_counts: float | None = None) -> float:
@@ -78,8 +80,8 @@ class SaturationWatch:
 
     Where nobody says, the limit is a value that many pixels share exactly, that none exceeds, and that stands
     out of the counts below it: at once where it is a full scale (4095, 16383, ..., or a multiple, as of summed
-    frames), otherwise when several frames show it beside counts that have noise. What the camera says is not
-    believed where counts exceed it.
+    frames), otherwise when several frames show it beside counts that have noise. A frame of one value throughout
+    shows nothing by itself: flats are made up so. What the camera says is not believed where counts exceed it.
     """
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class SaturationWatch:
         self._found: dict[float, float] = {}
         self._candidates: dict[tuple[float, float], int] = defaultdict(int)
         self._highest: dict[float, float] = {}
+        self._uniform: dict[float, float] = {}
         self._noisy = False
         self._share = 0.0
         self._warned_limit = np.inf
@@ -116,9 +119,15 @@ class SaturationWatch:
         some = float(np.partition(values, -_BEYOND)[-_BEYOND]) if values.size >= _BEYOND else top
         self._highest[exposure_s] = max(self._highest.get(exposure_s, -np.inf), some)
         lowest_limit = self._highest[exposure_s] * (1 - 1e-6)
-        if top >= lowest_limit and self._piles_up(values, top) and self._is_limit(top, exposure_s):
-            changed |= self._found.get(exposure_s) != top
-            self._found[exposure_s] = top
+        piles_up = top >= lowest_limit and self._piles_up(values, top)
+        if piles_up and _is_uniform(values, top) and not _is_full_scale(top):
+            self._uniform[exposure_s] = top
+            piles_up = top in self._found.values()
+        if piles_up and self._is_limit(top, exposure_s):
+            # Frames of one value are at the limit that others show.
+            same = {exposure for exposure, value in self._uniform.items() if value == top} | {exposure_s}
+            changed |= any(self._found.get(exposure) != top for exposure in same)
+            self._found.update(dict.fromkeys(same, top))
         limit = self.limit(image.dtype, exposure_s)
         share = float(np.mean(few >= limit))
         if share > self._share:
@@ -132,6 +141,12 @@ class SaturationWatch:
             said.append(
                 f"the camera is said to saturate at {self._contradicted:g} counts and its frames hold more: that is "
                 "not used; correct its setting"
+            )
+        odd = sorted(set(self._uniform.values()) - set(self._found.values()))
+        if odd and self._noisy:
+            said.append(
+                f"a frame or flat has {odd[0]:g} counts in every pixel, which no camera with noise gives: it is "
+                "taken as it is; if the camera clips there, state its limit (saturation_counts) and expose for less"
             )
         if self._share >= _WARNING_SHARE:
             source = "stated" if self._warned_limit == self._stated else "found in the frames"
@@ -171,6 +186,13 @@ class SaturationWatch:
         if not below.size:
             return True
         return at_top > _STANDS_OUT * int(np.unique(below, return_counts=True)[1].max())
+
+
+def _is_uniform(values: Image, top: float) -> bool:
+    """Whether a frame has one value throughout, but for dead pixels."""
+    near = np.count_nonzero(values >= (1 - _NEAR) * top)
+    at_top = np.count_nonzero(values == top)
+    return bool(at_top == near and at_top >= _LEAST_UNIFORM * values.size)
 
 
 def _is_full_scale(counts: float) -> bool:
