@@ -10,7 +10,6 @@ from edge_fitting.base import MAD_TO_SIGMA
 Array = NDArray[np.float64]
 #: Variance of a squared median absolute deviation over that of a variance, for normal values.
 ROBUST_COST = 2.72
-_STEPS = 60
 
 
 def intrinsic_variance(values: Array, sigma: Array) -> float:
@@ -29,20 +28,14 @@ def intrinsic_variance(values: Array, sigma: Array) -> float:
     """
     if values.size < 2:
         return float("nan")
-    off = np.abs(values - np.median(values))
-
-    def excess(square: float) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = off / np.sqrt(sigma**2 + square)
-        return MAD_TO_SIGMA * float(np.median(np.where(off > 0, ratio, 0.0))) - 1.0
-
-    low, high = 0.0, (MAD_TO_SIGMA * float(np.median(off))) ** 2
-    if excess(0.0) <= 0:
-        return float(np.median(sigma**2)) * ((1.0 + excess(0.0)) ** 2 - 1.0) if (sigma > 0).all() else 0.0
-    for _ in range(_STEPS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return 0.5 * (low + high)
+    square = (MAD_TO_SIGMA * (values - np.median(values))) ** 2
+    # ``MAD_TO_SIGMA |v - median| / sqrt(sigma**2 + t)`` is below 1 for just those whose difference here is below t.
+    more = float(np.median(square - sigma**2))
+    if more > 0:
+        return more
+    return (
+        float(np.median(sigma**2)) * (float(np.median(square / sigma**2)) - 1.0) if (sigma > 0).all() else 0.0
+    )
 
 
 def spread_sigma(square: float, variance: float) -> float:
