@@ -226,12 +226,9 @@ def monitor(
 
 def analyse(
     source: Annotated[
-        str | None,
+        str,
         typer.Option("--from", help="Documents to follow: zmq://HOST:PORT or kafka://HOST:PORT/TOPIC."),
-    ] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Uid of a stored run to analyse anew, or its beginning.")
-    ] = None,
+    ],
     tiled: Annotated[
         str | None,
         typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
@@ -258,12 +255,6 @@ def analyse(
         Path | None,
         typer.Option(help="TOML file that says how runs of other plans are to be understood."),
     ] = None,
-    flat_run: Annotated[
-        str | None, typer.Option(help="With --run and --layout: uid of the run that holds the flats.")
-    ] = None,
-    dark_run: Annotated[
-        str | None, typer.Option(help="With --run and --layout: uid of the run that holds the darks.")
-    ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
     soc_range: Annotated[
         str | None,
@@ -273,17 +264,16 @@ def analyse(
         bool,
         typer.Option(
             "--trust-pickle",
-            help="With --from, take pickles of bluesky's own publishers too: everybody who can send to that "
+            help="Take pickles of bluesky's own publishers too: everybody who can send to that "
             "stream can then run any program with your rights.",
         ),
     ] = False,
 ) -> None:
-    """Analyse scans in a process of its own: as they are published, or as they are stored."""
+    """Analyse scans in a process of its own, as they are published."""
     from nimco._cmd_analyse import analyse
 
     analyse(
         source=source,
-        run=run,
         tiled=tiled,
         api_key_file=api_key_file,
         reference=reference,
@@ -297,8 +287,96 @@ def analyse(
         soc_range=soc_range,
         trust_pickle=trust_pickle,
         layout=layout,
+    )
+
+
+def reanalyse(
+    uids: Annotated[
+        list[str],
+        typer.Argument(metavar="UID...", help="Stored runs: their uids, or the beginnings of them."),
+    ],
+    tiled: Annotated[
+        str | None,
+        typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the key of that server; otherwise the variable TILED_API_KEY."),
+    ] = None,
+    references: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A set of references instead of those in the runs: FILE, FILE=SOC and library:NAME with commas "
+            "between them; repeat it for several sets."
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Estimator: series, lcf, half_jump, inflection, white_line, arctan_gauss.")
+    ] = "series",
+    axis_offset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Offset between the energy axes of scan and references: report (the default), fit, or so many eV to "
+            "take out; repeat it for several."
+        ),
+    ] = None,
+    register: _Register = "auto",
+    leave_out: _LeaveOut = None,
+    no_dark: _NoDark = False,
+    root: _Root = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="TOML file that says how runs of other plans are to be understood."),
+    ] = None,
+    flat_run: Annotated[
+        str | None, typer.Option(help="With --layout: uid of the run that holds the flats.")
+    ] = None,
+    dark_run: Annotated[
+        str | None, typer.Option(help="With --layout: uid of the run that holds the darks.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Work in so many processes of this machine; by default in this one."
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Work on the cluster of a dask.distributed scheduler: tcp://HOST:PORT."),
+    ] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory that keeps what is done until it is published.")
+    ] = Path("nimco-data"),
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG of the map; of several analyses, of all beside each other.")
+    ] = None,
+    soc_range: Annotated[
+        str | None,
+        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
+    ] = None,
+) -> None:
+    """Analyse stored runs anew, with other parameters: a new version of their maps, beside the former."""
+    from nimco._cmd_reanalyse import reanalyse
+
+    reanalyse(
+        uids=uids,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        references=references,
+        method=method,
+        axis_offset=axis_offset,
+        register=register,
+        leave_out=leave_out,
+        no_dark=no_dark,
+        root=root,
+        layout=layout,
         flat_run=flat_run,
         dark_run=dark_run,
+        workers=workers,
+        scheduler=scheduler,
+        data_dir=data_dir,
+        plot=plot,
+        soc_range=soc_range,
     )
 
 
@@ -333,6 +411,27 @@ def export(
         api_key_file=api_key_file,
         data_dir=data_dir,
     )
+
+
+def report(
+    measurement: Annotated[
+        str, typer.Argument(help="The scan_group of a measurement, or a run of it (uid or its beginning).")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="HTML file to write; by default report-<scan_group>.html here.")
+    ] = None,
+    tiled: Annotated[
+        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+    ] = Path("nimco-data"),
+) -> None:
+    """Write one HTML file on a measurement: maps, spectra, particles, parameters, references, warnings."""
+    from nimco._cmd_report import report
+
+    report(measurement=measurement, to=to, tiled=tiled, api_key_file=api_key_file, data_dir=data_dir)
 
 
 def ioc(

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,22 @@ def read_layout(path: Path) -> ForeignLayout:
         types = content["frame_types"].items()
         content["frame_types"] = {int(key) if key.lstrip("-").isdigit() else key: kind for key, kind in types}
     if energies_key is not None:
-        content["energies"] = lambda start: start.get(energies_key)
+        content["energies"] = _Entry(energies_key)
     content.setdefault("name", path.stem)
     try:
         return ForeignLayout(**content)
     except (EdgeFittingError, TypeError, ValueError) as error:
         raise NimcoError(f"The layout {path} cannot be used: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of the start document; unlike a lambda it can be sent to another process."""
+
+    key: str
+
+    def __call__(self, start: Mapping[str, Any]) -> Any:
+        return start.get(self.key)
 
 
 def with_runs(layout: ForeignLayout, *, flat_uid: str | None, dark_uid: str | None) -> ForeignLayout:

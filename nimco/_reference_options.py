@@ -123,3 +123,34 @@ def reference_series(
         spectra.append(spectrum)
         notes.append(note)
     return join_spectra(spectra), notes
+
+
+def references_by_edge(
+    texts: Sequence[str], *, library: Callable[[], ReferenceLibrary] | None, edge: str | None
+) -> tuple[ReferenceSeries | dict[str, ReferenceSeries], list[str]]:
+    """Build a series as the command line names it; one of the library is for the runs of its edge only.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        As `parse_reference_option` reads them.
+    library, edge
+        As for `reference_series`.
+
+    Returns
+    -------
+    series : ReferenceSeries or dict of edge name to ReferenceSeries
+    notes : list of str
+        One line a spectrum.
+
+    Raises
+    ------
+    NimcoError
+        As `parse_reference_option` and `reference_series`.
+    """
+    series, notes = reference_series(
+        [parse_reference_option(text) for text in texts], library=library, edge=edge
+    )
+    edges = {source.get("edge") for source in series.sources}
+    known = edges.pop() if len(edges) == 1 else None
+    return series if known is None else {known: series}, notes

@@ -238,6 +238,12 @@ class _Observer(DocumentWorker):
 
 def deliver_and_close(sink: RawRunWriter | SOCPublisher, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
     """Close what delivers to Tiled once it has delivered, or nothing has moved for so many seconds."""
+    deliver(sink, timeout_s)
+    sink.close(timeout_s=_POLL_INTERVAL_S)
+
+
+def deliver(sink: RawRunWriter | SOCPublisher, timeout_s: float) -> None:
+    """Return once what was handed over is delivered, or nothing has moved for so many seconds."""
 
     def state() -> tuple[int, int]:
         return sink.backlog, sink.n_moved if isinstance(sink, SOCPublisher) else 0
@@ -249,4 +255,3 @@ def deliver_and_close(sink: RawRunWriter | SOCPublisher, timeout_s: float = _CLO
             break
         if (now := state()) != before:
             before, since = now, time.monotonic()
-    sink.close(timeout_s=_POLL_INTERVAL_S)

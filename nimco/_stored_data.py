@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from nimco._cmd_analyse import connect
 from nimco._reference_library import ReferenceLibrary
 from nimco._server import TiledServer
 from nimco._server_process import CATALOG_FILE
+from nimco._tiled_client import connect
 from nimco.errors import NimcoError
 
 

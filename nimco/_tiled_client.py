@@ -75,3 +75,14 @@ def given_key(api_key_file: Path | None) -> str | None:
     if not key:
         raise NimcoError(f"The key file {api_key_file} is empty; give the one with the server's key.")
     return key
+
+
+def connect(uri: str, api_key_file: Path | None) -> Any:
+    """Return a client of a Tiled server that has raw runs and maps.
+
+    Raises
+    ------
+    NimcoError
+        It does not answer, refuses the key, or has no such containers.
+    """
+    return open_tiled(uri, given_key(api_key_file), remedy=KEY_REMEDY)

@@ -24,7 +24,7 @@ from callbacks import (
     open_soc,
     planned_energies,
 )
-from nimco._commands import analyse
+from nimco._commands import reanalyse
 from nimco._layouts import read_layout
 from nimco.errors import NimcoError
 
@@ -372,12 +372,12 @@ def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_serv
         np.savetxt(path, np.column_stack([scan.references.energy_ev, mu]), header="energy mu")
         references.append(f"{path}={soc}")
     monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
-    given = {"tiled": tiled_server.uri, "reference": references, "run": run[:12]}
+    given = {"tiled": tiled_server.uri, "references": [",".join(references)], "data_dir": tmp_path / "data"}
     with pytest.raises(NimcoError, match="say with --layout FILE"):
-        analyse(**given)
-    with pytest.raises(NimcoError, match="go with --run and --layout"):
-        analyse(**given, flat_run=flat)
-    analyse(**given, layout=layout_file, flat_run=flat, dark_run=dark)
+        reanalyse([run[:12]], **given)
+    with pytest.raises(NimcoError, match="go with --layout"):
+        reanalyse([run[:12]], **given, flat_run=flat)
+    reanalyse([run[:12]], **given, layout=layout_file, flat_run=flat, dark_run=dark)
     soc = open_soc(tiled_server.client(), run)
     assert float(np.sqrt(np.mean((soc["soc"].values - scan.soc) ** 2))) < 0.01
     assert soc.attrs["n_frames"] == scan.energies_ev.size
@@ -386,7 +386,8 @@ def test_stored_runs_of_other_plans_are_analysed_anew(scan, tmp_path, tiled_serv
     assert options["layout"] == "plans"
     assert "root_map" not in options
     assert "version" not in capsys.readouterr().out
-    analyse(**given, layout=layout_file, flat_run=flat, dark_run=dark, root=[f"/data={tmp_path}"])
+    root = [f"/data={tmp_path}"]
+    reanalyse([run[:12]], **given, layout=layout_file, flat_run=flat, dark_run=dark, root=root)
     said = capsys.readouterr().out
     assert f"of run {run[:8]} at Ni_K are version 2 now; the former map is kept as version 1" in said
     assert open_soc(tiled_server.client(), run).attrs["analysis"]["options"]["root_map"] == {

@@ -335,7 +335,7 @@ def test_a_resumed_run_whose_beginning_is_not_here_says_so(scan_documents):
     with LiveSOC() as live:
         play(live, scan.run())
         live.wait(240)
-        assert [str(error) for error in live.errors if "nimco analyse --run" in str(error)]
+        assert [str(error) for error in live.errors if "nimco reanalyse" in str(error)]
 
 
 def test_sigma_is_the_scatter_where_light_and_exposure_vary(scan_documents):

@@ -100,6 +100,28 @@ def test_four_tiles(make, stack):
     assert_same(EdgeFitter.from_tiles(SHAPE, tiles).maps(), fitted(make, stack, range(ENERGIES.size)).maps())
 
 
+def test_tiles_of_a_fitter_look_at_the_pixels_that_it_looks_at(references):
+    shape = (72, 64)  # more pixels than are looked at for the offset of the axis
+    rng = np.random.default_rng(8)
+    soc = rng.uniform(0.1, 0.9, shape)
+    depth = 0.3 + 0.8 * np.moveaxis(spectrum(ENERGIES + 0.2, soc), -1, 0)
+    depth = (depth + rng.normal(0, 0.02, depth.shape)).astype(np.float32)
+    for choice in ("report", "fit"):
+        whole = EdgeFitter(shape, references=references, axis_offset=choice)
+        tiles = [((row, 0), whole.tile((row, 0), (24, 64))) for row in (0, 24, 48)]
+        for (row, _), tile in reversed(tiles):
+            tile.push(ENERGIES, depth[:, row : row + 24], weights())
+        whole.push(ENERGIES, depth, weights())
+        joined, maps = EdgeFitter.from_tiles(shape, tiles).maps(), whole.maps()
+        assert maps.axis_offset_ev == pytest.approx(-0.2, abs=0.05)
+        assert joined.axis_offset_ev == pytest.approx(maps.axis_offset_ev, abs=1e-9)
+        assert joined.warnings == maps.warnings
+        np.testing.assert_allclose(joined.soc, maps.soc, atol=1e-6, equal_nan=True)
+        np.testing.assert_allclose(joined.soc_sigma, maps.soc_sigma, atol=1e-6, equal_nan=True)
+    with pytest.raises(EdgeFittingError, match="not inside"):
+        whole.tile((50, 0), (24, 64))
+
+
 def test_a_frame_taken_out_was_never_there(make, stack):
     bad = stack[13] + np.float32(0.2)
     bad[3, 3] = np.inf

@@ -365,11 +365,12 @@ def test_the_commands_add_list_and_analyse_with_them(
             writer(*document)
         writer.wait(240)
     uid = run[0][1]["uid"]
-    chosen = [word for soc in (0, 0.5, 1) for word in ("--reference", f"library:cmd {soc}")]
+    chosen = ["--references", ",".join(f"library:cmd {soc}" for soc in (0, 0.5, 1))]
+    server = [*server, "--data-dir", str(tmp_path / "data")]
     pictures = []
     for limits in ("0,1", "0.4,0.6"):
         picture = tmp_path / f"{limits}.png"
-        nimco("analyse", "--run", uid, *server, *chosen, "--plot", str(picture), "--soc-range", limits)
+        nimco("reanalyse", uid, *server, *chosen, "--plot", str(picture), "--soc-range", limits)
         pictures.append(picture.read_bytes())
     assert pictures[0] != pictures[1]
     soc = open_soc(tiled_server.client(), uid)
@@ -380,10 +381,10 @@ def test_the_commands_add_list_and_analyse_with_them(
     for arguments, words in (
         (("--soc-range", "0,1"), "name the picture with --plot"),
         (("--soc-range", "1,0", "--plot", "a.png"), "must rise"),
-        (("--reference", "library:cmd 0", "--reference", "library:nothing"), "there is no 'nothing'"),
+        (("--references", "library:cmd 0,library:nothing"), "there is no 'nothing'"),
     ):
         with pytest.raises(NimcoError, match=words):
-            nimco("analyse", "--run", uid, *server, *arguments)
+            nimco("reanalyse", uid, *server, *arguments)
 
 
 def test_a_plan_writes_where_references_came_from_into_the_start_document(library: ReferenceLibrary) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from callbacks import LiveSOC, RawRunWriter, ReadingError, RootMap, open_soc
 from nimco import TiledServer
-from nimco._commands import analyse, export, replay
+from nimco._commands import export, reanalyse, replay
 from nimco._selection import LeaveOut, SelectedDocuments, parse_roots
 from nimco.errors import NimcoError, RecordingError
 
@@ -217,8 +217,8 @@ def test_replay_and_analyse_leave_out_what_is_asked(
         assert soc.attrs["n_frames"] == 16 - len(left_out)
         assert np.nanmedian(np.abs(soc["soc"].values - scan.soc)) < 0.05
         with pytest.raises(NimcoError, match="no such energy"):
-            analyse(run=uid, tiled=server.uri, leave_out=["7000"])
-        analyse(run=uid, tiled=server.uri, leave_out=["8250", "frame:15"], no_dark=True)
+            reanalyse([uid], tiled=server.uri, data_dir=data, leave_out=["7000"])
+        reanalyse([uid], tiled=server.uri, data_dir=data, leave_out=["8250", "frame:15"], no_dark=True)
         assert "left out before the analysis: the energies 8250.00" in " ".join(
             capsys.readouterr().out.split()
         )
@@ -247,6 +247,6 @@ def test_a_stored_run_whose_frames_lie_in_a_file_that_moved(
         writer.wait(60)
         writer.close()
         recorded.rename(now)
-        analyse(run=uid, tiled=server.uri, root=[f"{recorded}={now}"])
+        reanalyse([uid], tiled=server.uri, data_dir=tmp_path, root=[f"{recorded}={now}"])
         soc = open_soc(server.client(), uid)["soc"].values
     assert np.nanmedian(np.abs(soc - scan.soc)) < 0.05

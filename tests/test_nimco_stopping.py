@@ -158,15 +158,14 @@ def test_every_other_command_is_stopped_alike(tmp_path, scan_documents, tiled_se
     assert_no_server_is_left(tmp_path / "data")
 
     code, _, err = stop(
-        marked("callbacks.techniques._live_soc", "LiveSOC", "wait"),
-        "analyse",
-        "--run",
+        marked("callbacks.techniques._stack_fit", "StackFit", "fit"),
+        "reanalyse",
         uid,
         *here,
         cwd=tmp_path,
         at="MARK",
     )
-    assert "what was received is analysed" in sentence(code, err)
+    assert "0 of the results are in Tiled, and what was read and fitted is kept in" in sentence(code, err)
 
     code, _, err = stop(
         NIMCO, "serve", "--port", 0, "--data-dir", "served", cwd=tmp_path, at="serving ", times=2
@@ -188,7 +187,7 @@ def test_while_modules_are_imported_it_ends_at_once(tmp_path):
         (signal.SIGINT, ["demo"]),
         (signal.SIGTERM, ["replay", "x.h5"]),
         (signal.SIGINT, ["dry-run"]),
-        (signal.SIGINT, ["analyse", "--run", "x"]),
+        (signal.SIGINT, ["reanalyse", "x"]),
     ):
         returned, _, err = stop(
             [sys.executable, "-u", "-c", hook], *arguments, cwd=tmp_path, at="MARK", number=number

@@ -1,12 +1,15 @@
 """What each technique makes of corrected frames."""
 
 from ._depth_frames import DepthFrame, DepthFrames, RegionSpectrum
+from ._depth_stack import StackedScan
 from ._full_field import FULL_FIELD
 from ._full_field_result import FULL_FIELD_SCHEMA, has_value, result_of
 from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
 from ._soft_xas import SOFT_XAS
 from ._soft_xas_result import SOFT_XAS_SCHEMA
+from ._stack_fit import StackFit, Tile
+from ._stored_scan import provenance_of_scan, read_scan
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
@@ -29,7 +32,12 @@ __all__ = [
     "RegionSpectrum",
     "RunState",
     "SOCUpdate",
+    "StackFit",
+    "StackedScan",
     "Technique",
+    "Tile",
     "has_value",
+    "provenance_of_scan",
+    "read_scan",
     "result_of",
 ]

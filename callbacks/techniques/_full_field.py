@@ -1,7 +1,7 @@
 """Full-field transmission: a camera's frames, corrected with darks and flats, to maps of the state of charge."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -81,6 +81,27 @@ class FullFieldEstimator:
             fitter.push_counts(reduced.energy_ev, weight=reduced.weight, **self._counts(values))
         else:
             fitter.push(reduced.energy_ev, _depth(values), reduced.weight)
+        self._note(reduced, spectra)
+
+    def fitter_of(self, shape: tuple[int, int]) -> EdgeFitter:
+        """Return a fitter without frames, as this estimator uses it for frames of a certain shape."""
+        return EdgeFitter(
+            shape,
+            edge=self._contract.scan.edge,
+            method=self._method,
+            references=self._references,
+            axis_offset=self._axis_offset,
+        )
+
+    def take_over(self, fitter: EdgeFitter, frames: Iterable[Reduced]) -> None:
+        """Go on with a fitter that holds all frames of a scan already; of these the values are not looked at."""
+        self._fitter = fitter
+        self._spectra = SampledSpectra(fitter.shape, len(self._contract.scan.energies_ev))
+        for reduced in frames:
+            self._note(reduced, self._spectra)
+
+    def _note(self, reduced: Reduced, spectra: SampledSpectra) -> None:
+        """Keep what belongs to a frame beside its values."""
         notes = reduced.notes
         spectra.add(reduced.label.energy_index, reduced.energy_ev, notes["sample"])
         self._retracted.discard(reduced.slot)
@@ -162,15 +183,8 @@ class FullFieldEstimator:
 
     def _made_for(self, shape: tuple[int, int]) -> tuple[EdgeFitter, SampledSpectra]:
         if self._fitter is None or self._spectra is None:
-            scan = self._contract.scan
-            self._fitter = EdgeFitter(
-                shape,
-                edge=scan.edge,
-                method=self._method,
-                references=self._references,
-                axis_offset=self._axis_offset,
-            )
-            self._spectra = SampledSpectra(shape, len(scan.energies_ev))
+            self._fitter = self.fitter_of(shape)
+            self._spectra = SampledSpectra(shape, len(self._contract.scan.energies_ev))
         return self._fitter, self._spectra
 
     def _shift_sigma_px(self) -> tuple[float, float] | None:
@@ -292,15 +306,10 @@ def compare_frames(
     reducers: Sequence[Reducer], contract: RunContract, options: EstimatorOptions, left_out: LeftOut
 ) -> Sequence[Reducer]:
     """Put the comparison of frames with each other behind all else, where there are references to do it by."""
-    scan = contract.scan
-    references = options.references_for(scan.edge) or references_of(contract)
-    if (
-        references is None
-        or references.coordinate != "soc"
-        or options.method != "series"
-        or is_jump_map(scan)
-    ):
+    references = options.references_for(contract.scan.edge) or references_of(contract)
+    if not is_compared(contract, options, references):
         return reducers
+    assert references is not None
     corrector = next(reducer for reducer in reducers if isinstance(reducer, FlatFieldCorrector))
     moved = next((reducer for reducer in reducers if isinstance(reducer, FrameRegistration)), None)
 
@@ -309,6 +318,16 @@ def compare_frames(
         return placed or corrector.again(slot)
 
     return *reducers, FrameComparison(FrameJudge(references, options.axis_offset), again, left_out)
+
+
+def is_compared(contract: RunContract, options: EstimatorOptions, references: ReferenceSeries | None) -> bool:
+    """Whether the frames of a run are compared with each other, which takes the series fit and known states."""
+    return (
+        references is not None
+        and references.coordinate == "soc"
+        and options.method == "series"
+        and not is_jump_map(contract.scan)
+    )
 
 
 def _estimator(contract: RunContract, options: EstimatorOptions) -> FullFieldEstimator | None:

@@ -25,14 +25,12 @@ from callbacks.results import CalledSink, DeferredResult, Sink, result_key
 from edge_fitting import OffsetChoice, ReferenceSeries, check_offset, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
-from ._full_field import FULL_FIELD
 from ._full_field_result import result_of
+from ._known import KNOWN_TECHNIQUES
 from ._pipeline import RunPipeline
 from ._provenance import provenance_of
-from ._soft_xas import SOFT_XAS
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
-from ._xas import XAS
 
 Subscriber = Callable[[xr.Dataset], object]
 
@@ -94,7 +92,7 @@ class LiveSOC(DocumentWorker):
         file_timeout_s: float = FILE_TIMEOUT_S,
         root_map: Mapping[str, str | Path] | None = None,
         layouts: Sequence[ForeignLayout] = (),
-        techniques: Sequence[Technique] = (FULL_FIELD, XAS, SOFT_XAS),
+        techniques: Sequence[Technique] = KNOWN_TECHNIQUES,
     ) -> None:
         if references is not None and not isinstance(references, ReferenceSeries):
             references = keyed_by_edge(references)
@@ -258,7 +256,7 @@ class LiveSOC(DocumentWorker):
             return
         problem = (
             f"run {run.contract.raw_uid[:8]} resumes run {uid[:8]}, whose frames are not held here: its map"
-            " shows the new frames only; join both afterwards with: nimco analyse --run "
+            " shows the new frames only; join both afterwards with: nimco reanalyse "
             f"{run.contract.raw_uid[:8]}"
         )
         run.warn(problem)

@@ -244,6 +244,47 @@ class EdgeFitter:
         self._check_same_fit(other)
         self._estimator.merge(other._estimator)
 
+    def tile(self, place: tuple[int, int], shape: tuple[int, int]) -> EdgeFitter:
+        """Return a fitter without frames of a part of the image, to be joined with others by :meth:`from_tiles`.
+
+        Tiles that are made by this look at the pixels that the fitter of the whole image looks at for all of them (the
+        offset of the axis, the frames that do not belong), so that joined they say the same.
+
+        Parameters
+        ----------
+        place : tuple of int
+            First row and column of the part.
+        shape : tuple of int
+            Its rows and columns.
+
+        Raises
+        ------
+        EdgeFittingError
+            If it is not inside of the image.
+        """
+        rows, columns = check_shape(shape)
+        index = np.arange(self._shape[0] * self._shape[1]).reshape(self._shape)
+        part = index[place[0] : place[0] + rows, place[1] : place[1] + columns]
+        if min(place) < 0 or part.shape != (rows, columns):
+            raise EdgeFittingError(
+                f"a tile of {shape} at row {place[0]}, column {place[1]} is not inside of an image of {self._shape}."
+            )
+        tile = EdgeFitter(
+            (rows, columns),
+            edge=self._edge,
+            method=self._method,
+            references=self._references,
+            axis_offset=self._axis_offset,
+        )
+        if isinstance(tile._estimator, SeriesWithOffset) and isinstance(self._estimator, SeriesWithOffset):
+            tile._estimator.sample_as(self._estimator, part.ravel())
+        return tile
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the method needs whole spectra, so that frames are kept until the fit."""
+        return self._estimator.keeps_frames
+
     @classmethod
     def from_tiles(
         cls, shape: tuple[int, int], tiles: Sequence[tuple[tuple[int, int], EdgeFitter]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +84,9 @@ def moved_energies(energy_ev: Array, choice: OffsetChoice, references: Reference
 class SampledFrames:
     """Some pixels of every frame, spread over the image: fewer the more frames there are."""
 
-    def __init__(self, n_pixels: int) -> None:
-        self._pick = spread_pixels(n_pixels, _SAMPLED)
+    def __init__(self, n_pixels: int, pixels: NDArray[np.intp] | None = None) -> None:
+        self._pick = spread_pixels(n_pixels, _SAMPLED) if pixels is None else pixels
+        self._is_part = pixels is not None  # that of the whole image is kept small as a whole
         self._every = 1
         self._frames: list[tuple[float, float, Frame]] = []
 
@@ -112,7 +113,9 @@ class SampledFrames:
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._frames) * self._pick.size > _MOST_VALUES and self._pick.size > 1:
+        while (
+            not self._is_part and len(self._frames) * self._pick.size > _MOST_VALUES and self._pick.size > 1
+        ):
             self._thin(2)
 
     def _thin(self, step: int) -> None:
@@ -145,12 +148,15 @@ class SampledFrames:
 
     def join(self, tiles: Sequence[SampledFrames], places: Sequence[NDArray[np.intp]]) -> None:
         """Put the samples of tiles with the same frames side by side; their pixels are at ``places`` in the image."""
-        self._pick = np.concatenate(places)
+        picked = np.concatenate(places)
+        order = np.argsort(picked)
+        self._pick = picked[order]
         ordered = [sorted(tile._frames, key=lambda frame: frame[:2]) for tile in tiles]
         self._frames = [
-            (parts[0][0], parts[0][1], np.concatenate([part[2] for part in parts]))
+            (parts[0][0], parts[0][1], np.concatenate([part[2] for part in parts])[order])
             for parts in zip(*ordered, strict=True)
         ]
+        self._bound()
 
     @property
     def scan(self) -> tuple[Array, Array]:
@@ -216,6 +222,12 @@ class SeriesWithOffset(StreamingSeries):
         self._sample.join(
             [tile._sample for _, tile in tiles], [pixels[tile._sample.pixels] for pixels, tile in tiles]
         )
+
+    def sample_as(self, whole: Self, pixels: NDArray[np.intp]) -> None:
+        """Look at those pixels that the estimator of the whole image looks at; these are at ``pixels`` in it."""
+        inside = np.flatnonzero(np.isin(pixels, whole._sample.pixels))
+        self._sample = SampledFrames(pixels.size, inside)
+        self._seen_pixels = inside
 
     @property
     def sample(self) -> SampledFrames:

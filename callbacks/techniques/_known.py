@@ -1,0 +1,8 @@
+"""The techniques that are analysed, live and from what is stored."""
+
+from ._full_field import FULL_FIELD
+from ._soft_xas import SOFT_XAS
+from ._technique import Technique
+from ._xas import XAS
+
+KNOWN_TECHNIQUES: tuple[Technique, ...] = (FULL_FIELD, XAS, SOFT_XAS)
