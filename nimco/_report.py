@@ -85,7 +85,7 @@ def summary_table(
     table.add_column("")
     for result in results:
         table.add_column(result.attrs["edge"].replace("_", " "), justify="right")
-    columns = [_figures(result) for result in results]
+    columns = [figures_of(result) for result in results]
     frames = (f"{result.attrs['n_frames']} of {result.attrs['frames_expected']}" for result in results)
     table.add_row("sample frames", *frames)
     for label in dict.fromkeys(label for column in columns for label in column):
@@ -162,7 +162,8 @@ def _spreads(result: xr.Dataset) -> dict[str, str]:
     }
 
 
-def _figures(result: xr.Dataset) -> dict[str, str]:
+def figures_of(result: xr.Dataset) -> dict[str, str]:
+    """Return the figures of a map as texts, by what they are."""
     if "edge_jump_sigma" in result:
         return {
             "edge jump, median": _median(result["edge_jump"].values, 3),
