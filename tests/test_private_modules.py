@@ -52,6 +52,8 @@ TESTED: dict[str, set[str]] = {
         "callbacks.documents._wire_format",
     },
     "test_callbacks_workers.py": {"callbacks.techniques._live_soc"},
+    "test_beamline_plans_beam_loss.py": {"beamline_plans.running._frames"},
+    "test_edge_fitting_no_edge.py": {"nimco._reference_files", "nimco._reference_options"},
     "test_edge_fitting_streaming.py": {
         "edge_fitting.series._series_kernels",
         "edge_fitting.series._series_records",

@@ -15,6 +15,7 @@ from edge_fitting.errors import EdgeFittingError
 
 from ._belonging import foreign_spectra
 from ._edge_step import line_and_step
+from ._edge_there import no_edge
 from ._interpolation import hermite, limit_slopes, three_point_slopes
 from ._smooth_curve import Smoothing, smooth_curve
 
@@ -113,7 +114,8 @@ class ReferenceSeries:
         if self._is_normalised:
             self.mu, self.edge_ev = spectra.copy(), _beside(energies, spectra.mean(axis=0))[0]
         else:
-            self.mu, self.edge_ev = normalise_together(energies, spectra)
+            names = _names(order, self.sources)
+            self.mu, self.edge_ev = normalise_together(energies, spectra, names)
         for array in (self.energy_ev, self.soc, self.mu):
             array.flags.writeable = False
         self._build_curve()
@@ -436,6 +438,15 @@ def _check_sources(sources: Sequence[Mapping[str, Any]], n_references: int) -> l
     return [dict(source) for source in sources]
 
 
+def _names(order: NDArray[np.intp], sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a message calls the references: the places they were given at, and where they came from."""
+    known = [source.get("source") or source.get("name") for source in sources] or [None] * order.size
+    return [
+        f"reference {place}" + (f" ({source})" if source else "")
+        for place, source in zip(order, known, strict=True)
+    ]
+
+
 def merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
     unique, where, counts = np.unique(energies, return_inverse=True, return_counts=True)
     merged = np.zeros((spectra.shape[0], unique.size))
@@ -488,24 +499,42 @@ def normalise_by_white_line(energies: Array, spectra: Array) -> tuple[Array, flo
     return normalised, edge_ev
 
 
-def normalise_together(energies: Array, spectra: Array) -> tuple[Array, float]:
+def normalise_together(
+    energies: Array, spectra: Array, names: Sequence[str] | None = None
+) -> tuple[Array, float]:
     """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all.
 
     Spectra of soft X-rays whose step is not seen beside their white line are normalised by the height of that.
+
+    Parameters
+    ----------
+    energies : ndarray, shape (n_energy,)
+        Increasing energies.
+    spectra : ndarray, shape (n, n_energy)
+        Absorption in any unit.
+    names : sequence of str, optional
+        What they are called, where they are references, which must have an edge; a scan's own spectra need not.
     """
     mean = spectra.mean(axis=0)
-    pre_guess = mean[: max(2, energies.size // 10)].mean()
-    scale = mean[-max(2, energies.size // 10) :].mean() - pre_guess
     edge_ev, below, above = _beside(energies, mean)
+    n_ends = max(2, energies.size // 10)
     level, slope, step = line_and_step(energies, spectra, edge_ev, below | above).T[:, :, None]
-    bad = ~(step[:, 0] > 1e-3 * max(np.abs(scale), np.ptp(mean)))
-    if bad.any() and edge_ev < _SOFT_EV:
-        normalised = _by_white_line(energies, spectra, below, edge_ev)
+    first, last = (mean[part].mean() for part in (slice(n_ends), slice(-n_ends, None)))
+    least = 1e-3 * max(float(np.abs(last - first)), float(np.ptp(mean)), 1e-12)
+    is_soft = edge_ev < _SOFT_EV
+    for number, (spectrum, size) in enumerate(zip(spectra, step[:, 0], strict=True)):
+        if names is None or is_soft:
+            reason = None if size > least else "has no rising edge"
+        else:
+            reason = no_edge(energies, spectrum, float(size), below | above, edge_ev, least)
+        if reason is None:
+            continue
+        normalised = _by_white_line(energies, spectra, below, edge_ev) if is_soft else None
         if normalised is not None:
             return normalised, edge_ev
-    if bad.any():
+        name = f"reference {number}" if names is None else names[number]
         raise EdgeFittingError(
-            f"reference {int(np.argmax(bad))} has no rising edge: give absorption spectra that step up."
+            f"{name} {reason} from {energies[0]:g} to {energies[-1]:g} eV: give absorption spectra that step up."
         )
     if (np.abs(spectra[:, below].mean(axis=1)) < 0.05).all() and (
         np.abs(spectra[:, above].mean(axis=1) - 1.0) < 0.1
