@@ -12,6 +12,7 @@ from beamline_plans import EnergyGrid, multi_edge_xanes
 from callbacks import RegisterChoice
 from edge_fitting import edge_names
 from nimco._compiling import compiling
+from nimco._demo_page import print_page
 from nimco._progress import ScanProgress
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
@@ -20,7 +21,6 @@ from nimco._soc_range import parse_soc_range
 from nimco._standards import measure_standards
 from nimco._stopping import PauseOnSignal, ended_by_signal
 from nimco._where import print_where, stored_and_waiting
-from scan_contract import MissingPackageError
 from sim_devices import SimBeamline
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
@@ -64,7 +64,7 @@ def demo(
     ):
         sessions.append(session)
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
-        _print_page(console, watching, server)
+        page = print_page(console, watching, server, held=hold)
         beamline = SimBeamline((size, size), seed=seed)
         run_engine = RunEngine(context_managers=[PauseOnSignal])
         run_engine.subscribe(session)
@@ -74,23 +74,9 @@ def demo(
         progress.close()
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
-            print_where(console, server, updates, picture, held=hold and not interrupted)
+            print_where(console, server, updates, picture, held=hold and not interrupted, page=page)
         if hold and not interrupted:
-            server.hold(console)
-
-
-def _print_page(console: Console, watching: ExitStack, server: TiledServer) -> None:
-    """Print the link of the page that follows the scan; without its packages, what to install."""
-    from nimco.monitor import MonitorProcess
-
-    try:
-        page = watching.enter_context(MonitorProcess(server.uri, server.api_key))
-    except MissingPackageError as error:
-        console.print(f"  {error}", soft_wrap=True)
-        return
-    console.print(
-        f"watch  {page.browser_url}   (in a browser, while this runs; it holds the key)", soft_wrap=True
-    )
+            server.hold(console, until_enter=True)
 
 
 def _measure(run_engine: RunEngine, beamline: SimBeamline, names: list[str]) -> bool:

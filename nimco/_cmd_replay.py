@@ -116,7 +116,7 @@ def replay(
                     console.print(particles)
             print_where(console, server, updates, picture, held=hold and not interrupted)
             if hold and not interrupted:
-                server.hold(console)
+                server.hold(console, until_enter=True)
 
 
 def _references(

@@ -14,7 +14,7 @@ _DataDir = Annotated[Path, typer.Option(help="Where the Tiled server keeps its c
 _Size = Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")]
 _Seed = Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")]
 _Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")]
-_Hold = Annotated[bool, typer.Option("--hold", help="Keep the server up at the end, until Ctrl-C.")]
+_Hold = Annotated[bool, typer.Option("--hold", help="Keep the server up at the end, until Enter or Ctrl-C.")]
 _Register = Annotated[
     Literal["on", "off", "auto"],
     typer.Option(
@@ -51,7 +51,13 @@ def demo(
     size: _Size = 256,
     seed: _Seed = 1,
     port: _Port = 0,
-    hold: _Hold = False,
+    hold: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep the server and the page in the browser up at the end, until Enter or Ctrl-C; by default "
+            "where the command runs in a terminal."
+        ),
+    ] = None,
     register: _Register = "auto",
     soc_range: _SocRange = None,
 ) -> None:

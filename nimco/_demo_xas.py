@@ -1,5 +1,6 @@
 """`nimco demo --technique xas`: a pellet by ion chambers with a foil, live into Tiled, against the truth."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from beamline_plans import EnergyGrid, EnergyRegion, xas_scan
 from edge_fitting import EDGES, ReferenceSeries, edge_names
 from nimco._compiling import compiling
+from nimco._demo_page import print_page
 from nimco._progress import ScanProgress
 from nimco._server import TiledServer
 from nimco._session import Session
@@ -53,9 +55,11 @@ def demo(
         TiledServer(data_dir, port=port) as server,
         ScanProgress(console) as progress,
         Session(server, plot_path=picture, observers=[progress]) as session,
+        ExitStack() as watching,
     ):
         sessions.append(session)
         console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
+        page = print_page(console, watching, server, held=hold)
         beamline = SimBeamline(_SHAPE, seed=seed, settings=TwinSettings(mono=_MONO))
         run_engine = RunEngine(context_managers=[PauseOnSignal])
         run_engine.subscribe(session)
@@ -75,9 +79,10 @@ def demo(
             results = [result for result, _ in found]
             for warning in dict.fromkeys(word for result in results for word in result.attrs["warnings"]):
                 console.print(f"note   {warning}", soft_wrap=True, highlight=False)
-            print_where(console, server, results, picture, held=hold and not interrupted, shown="mu")
+            held = hold and not interrupted
+            print_where(console, server, results, picture, held=held, page=page, shown="mu")
         if hold and not interrupted:
-            server.hold(console)
+            server.hold(console, until_enter=True)
 
 
 def _measure(

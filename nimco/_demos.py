@@ -3,17 +3,21 @@
 from importlib import import_module
 from typing import Any
 
+from nimco._terminal import is_interactive
+
 _MODULES = {"full_field": "nimco._cmd_demo", "xas": "nimco._demo_xas"}
 
 
-def run_demo(technique: str, **options: Any) -> None:
+def run_demo(technique: str, *, hold: bool | None, **options: Any) -> None:
     """Run the demonstration of a technique.
 
     Parameters
     ----------
     technique : str
         As contracts call it.
+    hold : bool or None
+        Whether server and page stay up at the end; None: where somebody sits at a terminal.
     **options
-        Those of `nimco demo`.
+        The others of `nimco demo`.
     """
-    import_module(_MODULES[technique]).demo(**options)
+    import_module(_MODULES[technique]).demo(hold=is_interactive() if hold is None else hold, **options)

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from nimco._containers import TiledAccess, create_containers
 from nimco._listening import listen
+from nimco._terminal import enter_was_pressed, forget_typed, is_interactive
 from nimco.errors import ServerError
 from scan_contract import require_packages
 
@@ -249,11 +250,24 @@ class TiledServer(TiledAccess):
         said = [line for line in said if _EXCEPTION.match(line)] or said
         return f": {said[-1][:_LONGEST_WORDS]}" if said else ""
 
-    def hold(self, console: Console) -> None:
-        """Stay up until Ctrl-C, which is raised."""
-        console.print(f"serving {self.data_dir} at {self.uri}; Ctrl-C ends it")
+    def hold(self, console: Console, *, until_enter: bool = False) -> None:
+        """Stay up until Ctrl-C, which is raised.
+
+        Parameters
+        ----------
+        console : rich.console.Console
+            Where to say so.
+        until_enter : bool
+            Whether Enter ends it too, where there is a terminal.
+        """
+        by_enter = until_enter and is_interactive()
+        ends = "Enter or Ctrl-C" if by_enter else "Ctrl-C"
+        console.print(f"serving {self.data_dir} at {self.uri}; {ends} ends it")
+        if by_enter:
+            forget_typed()
         while not self._closing.wait(_HOLD_POLL_S):
-            pass
+            if by_enter and is_interactive() and enter_was_pressed():
+                return
 
     def _wait_until_ready(self) -> None:
         process = self._process

@@ -36,6 +36,7 @@ def print_where(
     picture: Path | None,
     *,
     held: bool,
+    page: str | None = None,
     shown: str = "soc",
 ) -> None:
     """Say where raw frames, maps and the picture are, and how to open them in Python.
@@ -52,19 +53,26 @@ def print_where(
         PNG of the live map.
     held : bool
         Whether the server stays up.
+    page : str or None
+        Link of the page in the browser that shows them, where there is one.
     shown : str
         Name of the array that is read back as an example.
     """
     folder = server.data_dir.resolve()
+    again = f"--data-dir {shlex.quote(str(folder))}"
     if held:
         console.print(f"\nTiled  {server.uri}   (data directory {folder})", soft_wrap=True)
-        console.print(f"open   {server.browser_url}   (in a browser; it holds the key)", soft_wrap=True)
+        if page is not None:
+            console.print(f"watch  {page}   (in a browser; the link holds the key)", soft_wrap=True)
+        console.print(f"open   {server.browser_url}   (Tiled in a browser; it holds the key)", soft_wrap=True)
     else:
         console.print(f"\nTiled  data directory {folder}", soft_wrap=True)
-        console.print(
-            f"open   nimco serve --data-dir {shlex.quote(str(folder))}   (gives the link for a browser)",
-            soft_wrap=True,
-        )
+        if page is not None:
+            console.print(
+                f"watch  nimco monitor {again}   (the page again; --hold would have kept it)",
+                soft_wrap=True,
+            )
+        console.print(f"open   nimco serve {again}   (gives the link for a browser)", soft_wrap=True)
     for update in updates:
         console.print(
             f"run    {update.attrs['raw_uid']}   {update.attrs['edge'].replace('_', ' ')}", highlight=False

@@ -1,6 +1,8 @@
 """The command line as a user meets it: in a process of its own."""
 
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import httpx
 import numpy as np
 import pytest
 
@@ -49,7 +52,9 @@ def test_demo_measures_fits_publishes_and_tells_where(tmp_path: Path) -> None:
     done = nimco("demo", "--size", "96", "--seed", "5", "--data-dir", "data", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (uid,) = run_uids(done.stdout)
+    assert "only until the scan is over; --hold keeps it" in done.stdout
     assert "nimco serve --data-dir" in done.stdout
+    assert "nimco monitor --data-dir" in done.stdout
     assert "http://127.0.0.1" not in done.stdout.partition("State of charge")[2]  # the server is gone
     assert (tmp_path / "data" / "live.png").stat().st_size > 10_000
     truth = SimBeamline((96, 96), seed=5).truth("Ni_K")
@@ -66,6 +71,48 @@ def test_demo_measures_fits_publishes_and_tells_where(tmp_path: Path) -> None:
         expected = soc["soc_sigma"].values[inside]
     # The published sigma must describe the published error: counting noise and nothing else to speak of.
     assert np.sqrt(np.mean((error / expected) ** 2)) < 1.5
+
+
+# A terminal of its own, as a shell gives it to a command.
+IN_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from nimco._cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_in_a_terminal_the_page_of_the_demo_stays_until_enter(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = ("demo", "--technique", "xas", "--data-dir", "data")
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", IN_TERMINAL, *command],
+            cwd=tmp_path,
+            env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200", "TERM": "dumb"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(theirs)
+        os.write(ours, b"\n")  # typed before: it ends nothing
+        said = b""
+        while b"Enter or Ctrl-C ends it" not in said:
+            more = os.read(ours, 65536)
+            assert more, said.decode()
+            said += more
+        text = said.decode().replace("\r", "")
+        assert "also when the scan is over" in text
+        watch, again = re.findall(r"^watch +(http\S+)", text, re.MULTILINE)
+        assert watch == again
+        # The process of the page starts when it is asked for.
+        assert httpx.get(watch, timeout=120, follow_redirects=True, trust_env=False).status_code == 200
+        os.write(ours, b"\n")
+        assert process.wait(60) == 0
+    os.close(ours)
 
 
 @pytest.mark.slow
