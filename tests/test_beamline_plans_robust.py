@@ -317,10 +317,29 @@ def test_a_frame_without_beam_is_kept_marked_and_taken_again(counts):
 def test_a_beam_that_stays_away_is_a_loud_failure():
     beamline = quiet_beamline()
     session = Session()
-    with pytest.raises(FrameError, match=r"I0 is .*, not at least 1000"):
+    with pytest.raises(
+        FrameError, match=r"I0 is .*, not at least 1000 \(no frame .* give i0_min in that unit"
+    ):
         session.RE(scan(beamline, i0_min=1000.0))
     assert left_safe(beamline)
     assert session.of("stop")[0]["exit_status"] == "fail"
+
+
+def test_a_limit_of_i0_in_another_unit_is_said_at_the_first_frame(caplog):
+    for i0_min, factor, said in ((0.5, 1e3, 1), (0.5, -1e3, 1), (1.0, 1.0, 0), (0.0, 1e3, 0)):
+        caplog.clear()
+        beamline = quiet_beamline()
+        with_i0(beamline, lambda n, i0, factor=factor: i0 * factor)
+        session = Session()
+        session.RE(scan(beamline, i0_min=i0_min))
+        words = [r.getMessage() for r in caplog.records if "a hundredth of it" in r.getMessage()]
+        assert len(words) == said, words
+    # A beam that goes later is no matter of units.
+    beamline = quiet_beamline()
+    with_i0(beamline, lambda n, i0: 0.01 if n > 5 else i0)
+    with pytest.raises(FrameError, match=r"not at least 1 failed|not at least 1\)") as gone:
+        Session().RE(scan(beamline, i0_min=1.0))
+    assert "unit" not in str(gone.value)
 
 
 def with_i0(beamline, of_reading):

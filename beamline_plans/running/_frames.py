@@ -35,6 +35,8 @@ _TRIGGER_TIMEOUT_S = 60.0
 _POLL_INTERVAL_S = 0.02
 # Enough for a suspender to ask again for what a failure has undone.
 _SUSPENDER_WAIT_S = 0.1
+# A limit of I0 below this part of what is read with beam would not notice a beam that is almost gone.
+_LEAST_I0_LIMIT = 0.01
 # How long a lost control system may take to come back, in a scan and in its cleanup, and how often it is asked.
 _RETURN_S = 60.0
 _RETURN_IN_CLEANUP_S = 30.0
@@ -52,7 +54,8 @@ class FrameTaker:
         The devices.
     i0_min : float, optional
         A frame during which I0 was lower is taken again. Where I0 is negative throughout, as with some
-        amplifiers, its magnitude counts; the first frame with enough of it says which sign it has.
+        amplifiers, its magnitude counts; the first frame with enough of it says which sign it has, and whether
+        the limit can be in its unit.
     """
 
     def __init__(self, instrument: Instrument, i0_min: Optional[float] = None) -> None:
@@ -242,12 +245,26 @@ class FrameTaker:
         if self._i0_min is None:
             return None
         if not self._i0_min <= abs(i0) < inf:
-            return f"I0 is {i0:g}, not at least {self._i0_min:g}"
+            problem = f"I0 is {i0:g}, not at least {self._i0_min:g}"
+            if not self._i0_sign and 0.0 < abs(i0) < inf:
+                problem += (
+                    f" (no frame of this run has reached i0_min: where {abs(i0):g} is what I0 reads with beam, give "
+                    f"i0_min in that unit, such as {abs(i0) / 2:.3g})"
+                )
+            return problem
         sign = copysign(1.0, i0)
         if not self._i0_sign:
             self._i0_sign = sign
             if sign < 0.0:
                 _LOG.warning("I0 is negative (%g): its magnitude is compared with i0_min", i0)
+            if 0.0 < self._i0_min < _LEAST_I0_LIMIT * abs(i0):
+                _LOG.warning(
+                    "I0 is %g in the first frame with beam, and i0_min %g is below a hundredth of it: a beam that is "
+                    "almost gone would not be noticed; give i0_min in the unit of I0, such as %.3g",
+                    i0,
+                    self._i0_min,
+                    abs(i0) / 2,
+                )
         if sign != self._i0_sign:
             return f"I0 is {i0:g}, of the other sign than in the frames before"
         return None
