@@ -103,10 +103,7 @@ class Hdf5File:
             if link is None:
                 return None
             try:
-                if isinstance(link, h5py.ExternalLink):
-                    node = self._beside(Path(node.file.filename), link.filename)[link.path]
-                else:
-                    node = node[part]
+                node = self._follow(node, part, link, 0)
             except (*READING_ERRORS, RecordingError) as error:
                 target = getattr(link, "path", "an object")
                 if isinstance(link, h5py.ExternalLink):
@@ -179,6 +176,26 @@ class Hdf5File:
                 "allows; rewrite it with a chunk per frame (h5repack)."
             )
         return FrameStack(self._with_moved_sources(dataset), self._missing(dataset, 0))
+
+    def _follow(self, group: h5py.Group, name: str, link: Any, depth: int) -> Any:
+        """Return what a name in a group stands for.
+
+        Links are followed here: HDF5 would open whatever they name, and wait for whoever writes into a pipe.
+        """
+        if isinstance(link, h5py.HardLink):
+            return group[name]
+        if link is None or depth >= _DEEPEST:
+            raise KeyError(name)
+        if isinstance(link, h5py.ExternalLink):
+            node: Any = self._beside(Path(group.file.filename), link.filename)
+        else:
+            node = group.file if link.path.startswith("/") else group
+        for part in filter(None, link.path.split("/")):
+            if not isinstance(node, h5py.Group):
+                raise KeyError(part)
+            if part != ".":
+                node = self._follow(node, part, node.get(part, getlink=True), depth + 1)
+        return node
 
     def _number_in_text(self, name: str, dataset: h5py.Dataset) -> npt.NDArray[np.float64]:
         value = np.asarray(dataset[()]).ravel()[0]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -31,8 +32,10 @@ from ophyd_async.core import (
 
 from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import (
+    CallbackError,
     DocumentError,
     FrameError,
+    FrameFile,
     LiveSOC,
     LiveSpectrum,
     MissingFrameError,
@@ -603,6 +606,87 @@ def test_a_pixel_saturated_in_one_exposure_has_no_mean(scan_documents, tmp_path)
     assert np.isposinf(frame.image[3, 4])
     assert np.isinf(frame.image).sum() == 1
     assert np.all(frame.image[np.isfinite(frame.image)] == 1000)
+
+
+def in_one_piece(file, _folder):
+    file.create_dataset(DATASET, (1, 12, 16), "u2")  # announced, and never written
+
+
+def virtual(file, folder):
+    """The upper half is there, the file of the lower one is not: it would be read as zeros."""
+    layout = h5py.VirtualLayout((1, 12, 16), "u2")
+    with h5py.File(folder / "upper.h5", "w") as upper:
+        upper["d"] = np.full((1, 6, 16), 900, np.uint16)
+    layout[:, :6] = h5py.VirtualSource("upper.h5", "d", (1, 6, 16))
+    layout[:, 6:] = h5py.VirtualSource("lower.h5", "d", (1, 6, 16))
+    file.create_virtual_dataset(DATASET, layout)
+
+
+def raw_file_missing(file, _folder):
+    file.create_dataset(DATASET, (1, 12, 16), "u2", external=[("raw", 0, 384)])
+
+
+def loop_of_links(file, _folder):
+    file[DATASET] = h5py.SoftLink(DATASET)
+
+
+def link_to_a_pipe(file, folder):
+    os.mkfifo(folder / "pipe")
+    file[DATASET] = h5py.ExternalLink("pipe", "/d")
+
+
+def holding(**what):
+    return lambda file, _folder: file.create_dataset(DATASET, **what)
+
+
+HOSTILE_FILES = {
+    "never written in one piece": (in_one_piece, MissingFrameError, "no values"),
+    "half of it in a file that is not there": (virtual, MissingFrameError, r"needs .*lower\.h5, which is not there"),
+    "raw file that is not there": (raw_file_missing, MissingFrameError, "needs .*raw, which is not there"),
+    "loop of links": (loop_of_links, MissingFrameError, "a.h5"),
+    "link to a pipe": (link_to_a_pipe, FrameError, "pipe, which is no regular file"),
+    "images of 16 GB": (
+        holding(shape=(1, 100_000, 80_000), dtype="u2", chunks=(1, 1000, 1000)), FrameError, "16 GB, more than"
+    ),
+    "a chunk of 3 GB": (
+        holding(shape=(2 * 10**6, 12, 16), dtype="f8", chunks=(2 * 10**6, 12, 16)), FrameError, "chunks of 3.07 GB"
+    ),
+    "records": (holding(data=np.zeros((1, 12, 16), [("r", "u1"), ("g", "u1")])), FrameError, "counts are needed"),
+    "complex": (holding(data=np.zeros((1, 12, 16), "c8")), FrameError, "counts are needed"),
+    "objects": (holding(data=np.array(["a"], object), dtype=h5py.string_dtype()), FrameError, "counts are needed"),
+    "a null dataset": (holding(data=h5py.Empty("u2")), FrameError, "0 dimensions"),
+    "a group": (lambda file, _folder: file.create_group(DATASET), FrameError, "a group"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE_FILES)
+def test_a_hostile_file_costs_its_frames_and_is_named(scan_documents, tmp_path, kind):
+    make, expected, words = HOSTILE_FILES[kind]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file, tmp_path)
+    scan_ = scan_documents()
+    documents = as_stream(scan_.run([("primary", 0, scan_.frame(0))]), tmp_path / "a.h5")
+    with pytest.raises(expected, match=words) as said:
+        frames_of(documents[:-1], file_timeout_s=0.05)
+    assert "a.h5" in str(said.value)
+    with pytest.raises(CallbackError, match=r"a\.h5"):
+        FrameFile(tmp_path / "a.h5", DATASET).read()
+
+
+def test_what_is_no_file_is_not_opened(scan_documents, tmp_path):
+    os.mkfifo(tmp_path / "a.h5")  # would wait for whoever writes into it
+    scan_ = scan_documents()
+    documents = as_stream(scan_.run([("primary", 0, scan_.frame(0))]), tmp_path / "a.h5")
+    with pytest.raises(FrameError, match="no regular file"):
+        frames_of(documents[:-1], file_timeout_s=0.05)
+    for path, words in (
+        (tmp_path / "a.h5", "no regular file"),
+        (tmp_path, "a folder"),
+        (tmp_path / "b", "no file"),
+    ):
+        with pytest.raises(CallbackError, match=words) as said:
+            FrameFile(path, DATASET).read()
+        assert str(path) in str(said.value)
 
 
 @pytest.mark.parametrize("fault", ["shape", "dataset", "not hdf5", "filter", "mimetype", "spec"])

@@ -48,6 +48,12 @@ def chunked(shape: tuple[int, ...], chunk: tuple[int, ...]) -> dict[str, Any]:
     return {"shape": shape, "dtype": "u2", "chunks": chunk}
 
 
+def virtual_of(name: str, dataset: str = "d") -> h5py.VirtualLayout:
+    layout = h5py.VirtualLayout(FRAMES.shape, "u2")
+    layout[:] = h5py.VirtualSource(name, dataset, FRAMES.shape)
+    return layout
+
+
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "112 GB of fill values": ({"frames": chunked(HUGE, (1, 1000, 1000))}, "GB of memory"),
     "fill values": ({"frames": chunked((N, *SHAPE), (1, *SHAPE))}, "never written"),
@@ -76,6 +82,32 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "link to no file": ({"frames": h5py.ExternalLink("none.h5", "/x")}, r"/x in none\.h5"),
     "loop over the file": ({"frames": h5py.ExternalLink("it.h5", "/frames")}, r"/frames in it\.h5"),
     "link to a pipe": ({"frames": h5py.ExternalLink("pipe", "/frames")}, "in pipe"),
+    "link to a link to a pipe": (
+        {"frames": h5py.SoftLink("/a/b"), "a/b": h5py.ExternalLink("pipe", "/frames")},
+        "link to /a/b",
+    ),
+    "links in a circle": (
+        {"frames": h5py.SoftLink("a"), "a": h5py.SoftLink("/b"), "b": h5py.SoftLink("frames")},
+        "link to a,",
+    ),
+    "a group that holds itself": ({"frames": h5py.SoftLink("/")}, "is a group"),
+    "virtual of a pipe": ({"frames": virtual_of("pipe")}, "never written"),
+    "virtual of itself": ({"frames": virtual_of("it.h5", "frames")}, "never written"),
+    "energies that are no numbers": (
+        {"energy_ev": np.where(ENERGIES_EV > 8400, np.nan, ENERGIES_EV)},
+        "energy 6 in 'energy_ev' is nan",
+    ),
+    "complex energies": ({"energy_ev": ENERGIES_EV + 1j}, "complex"),
+    "energies as objects": ({"energy_ev": np.array(["8250"] * N, dtype=h5py.string_dtype())}, "text"),
+    "energies in records": ({"energy_ev": np.zeros(N, [("a", "f8")])}, "records"),
+    "no energies": (
+        {"energy_ev": {"shape": (0,), "maxshape": (None,), "dtype": "f8", "chunks": (8,)}},
+        "empty",
+    ),
+    "a chunk of 3.8 GB": (
+        {"frames": {"shape": (N, 20_000, 50_000), "dtype": "u2", "chunks": (2, 20_000, 48_000)}},
+        "GB",
+    ),
     "group": ({"frames": None, "frames/data": FRAMES}, "is a group"),
     "null": ({"frames": h5py.Empty("u2")}, "null dataset"),
     "no rows": ({"frames": np.zeros((N, 0, 8))}, "holds no frames"),

@@ -13,6 +13,8 @@ from callbacks.errors import CallbackError
 from edge_fitting import ReferenceSeries, edge_name
 from scan_contract import exposure_slip, pixel_size_slip
 
+from ._hdf5_guard import is_written, leads_nowhere, missing_source, not_a_file, source_files, too_large
+
 Stream = Literal["dark", "flat", "primary"]
 _KEV = 1000.0
 
@@ -49,18 +51,39 @@ class FrameFile:
         CallbackError
             The file or the dataset cannot be read, or holds no frames.
         """
+        if what := not_a_file(Path(self.path)):
+            raise CallbackError(f"{self.path} is {what} where an HDF5 file with {self.dataset} is needed")
         try:
             with h5py.File(self.path, "r") as file:
-                frames = np.asarray(file[self.dataset])
-        except (OSError, KeyError) as error:
+                if what := leads_nowhere(file, self.dataset):
+                    raise CallbackError(f"{self.path} has a link on the way to {self.dataset} to {what}")
+                frames = self._read(file[self.dataset])
+        except CallbackError:
+            raise
+        except FileNotFoundError as error:
+            raise CallbackError(f"there is no file {self.path} to read {self.dataset} from") from error
+        # h5py raises whatever for links in a loop, missing filters, damaged chunks and types without a counterpart.
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise CallbackError(
-                f"no frames can be read from {self.dataset} of {self.path}: {error}"
+                f"no frames can be read from {self.dataset} of {self.path}: {error or type(error).__name__}"
             ) from error
-        if frames.ndim not in (2, 3) or not frames.size or frames.dtype.kind not in "uif":
-            raise CallbackError(
-                f"{self.dataset} of {self.path} holds {frames.dtype} of shape {frames.shape}, which are no frames"
-            )
         return frames.reshape(-1, *frames.shape[-2:])
+
+    def _read(self, held: Any) -> npt.NDArray[Any]:
+        if not isinstance(held, h5py.Dataset):
+            raise CallbackError(f"{self.dataset} of {self.path} is a group, which is no frames")
+        if held.ndim not in (2, 3) or not held.size or held.dtype.kind not in "uif":
+            raise CallbackError(
+                f"{self.dataset} of {self.path} holds {held.dtype} of shape {held.shape}, which are no frames"
+            )
+        n_images = held.shape[0] if held.ndim == 3 else 1
+        if what := too_large(held, n_images):
+            raise CallbackError(f"{self.dataset} of {self.path} has {what}")
+        if what := missing_source(source_files(held), 0, n_images):
+            raise CallbackError(f"{self.dataset} of {self.path} needs {what}, which is not there")
+        if not is_written(held, 0, n_images):
+            raise CallbackError(f"the frames in {self.dataset} of {self.path} were never written")
+        return np.asarray(held[()])
 
 
 def planned_energies(start: Mapping[str, Any]) -> list[float] | None:

@@ -2,10 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,15 @@ import numpy.typing as npt
 
 from callbacks.errors import FrameError, MissingFrameError
 
+from ._hdf5_guard import (
+    SourceFile,
+    is_written,
+    leads_nowhere,
+    missing_source,
+    not_a_file,
+    source_files,
+    too_large,
+)
 from ._saturation import count_limit
 
 _FIRST_PAUSE_S = 0.002
@@ -203,6 +211,8 @@ def _open_hdf5(place: FramePlace) -> _Reader:
     with contextlib.suppress(ModuleNotFoundError):  # an extra; frames that need it say so when they are read
         import hdf5plugin  # noqa: F401  registers the compressions that area detectors use
     identity = _identity(place.path)
+    if what := not_a_file(place.path):
+        raise FrameError(f"{place.path} is {what} where an HDF5 file is needed")
     try:
         # SWMR reads files that are being written, and closed ones all the same.
         file = h5py.File(place.path, "r", swmr=True)
@@ -213,6 +223,8 @@ def _open_hdf5(place: FramePlace) -> _Reader:
     except OSError as error:
         raise _NotYetError(f"it cannot be opened: {error.strerror or error}") from error
     try:
+        if what := leads_nowhere(file, place.dataset):
+            raise FrameError(f"{place.path} has a link on the way to {place.dataset} to {what}")
         dataset = file[place.dataset]
     except KeyError as error:
         file.close()
@@ -232,7 +244,8 @@ def _open_hdf5(place: FramePlace) -> _Reader:
             f"{place.path} has images in {place.dataset} that are compressed with {missing}, which is not "
             "installed here; run: pip install 'nimco[files]'"
         )
-    return _Reader(lambda wanted: _read_hdf5(dataset, wanted), file.close, identity)
+    files = source_files(dataset)
+    return _Reader(lambda wanted: _read_hdf5(dataset, files, wanted), file.close, identity)
 
 
 def _missing_filter(dataset: h5py.Dataset) -> str:
@@ -245,7 +258,7 @@ def _missing_filter(dataset: h5py.Dataset) -> str:
     return ""
 
 
-def _read_hdf5(dataset: h5py.Dataset, place: FramePlace) -> npt.NDArray[Any]:
+def _read_hdf5(dataset: h5py.Dataset, files: Sequence[SourceFile], place: FramePlace) -> npt.NDArray[Any]:
     if dataset.dtype.kind not in "uif":
         raise FrameError(f"{place.path} holds {dataset.dtype} in {place.dataset} where counts are needed")
     if dataset.ndim not in (2, 3, 4):
@@ -265,29 +278,16 @@ def _read_hdf5(dataset: h5py.Dataset, place: FramePlace) -> npt.NDArray[Any]:
         first, stop, held = place.index, place.index + 1, dataset.shape[0]
     if stop > held:
         raise _NotYetError(f"its dataset {place.dataset} ends before the frame")
-    if not all(_is_written(dataset, origin) for origin in _chunks(dataset, first, stop)):
+    if what := too_large(dataset, (stop - first) * (dataset.shape[1] if dataset.ndim == 4 else 1)):
+        raise FrameError(f"{place.path} has {what} in {place.dataset}; rewrite it in smaller ones (h5repack)")
+    if what := missing_source(files, first, stop):
+        raise _NotYetError(f"its dataset {place.dataset} needs {what}, which is not there")
+    if not is_written(dataset, first, stop):
         # A writer may announce the length before the values: they would read as zeros.
         raise _NotYetError(f"its dataset {place.dataset} has room for the frame but no values")
     block = np.asarray(dataset[()] if dataset.ndim == 2 else dataset[first:stop])
     block = block.reshape(-1, *block.shape[-2:])
     return block.astype(block.dtype.newbyteorder("="), copy=False)
-
-
-def _chunks(dataset: h5py.Dataset, first: int, stop: int) -> Iterator[tuple[int, ...]]:
-    """Origins of the chunks that hold the images from first to stop."""
-    if dataset.chunks is None:
-        return
-    start = (first, *[0] * (dataset.ndim - 1)) if dataset.ndim > 2 else (0, 0)
-    end = (stop, *dataset.shape[1:]) if dataset.ndim > 2 else dataset.shape
-    grids = [
-        range(low // size * size, high, size)
-        for low, high, size in zip(start, end, dataset.chunks, strict=True)
-    ]
-    yield from product(*grids)
-
-
-def _is_written(dataset: h5py.Dataset, origin: tuple[int, ...]) -> bool:
-    return dataset.id.get_chunk_info_by_coord(origin).byte_offset is not None
 
 
 def _open_registered(place: FramePlace) -> _Reader:
