@@ -1,16 +1,25 @@
 """Beam lost, a pause, an end at any message of a scan: no frame without beam counts, and all is left safe."""
 
 import asyncio
+import os
+import signal
+from functools import cache
 
 import numpy as np
 import pytest
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd import Device, DeviceStatus, Signal
 
 from beamline_plans import (
     EnergyGrid,
+    EnergyRegion,
+    FrameError,
+    NotSafeError,
+    adaptive_xanes,
     beam_suspenders,
+    calibrate_energy,
+    edge_jump_map,
     multi_edge_xanes,
     xanes_scan,
     xanes_series,
@@ -22,6 +31,7 @@ HOME_EV = 8000.0
 GRID = EnergyGrid((8300.0, 8350.0), (0.1, 0.1))
 # Dark and light of the twin are far apart; a frame without beam has the counts of a dark.
 DARK_COUNTS = 150.0
+CHAMBER_DARK = 5.0
 TIME_SCALE = 2e-4
 
 
@@ -95,7 +105,7 @@ class Watched:
             self._streams[doc["uid"]] = doc["name"]
         elif name == "start":
             self._runs += 1
-        elif name == "event":
+        elif name == "event" and self._streams[doc["descriptor"]] != "adaptive":
             self.events.append((self._runs, self._streams[doc["descriptor"]], doc["data"]))
 
     def lose_beam(self):
@@ -116,7 +126,10 @@ class Watched:
                 assert np.mean(data["camera_image"]) > DARK_COUNTS, data["xanes_energy_setpoint_ev"]
             if "electrometer" in data:
                 assert data["electrometer"] > 0
-            assert data["energy"] == pytest.approx(data["xanes_energy_setpoint_ev"], abs=0.1)
+            if "i0_chamber" in data and stream != "dark":
+                assert data["i0_chamber"] > CHAMBER_DARK, data["xanes_energy_setpoint_ev"]
+            if stream != "dark" or "camera_image" in data:
+                assert data["energy"] == pytest.approx(data["xanes_energy_setpoint_ev"], abs=0.1)
         beamline = self.beamline
         assert beamline.shutter.position == "closed"
         assert not beamline.twin.shutter_open
@@ -130,7 +143,7 @@ def number_of_messages(plan):
     beamline = fresh(0.0)
     RE, seen = RunEngine({}), []
     RE.msg_hook = seen.append
-    RE(PLANS[plan](beamline))
+    RE(plan(beamline))
     return len(seen)
 
 
@@ -150,7 +163,7 @@ def at_message(RE, number, action):
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_beam_trip_at_any_message_leaves_no_frame_without_beam(plan):
     expected, beamline = None, fresh()
-    for number in range(1, number_of_messages(plan) + 1, 1 if plan == "full field" else 2):
+    for number in range(1, number_of_messages(PLANS[plan]) + 1, 1 if plan == "full field" else 2):
         watched = Watched(beamline, shutter=number % 3 != 0)
         at_message(
             watched.RE,
@@ -177,7 +190,7 @@ def test_a_pause_at_any_message_closes_the_shutter_until_it_is_resumed(plan, def
     # A deferred pause waits half a second for more signals.
     monkeypatch.setattr(asyncio, "sleep", lambda s, **kw: sleep(0 if s == 0.5 else s, **kw))
     expected, beamline, paused = None, fresh(), 0
-    for number in range(1, number_of_messages(plan) + 1, 3 if defer else 2):
+    for number in range(1, number_of_messages(PLANS[plan]) + 1, 3 if defer else 2):
         watched = Watched(beamline)
         RE = watched.RE
         at_message(RE, number, pausing(RE, defer=defer))
@@ -207,7 +220,7 @@ def test_a_pause_at_any_message_closes_the_shutter_until_it_is_resumed(plan, def
 @pytest.mark.parametrize("how", ["abort", "stop", "pause, abort", "trip, abort"])
 def test_an_end_at_any_message_cleanup_included_leaves_all_safe(how):
     beamline = fresh()
-    for number in range(4 + len(how) % 4, number_of_messages("full field") + 1, 4):
+    for number in range(4 + len(how) % 4, number_of_messages(full_field) + 1, 4):
         watched = Watched(beamline)
         RE = watched.RE
         if how == "pause, abort":
@@ -244,7 +257,7 @@ async def end(RE, how):
 @pytest.mark.slow
 def test_a_pause_while_the_scan_is_held_does_not_let_it_go_on_without_beam():
     beamline = fresh()
-    total = number_of_messages("full field")
+    total = number_of_messages(full_field)
     for number in range(5, total + 1, 6):
         watched = Watched(beamline, shutter=number % 2 == 0)
         RE = watched.RE
@@ -265,7 +278,7 @@ def test_a_pause_while_the_scan_is_held_does_not_let_it_go_on_without_beam():
 @pytest.mark.slow
 def test_the_beam_may_go_while_a_scan_is_paused():
     beamline = fresh(1e-2)
-    total = number_of_messages("full field")
+    total = number_of_messages(full_field)
     for number in range(5, total - 15, 14):
         watched = Watched(beamline)
         RE = watched.RE
@@ -334,3 +347,152 @@ def test_a_device_that_fails_when_it_is_stopped_does_not_undo_the_suspension():
         watched.RE(plan())
         watched.check()
         assert len(watched.shots()) == 5
+
+
+def sweeps(beamline):
+    """Two sweeps with ion chambers, foil and readings without beam; the plan itself watches the absorption."""
+    return xas_scan(
+        beamline.energy,
+        edge="Ni_K",
+        grid=GRID,
+        i0=beamline.i0_chamber,
+        it=beamline.it_chamber,
+        iref=beamline.iref_chamber,
+        shutter=beamline.shutter,
+        sweeps=2,
+        n_darks=1,
+        target_sigma_ev=1e-6,
+    )
+
+
+def jump_map(beamline):
+    return edge_jump_map(*devices(beamline), edges=["Ni_K"], n_darks=1, i0=beamline.i0, i0_min=1.0)
+
+
+class NothingYet:
+    """A live analysis that never has a map."""
+
+    def latest(self, uid):
+        raise KeyError(uid)
+
+
+def adaptive(beamline):
+    return adaptive_xanes(
+        *devices(beamline),
+        edge="Ni_K",
+        references=REFERENCES,
+        live=NothingYet(),
+        grid=EnergyGrid(tuple(REFERENCES["energy_ev"]), (0.1,) * len(REFERENCES["energy_ev"])),
+        max_frames=6,
+        first_frames=5,
+        n_darks=1,
+        i0=beamline.i0,
+        timeout_s=0.0,
+    )
+
+
+ENERGY_EV = [8310.0, 8325.0, 8335.0, 8340.0, 8343.0, 8346.0, 8349.0, 8352.0, 8360.0, 8380.0]
+REFERENCES = {
+    "energy_ev": ENERGY_EV,
+    "mu": [
+        [float(0.5 + np.arctan((ev - 8342.0 - at) / 2.0) / np.pi) for ev in ENERGY_EV] for at in (0.0, 2.0)
+    ],
+    "soc": [0.0, 1.0],
+}
+
+
+def calibration(beamline):
+    beamline.load_compound("Ni")
+    beamline.shift_ev = None
+    beamline.shift_ev = yield from calibrate_energy(
+        beamline.energy,
+        beamline.i0_chamber,
+        beamline.iref_chamber,
+        beamline.energy.offset_ev,
+        edge="Ni_K",
+        grid=EnergyGrid.from_regions([EnergyRegion(8323.0, 8353.0, 1.0, 0.1)]),
+        shutter=beamline.shutter,
+        write="no",
+    )
+
+
+EVERY_PLAN = {
+    **PLANS,
+    "sweeps": sweeps,
+    "jump map": jump_map,
+    "adaptive": adaptive,
+    "calibration": calibration,
+}
+MOMENTS = 3
+
+
+@cache
+def undisturbed(plan):
+    """How many messages a plan is, what it takes and what it finds."""
+    beamline, messages = fresh(0.0), []
+    watched = Watched(beamline)
+    watched.RE.msg_hook = messages.append
+    watched.RE(plan(beamline))
+    watched.check()
+    return len(messages), watched.shots(), getattr(beamline, "shift_ev", None)
+
+
+def trip_for_a_while(watched):
+    watched.lose_beam()
+    watched.RE.loop.call_later(0.03, watched.regain_beam)
+
+
+def ctrl_c(watched):
+    """Twice: the first one asks for a pause at the next checkpoint, the second for one at once."""
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def lose_device(watched, name, back_s):
+    faults = watched.beamline.faults
+    faults.arm(Fault.DISCONNECTED, times=None, device=name)
+    watched.RE.loop.call_later(back_s, faults.clear)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["trip", "pause", "abort", "pause, abort", "ctrl-c", "disconnect"])
+def test_every_plan_at_moments_drawn_by_lot(kind, monkeypatch):
+    monkeypatch.setattr("beamline_plans.running._frames._POLL_S", 0.01)
+    draw = np.random.default_rng(sum(map(ord, kind)))
+    for name, plan in EVERY_PLAN.items():
+        beamline = fresh()
+        n_messages, shots, shift_ev = undisturbed(plan)
+        for number in draw.integers(4, n_messages, MOMENTS):
+            watched = Watched(beamline)
+            RE, said = watched.RE, None
+            device = draw.choice(("energy", "shutter", "stage", "camera", "i0_chamber"))
+            at_message(
+                RE,
+                number,
+                {
+                    "trip": lambda w=watched: trip_for_a_while(w),
+                    "pause": pausing(RE),
+                    "abort": lambda r=RE: r.loop.create_task(end(r, "abort")),
+                    "pause, abort": pausing(RE),
+                    "ctrl-c": lambda w=watched: ctrl_c(w),
+                    "disconnect": lambda w=watched, d=device: lose_device(w, str(d), 0.05),
+                }[kind],
+            )
+            try:
+                RE(plan(beamline))
+            except RunEngineInterrupted:
+                if RE.state == "paused":
+                    assert not beamline.twin.shutter_open
+                    RE.resume() if kind == "pause" else RE.abort()
+            except (FrameError, NotSafeError, FailedStatus, ConnectionError) as error:
+                assert kind == "disconnect", (name, number)
+                said = error
+            assert RE.state == "idle"
+            watched.regain_beam()
+            about = (kind, name, int(number), str(device), said)
+            if not isinstance(said, NotSafeError):
+                watched.check()
+            if kind in ("trip", "pause"):
+                assert watched.shots() == shots, about
+                if name == "calibration":
+                    assert beamline.shift_ev == pytest.approx(shift_ev, abs=0.05), about

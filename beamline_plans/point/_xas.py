@@ -13,6 +13,7 @@ from beamline_plans.errors import PlanError
 from beamline_plans.grids import EnergyGrid, edge_named
 from beamline_plans.running import (
     FrameLabel,
+    PauseWatch,
     check_provenance,
     check_roles,
     check_value,
@@ -153,7 +154,8 @@ def point_scan(
 ) -> MsgGenerator[str]:
     """Take a spectrum; `listener` is told the energy readback and the value of each channel of each event.
 
-    `is_enough` is asked after each sweep whether it was the last one.
+    `is_enough` is asked after each sweep whether it was the last one. What a pause or a suspension came upon is taken
+    again and only then told.
     """
     run = checked_run(
         energy,
@@ -218,7 +220,8 @@ def checked_run(
             check_value(shutter, position)
     detectors = list(channels.values())
     timed = [device.exposure_s for device in detectors if hasattr(device, "exposure_s")]
-    label = FrameLabel()
+    label, watch = FrameLabel(), PauseWatch()
+    heard: list[tuple[float, dict[str, float]]] = []
     try:
         contract = make_contract(
             model,
@@ -258,11 +261,35 @@ def checked_run(
             and readback is not None
             and None not in values.values()
         ):
-            listener(readback, {role: values[device.name] for role, device in channels.items()})
+            heard.append((readback, {role: values[device.name] for role, device in channels.items()}))
+
+    def one_energy(
+        index: int, energy_ev: float, exposure_s: float, axes: tuple[tuple[str, int], ...]
+    ) -> MsgGenerator[None]:
+        yield from bps.checkpoint()
+        yield from bps.mv(energy, energy_ev, *(item for axis in timed for item in (axis, exposure_s)))
+        if shutter is not None:
+            yield from bps.mv(shutter, "open")
+        for repeat in range(repeats):
+            yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat, axes))
+
+    def one_energy_heard(*about: Any) -> MsgGenerator[None]:
+        """Tell the listener of readings that the RunEngine has not taken again behind the back of the plan."""
+        pauses = -1
+        while pauses != watch.pauses:
+            pauses = watch.pauses
+            heard.clear()
+            yield from one_energy(*about)
+            if listener is None:
+                return
+            yield from bps.checkpoint()
+        for reading in heard:
+            listener(*reading)
 
     @bpp.stage_decorator(detectors)
     @bpp.run_decorator(md=start)
     def inside() -> MsgGenerator[Any]:
+        yield from watch.register()
         if n_darks:
             yield from bps.checkpoint()
             yield from bps.mv(
@@ -274,12 +301,7 @@ def checked_run(
         for sweep in range(sweeps):
             axes = ((SWEEP_AXIS, sweep),) if sweeps > 1 else ()
             for index, (energy_ev, exposure_s) in enumerate(grid):
-                yield from bps.checkpoint()
-                yield from bps.mv(energy, energy_ev, *(item for axis in timed for item in (axis, exposure_s)))
-                if shutter is not None:
-                    yield from bps.mv(shutter, "open")
-                for repeat in range(repeats):
-                    yield from one_reading(Shot("primary", index, energy_ev, exposure_s, repeat, axes))
+                yield from one_energy_heard(index, energy_ev, exposure_s, axes)
             if is_enough is not None and is_enough():
                 break
         yield from bps.checkpoint()

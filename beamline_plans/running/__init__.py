@@ -4,6 +4,7 @@ from ._clock import Clock, now_s, wait_until
 from ._frames import FrameTaker, first_value, restore_wrapper, safe_state_wrapper, trigger
 from ._instrument import Instrument, check_roles, check_value
 from ._label import FrameLabel
+from ._pauses import PauseWatch
 from ._request import ScanRequest, check_provenance, grid_from, requests_for_edges
 from ._run import one_run, take_frames
 from ._suspend import beam_suspenders
@@ -14,6 +15,7 @@ __all__ = [
     "FrameLabel",
     "FrameTaker",
     "Instrument",
+    "PauseWatch",
     "ScanRequest",
     "TimeModel",
     "beam_suspenders",
