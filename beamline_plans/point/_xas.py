@@ -275,13 +275,13 @@ def checked_run(
 
     def one_energy_heard(*about: Any) -> MsgGenerator[None]:
         """Tell the listener of readings that the RunEngine has not taken again behind the back of the plan."""
+        if listener is None:
+            return (yield from one_energy(*about))
         pauses = -1
         while pauses != watch.pauses:
             pauses = watch.pauses
             heard.clear()
             yield from one_energy(*about)
-            if listener is None:
-                return
             yield from bps.checkpoint()
         for reading in heard:
             listener(*reading)

@@ -83,7 +83,7 @@ def source_files(dataset: h5py.Dataset) -> list[SourceFile]:
         return [(0, dataset.shape[0], (folder / name,)) for name, _, _ in dataset.external]
     if not dataset.is_virtual:
         return []
-    found = []
+    found: list[SourceFile] = []
     for source in dataset.virtual_sources():
         if source.file_name == _SAME_FILE or "%" in source.file_name:  # a pattern of names
             continue
