@@ -6,10 +6,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from scipy.ndimage import gaussian_filter, shift
 
+from beamline_plans import EnergyGrid, xanes_scan
 from callbacks import CallbackError, LiveSOC, LiveSOCPlot, SOCPublisher, open_soc
-from nimco.testing import ScanDocuments
+from nimco.testing import ScanDocuments, devices_of
+from sim_devices import OpticsSettings, SimBeamline, TwinSettings
 
 SHAPE = (72, 80)
 
@@ -173,3 +176,38 @@ def test_the_shared_stack_is_at_the_limit_of_its_true_shifts(shared_data: Path) 
     error = (found["soc"].values - truth.soc)[inside]
     assert np.sqrt(np.nanmean(error**2)) < 1.05 * 0.0572
     assert 0.85 < np.nanstd(error / found["soc_sigma"].values[inside]) < 1.2
+
+
+def test_a_twin_that_drifts_and_changes_its_magnification_is_put_back_over_the_whole_field() -> None:
+    optics = OpticsSettings(drift_nm=300.0, drift_period_s=10.0, magnification_per_ev=3.2e-5)
+    twin = SimBeamline((144, 144), seed=7, settings=TwinSettings(optics=optics))
+    energies_ev = np.r_[8220:8328:12.0, 8330:8366:2.0, 8372:8540:18.0]
+    engine = RunEngine()
+    exposures = {}
+
+    def note(name: str, doc: dict[str, Any]) -> None:
+        if name == "event" and twin.twin.last_exposure.sample_in and twin.twin.last_exposure.shutter_open:
+            exposures[doc["data"]["xanes_energy_index"]] = twin.twin.last_exposure
+
+    engine.subscribe(note)
+    with LiveSOC(update_period_s=1e9) as live:
+        engine.subscribe(live)
+        engine(
+            xanes_scan(*devices_of(twin), edge="Ni_K", i0=twin.i0, grid=EnergyGrid(tuple(energies_ev), 0.05))
+        )
+        live.wait(240)
+        assert not live.errors
+        found = live.latest()
+    assert found.attrs["n_frames"] == energies_ev.size
+    assert any("magnification changed by" in said for said in found.attrs["warnings"])
+    taken = [exposures[index] for index in found["frame_energy_index"].values]
+    places = np.array([[y, x] for y in (-55.0, 0.0, 55.0) for x in (-55.0, 0.0, 55.0)])
+    first = taken[0]
+    wrong = []
+    for k, exposure in enumerate(taken):
+        larger = exposure.magnification / first.magnification
+        moved = larger * places + exposure.shift_px - larger * np.array(first.shift_px)
+        wrong.append(moved - (found["frame_magnification"].values[k] * places + shifts_of(found)[k]))
+    wrong = np.array(wrong) - np.mean(wrong, axis=0)
+    assert np.ptp([exposure.magnification for exposure in taken]) > 0.009
+    assert np.sqrt(np.mean(np.square(wrong))) < 0.15

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from edge_fitting import EdgeMaps, ReferenceSeries, fit_stack
+from edge_fitting import EdgeMaps, ReferenceSeries, fit_stack, register_stack
 from sim_devices import SimBeamline
 
 FOLDER = Path(__file__).parent
@@ -45,10 +45,11 @@ class Sample:
         truth = SimBeamline((SIZE, SIZE), seed=4).truth("Ni_K")
         self.random = np.random.default_rng(5)
         self.soc, self.jump = np.clip(truth.soc, 0.0, 1.0), scale * truth.jump
+        self.known = np.nan_to_num(self.soc, nan=0.5)
 
     def depth(self, energy_ev: Array = ENERGY_EV, soc: Array | None = None) -> Array:
         """Optical depth without noise, shape (n_energies, rows, columns)."""
-        mu = np.moveaxis(spectrum(energy_ev, self.soc if soc is None else soc), -1, 0)
+        mu = np.moveaxis(spectrum(energy_ev, self.known if soc is None else soc), -1, 0)
         return self.jump * (0.3 + mu)
 
     def counted(self, through: Array) -> Array:
@@ -96,7 +97,7 @@ def sample_that_changes() -> tuple[Sample, EdgeMaps, Array]:
     """Energies are taken again after the sample has changed."""
     sample = Sample()
     again = ENERGY_EV[14:40:4]
-    through = np.exp(-np.concatenate([sample.depth(), sample.depth(again, sample.soc + 0.25)]))
+    through = np.exp(-np.concatenate([sample.depth(), sample.depth(again, sample.known + 0.25)]))
     energy = np.r_[ENERGY_EV, again]
     return sample, fit_stack(energy, sample.counted(through), references=references()), energy
 
@@ -116,26 +117,35 @@ def axis_that_is_off() -> tuple[Sample, EdgeMaps, Array]:
 
 
 def foreign_phase() -> tuple[Sample, EdgeMaps, Array]:
-    """Put a third of the metal into a phase that is not in the series."""
+    """Put three tenths of the metal into a phase that is not in the series."""
     sample = Sample()
-    centre = 8341.0
+    centre = 8344.0
     other = 0.5 + np.arctan((ENERGY_EV - centre) / 0.8) / np.pi
     other += 0.9 * np.exp(-(((ENERGY_EV - centre - 5.0) / 2.0) ** 2))
-    depth = 0.67 * sample.depth() + 0.33 * sample.jump * (0.3 + other[:, None, None])
+    depth = 0.7 * sample.depth() + 0.3 * sample.jump * (0.3 + other[:, None, None])
     return sample, fit_stack(ENERGY_EV, sample.counted(np.exp(-depth)), references=references()), ENERGY_EV
 
 
-def sample_that_drifts() -> tuple[Sample, EdgeMaps, Array]:
-    """Let the sample move by nine pixels during the scan, and register nothing."""
+def drifting() -> tuple[Sample, Array]:
+    """Let the sample move by nine pixels during the scan."""
     sample = Sample()
     depth = sample.depth()
     for k in range(ENERGY_EV.size):
         depth[k] = np.roll(depth[k], round(9.0 * k / ENERGY_EV.size), axis=1)
-    return (
-        sample,
-        fit_stack(ENERGY_EV, sample.counted(np.exp(-depth)), references=references()),
-        ENERGY_EV,
-    )
+    return sample, sample.counted(np.exp(-depth))
+
+
+def sample_that_drifts() -> tuple[Sample, EdgeMaps, Array]:
+    """Fit a sample that moves as it comes."""
+    sample, stack = drifting()
+    return sample, fit_stack(ENERGY_EV, stack, references=references()), ENERGY_EV
+
+
+def sample_put_back() -> tuple[Sample, EdgeMaps, Array]:
+    """Register it first."""
+    sample, stack = drifting()
+    found = register_stack(ENERGY_EV, stack, references=references())
+    return sample, fit_stack(ENERGY_EV, found.optical_depth, references=references()), ENERGY_EV
 
 
 EXAMPLES: dict[str, Callable[[], tuple[Sample, EdgeMaps, Array]]] = {
@@ -145,6 +155,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Sample, EdgeMaps, Array]]] = {
     "axis": axis_that_is_off,
     "foreign": foreign_phase,
     "drift": sample_that_drifts,
+    "drift_put_back": sample_put_back,
 }
 
 

@@ -42,7 +42,8 @@ def thick_warning(
             "the sample (stray light, harmonics, a dark that is too low), told from how thick pixels are compressed; "
             f"above an optical depth of {limit:.1f}, in {100 * beyond / n_found:.2g} % of the pixels with a value, it "
             "is more than a tenth of the light and pushes soc towards the reduced side; take it from frames and flats "
-            "alike, measure thinner, or set these pixels aside (mask by optical_depth).",
+            "alike, measure thinner, or set these pixels aside (mask by optical_depth). An offset of the axis that is "
+            "found along with it is not to be believed.",
         )
     thick = int(np.count_nonzero(found & (optical_depth > np.float32(THICK_OD))))
     if not n_found or thick < max(_LEAST_SHARE * n_found, 4):
