@@ -100,11 +100,19 @@ def test_four_tiles(make, stack):
     assert_same(EdgeFitter.from_tiles(SHAPE, tiles).maps(), fitted(make, stack, range(ENERGIES.size)).maps())
 
 
-def test_tiles_of_a_fitter_look_at_the_pixels_that_it_looks_at(references):
+def test_tiles_of_a_fitter_look_at_the_pixels_that_it_looks_at():
     shape = (72, 64)  # more pixels than are looked at for the offset of the axis
     rng = np.random.default_rng(8)
+
+    def rising(energy_ev, soc):  # a white line that grows tells an offset from a change of state
+        state = np.asarray(soc)[..., None]
+        centre = 8343.0 + 2.0 * state
+        return spectrum(energy_ev, soc) + 0.4 * state * np.exp(-(((energy_ev - centre - 6) / 4) ** 2))
+
+    states, fine = np.linspace(0, 1, 5), np.r_[8240:8325:5, 8325:8370:0.5, 8370:8520:5].astype(float)
+    references = ReferenceSeries(fine, rising(fine, states), states)
     soc = rng.uniform(0.1, 0.9, shape)
-    depth = 0.3 + 0.8 * np.moveaxis(spectrum(ENERGIES + 0.2, soc), -1, 0)
+    depth = 0.3 + 0.8 * np.moveaxis(rising(ENERGIES + 0.2, soc), -1, 0)
     depth = (depth + rng.normal(0, 0.02, depth.shape)).astype(np.float32)
     for choice in ("report", "fit"):
         whole = EdgeFitter(shape, references=references, axis_offset=choice)
