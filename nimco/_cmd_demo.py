@@ -13,6 +13,7 @@ from callbacks import RegisterChoice
 from edge_fitting import edge_names
 from nimco._compiling import compiling
 from nimco._demo_page import print_page
+from nimco._measurement_report import write_report
 from nimco._progress import ScanProgress
 from nimco._report import TruthError, summary_table, truth_error
 from nimco._server import TiledServer
@@ -75,6 +76,9 @@ def demo(
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
             print_where(console, server, updates, picture, held=hold and not interrupted, page=page)
+            group = str(updates[0].attrs["scan_group"])
+            written = write_report(group, updates, data_dir / "reports" / f"{group[:8]}.html")
+            console.print(f"report {written}", highlight=False, soft_wrap=True)
         if hold and not interrupted:
             server.hold(console, until_enter=True)
 
