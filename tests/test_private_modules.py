@@ -169,3 +169,30 @@ def test_the_product_does_not_know_the_helpers_of_tests():
     for path in files:
         said = set(names_in(path.read_text(encoding="utf-8")))
         assert not any(name.startswith(("nimco.testing", "pytest")) for name in said), path
+
+
+def test_the_product_reaches_into_no_private_module_of_another_package_or_sub_package():
+    beyond, of_devices = {}, set()
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            source, here = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).parent.parts)
+            imports = [
+                node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom | ast.Import)
+            ]
+            for node in imports:
+                if isinstance(node, ast.ImportFrom) and node.level > 1:
+                    beyond[path.name] = f"from {'.' * node.level}{node.module}"
+            named = set(
+                names_in("\n".join(ast.unparse(node) for node in imports if not getattr(node, "level", 0)))
+            )
+            private = {found[0] for name in named if (found := PRIVATE.match(name))}
+            # Of its own package, or of one that it is part of.
+            if others := {
+                name for name in private if not f"{here}.".startswith(f"{name.rpartition('.')[0]}.")
+            }:
+                beyond[path.name] = others
+            if package == "beamline_plans":
+                of_devices |= {name for name in named if name.startswith("beamline_devices")}
+    assert beyond == {}
+    assert of_devices
+    assert all(name.startswith("beamline_devices.protocols.") for name in of_devices)
