@@ -13,6 +13,7 @@ import pytest
 from bluesky import RunEngine
 
 import beamline_plans.running._frames as frames_of_plans
+import beamline_plans.running._safe_state as safe_state
 from beamline_devices import DeviceError, NotArrivedError, NotConnectedError
 from beamline_plans import EnergyGrid, FrameError, NotSafeError, validate_run_documents, xanes_scan
 from nimco.testing import wait_until
@@ -222,7 +223,7 @@ def test_a_control_system_that_does_not_come_back_ends_the_scan_and_says_what_is
     ioc, devices, monkeypatch, caplog
 ):
     monkeypatch.setattr(frames_of_plans, "_RETURN_S", 2.0)
-    monkeypatch.setattr(frames_of_plans, "_RETURN_IN_CLEANUP_S", 2.0)
+    monkeypatch.setattr(safe_state, "_RETURN_IN_CLEANUP_S", 2.0)
     RE = RunEngine({})
     documents = Documents(RE)
     killed_at = []

@@ -457,7 +457,8 @@ def lose_device(watched, name, back_s):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trip", "pause", "abort", "pause, abort", "ctrl-c", "disconnect"])
 def test_every_plan_at_moments_drawn_by_lot(kind, monkeypatch):
-    monkeypatch.setattr("beamline_plans.running._frames._POLL_S", 0.01)
+    monkeypatch.setattr("beamline_plans.running._frames.POLL_S", 0.01)
+    monkeypatch.setattr("beamline_plans.running._safe_state.POLL_S", 0.01)
     draw = np.random.default_rng(sum(map(ord, kind)))
     for name, plan in EVERY_PLAN.items():
         beamline = fresh()

@@ -17,7 +17,10 @@ PRIVATE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)*?\.(?:_(?!_)\w+)")
 TESTED: dict[str, set[str]] = {
     "test_callbacks_axis_offset.py": {"callbacks.views._picture", "nimco._axis_offset"},
     "test_callbacks_registration.py": {"nimco._recordings", "nimco._replay"},
-    "test_beamline_devices_lost_ioc.py": {"beamline_plans.running._frames"},
+    "test_beamline_devices_lost_ioc.py": {
+        "beamline_plans.running._frames",
+        "beamline_plans.running._safe_state",
+    },
     "test_beamline_plans_informative.py": {"edge_fitting.design._fisher"},
     "test_beamline_devices_pure.py": {"beamline_devices._described", "beamline_devices._tasks"},
     "test_callbacks_bad_frames.py": {"callbacks.documents._saturation"},
@@ -52,7 +55,10 @@ TESTED: dict[str, set[str]] = {
         "callbacks.documents._wire_format",
     },
     "test_callbacks_workers.py": {"callbacks.techniques._live_soc"},
-    "test_beamline_plans_beam_loss.py": {"beamline_plans.running._frames"},
+    "test_beamline_plans_beam_loss.py": {
+        "beamline_plans.running._frames",
+        "beamline_plans.running._safe_state",
+    },
     "test_edge_fitting_no_edge.py": {"nimco._reference_files", "nimco._reference_options"},
     "test_edge_fitting_streaming.py": {
         "edge_fitting.series._series_kernels",

@@ -1,12 +1,13 @@
 """What all plans share: instrument, requests, frames, safe states."""
 
 from ._clock import Clock, now_s, wait_until
-from ._frames import FrameTaker, first_value, restore_wrapper, safe_state_wrapper, trigger
-from ._instrument import Instrument, check_roles, check_value
+from ._frames import FrameTaker, trigger
+from ._instrument import Instrument, check_roles, check_value, first_value
 from ._label import FrameLabel
 from ._pauses import PauseWatch
 from ._request import ScanRequest, check_provenance, grid_from, requests_for_edges
 from ._run import one_run, take_frames
+from ._safe_state import restore_wrapper, safe_state_wrapper
 from ._suspend import beam_suspenders
 from ._times import TimeModel, learn_times
 

@@ -1,4 +1,4 @@
-"""Plan stubs: move the instrument, take one frame, keep the beam safe."""
+"""Plan stubs: move the instrument, take one frame, again where it failed."""
 
 import logging
 import time
@@ -6,30 +6,28 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from math import copysign, inf
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky import Msg
 from bluesky.protocols import Triggerable
 from bluesky.utils import (
     FailedPause,
-    FailedStatus,
     IllegalMessageSequence,
     MsgGenerator,
     RunEngineControlException,
 )
 
-from beamline_plans.errors import FrameError, NotSafeError, PlanError
+from beamline_plans.errors import FrameError, PlanError
 from scan_contract import Shot
 
-from ._instrument import Instrument
+from ._failures import ATTEMPTS, POLL_S, describe_failure, is_lost_connection
+from ._instrument import Instrument, first_value
 from ._label import FrameLabel
 from ._pauses import PauseWatch
 
-__all__ = ["FrameTaker", "first_value", "restore_wrapper", "safe_state_wrapper", "trigger"]
+__all__ = ["FrameTaker", "trigger"]
 
-_ATTEMPTS = 3
 # A camera that is silent for so long after its exposure will not answer any more.
 _TRIGGER_TIMEOUT_S = 60.0
 _POLL_INTERVAL_S = 0.02
@@ -37,12 +35,9 @@ _POLL_INTERVAL_S = 0.02
 _SUSPENDER_WAIT_S = 0.1
 # A limit of I0 below this part of what is read with beam would not notice a beam that is almost gone.
 _LEAST_I0_LIMIT = 0.01
-# How long a lost control system may take to come back, in a scan and in its cleanup, and how often it is asked.
+# How long a lost control system may take to come back in a scan.
 _RETURN_S = 60.0
-_RETURN_IN_CLEANUP_S = 30.0
-_POLL_S = 1.0
 _LOG = logging.getLogger("beamline_plans")
-_T = TypeVar("_T")
 
 
 class FrameTaker:
@@ -118,7 +113,7 @@ class FrameTaker:
             except (RunEngineControlException, FailedPause, IllegalMessageSequence, PlanError):
                 raise
             except Exception as error:
-                problem = _describe_failure(error)
+                problem = describe_failure(error)
                 yield from self._recover()
                 if self._watch.held:
                     raise FrameError(
@@ -126,21 +121,21 @@ class FrameTaker:
                         f"({problem.rstrip('.')}); it has ended. Take the missing energies with resume_scan when "
                         "there is beam."
                     ) from error
-                if _is_lost_connection(error):
+                if is_lost_connection(error):
                     gone_at = time.monotonic() if gone_at is None else gone_at
                     yield from self._await_return(left[0], gone_at, problem, error)
                     continue
-                if len(failures) + 1 >= _ATTEMPTS:
+                if len(failures) + 1 >= ATTEMPTS:
                     raise FrameError(self._failure_sentence(left[0], problem)) from error
             failures.append(problem)
-            if len(failures) >= _ATTEMPTS:
+            if len(failures) >= ATTEMPTS:
                 raise FrameError(self._failure_sentence(left[0], problem))
             _LOG.warning(
                 "%s frame at %g eV, attempt %d of %d: %s; it is taken again",
                 stream,
                 energy_ev,
                 len(failures),
-                _ATTEMPTS,
+                ATTEMPTS,
                 problem,
             )
 
@@ -149,7 +144,7 @@ class FrameTaker:
 
         The failure may have been that of a suspender's own plan, or have kept one from beginning.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 yield Msg("rewindable", None, False)
                 yield from _drop_if_open()
@@ -176,7 +171,7 @@ class FrameTaker:
                 f"The control system did not come back within {_RETURN_S:g} s at {shot.energy_setpoint_ev:g} eV "
                 f"({problem.rstrip('.')}); start it, then take the missing energies with resume_scan."
             ) from error
-        if gone_s < _POLL_S:
+        if gone_s < POLL_S:
             _LOG.error(
                 "%s frame at %g eV: %s; the scan waits up to %g s for it to come back",
                 shot.stream,
@@ -190,11 +185,11 @@ class FrameTaker:
             raise
         except Exception as another:
             _LOG.debug("the shutter cannot be closed either: %s", another)
-        yield from self._recover(_POLL_S)
+        yield from self._recover(POLL_S)
 
     def _failure_sentence(self, shot: Shot, problem: str) -> str:
         return (
-            f"The {shot.stream} frame at {shot.energy_setpoint_ev:g} eV failed {_ATTEMPTS} times in a row "
+            f"The {shot.stream} frame at {shot.energy_setpoint_ev:g} eV failed {ATTEMPTS} times in a row "
             f"({problem.rstrip('.')}); find the cause, then take the missing energies with resume_scan."
         )
 
@@ -270,26 +265,6 @@ class FrameTaker:
         return None
 
 
-def _describe_failure(error: Exception) -> str:
-    """Say what went wrong: a failed status only wraps what its device raised."""
-    cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
-    return f"{type(cause).__name__}: {cause}"
-
-
-def _is_lost_connection(error: Optional[BaseException]) -> bool:
-    """Say whether a device could not be reached; ophyd has an exception of its own for it, and a timeout."""
-    while error is not None:
-        if isinstance(error, ConnectionError) or type(error).__name__ in (
-            "DisconnectedError",
-            "NotConnected",
-        ):
-            return True
-        if isinstance(error, TimeoutError) and "connect" in str(error):
-            return True
-        error = error.__cause__
-    return False
-
-
 def _drop_if_open() -> MsgGenerator[None]:
     """Give up a half-read event; only the RunEngine knows whether there is one after a rewind."""
     try:
@@ -352,148 +327,3 @@ def _is_same_frame(camera: str, reading: Any, last: Any) -> bool:
     if number in reading:
         return bool(reading[number]["value"] == last[number]["value"])
     return all(reading[key]["timestamp"] <= last[key]["timestamp"] for key in reading)
-
-
-def safe_state_wrapper(instrument: Instrument, plan: MsgGenerator[_T]) -> MsgGenerator[_T]:
-    """Run `plan` and, however it ends, close the shutter, bring the sample in, restore the rest.
-
-    The shutter is also closed in each pause.
-
-    Raises
-    ------
-    NotSafeError
-        If that could not be done; the message says what is left how.
-    """
-    energy_ev = yield from _position(instrument.energy)
-    filters = None if instrument.filters is None else (yield from _position(instrument.filters))
-    steps = [
-        (instrument.shutter, "closed", "close the shutter"),
-        (instrument.stage, "in", "bring the sample in"),
-        (instrument.filters, filters, "restore the filters"),
-        (instrument.energy, energy_ev, "restore the energy"),
-    ]
-    return (yield from _cleanup_wrapper(plan, steps, instrument.shutter))
-
-
-def restore_wrapper(device: Any, plan: MsgGenerator[_T], shutter: Optional[Any] = None) -> MsgGenerator[_T]:
-    """Run `plan` and, however it ends, close the shutter, if given, and move `device` back to where it was.
-
-    Raises
-    ------
-    NotSafeError
-        If that could not be done.
-    """
-    start = yield from _position(device)
-    steps = [] if shutter is None else [(shutter, "closed", "close the shutter")]
-    return (yield from _cleanup_wrapper(plan, [*steps, (device, start, "bring it back")], shutter))
-
-
-def _position(device: Any) -> MsgGenerator[Any]:
-    # A rewind during an asynchronous read loses its answer, so ask once more.
-    position = first_value(device, (yield from bps.read(device)))
-    return position if position is not None else first_value(device, (yield from bps.read(device)))
-
-
-def _cleanup_wrapper(
-    plan: MsgGenerator[_T], steps: Sequence[tuple[Any, Any, str]], shutter: Optional[Any]
-) -> MsgGenerator[_T]:
-    """Run `plan`, then move each device to its value in turn, a value of None standing for nowhere."""
-    watch = PauseWatch(shutter)
-
-    # Inside of what is cleaned up: an end that comes with this message finds the cleanup in place.
-    def watched() -> MsgGenerator[_T]:
-        yield from watch.register()
-        return (yield from plan)
-
-    def cleanup() -> MsgGenerator[None]:
-        ended: Optional[BaseException] = None
-        pauses = -1
-        # In a pause what moves is stopped, and a person may move anything: then all is done once more.
-        while pauses != watch.pauses:
-            pauses = watch.pauses
-            problems: list[str] = []
-            for device, value, what in steps:
-                if value is None:
-                    continue
-                problem, end = yield from _move_in_cleanup(watch, device, value)
-                ended = end or ended
-                if problem is not None:
-                    problems.append(_not_safe(device, value, what, problem))
-        if problems:
-            error = NotSafeError(" ".join(problems))
-            _LOG.critical("%s", error)
-            raise error from ended
-        if ended is not None:
-            raise ended
-
-    result: _T = yield from bpp.finalize_wrapper(watched(), cleanup)
-    return result
-
-
-def _move_in_cleanup(
-    watch: PauseWatch, device: Any, value: Any
-) -> MsgGenerator[tuple[Optional[str], Optional[BaseException]]]:
-    """Move a device in the cleanup; return what kept it from moving, and what ended the scan meanwhile."""
-    ended: Optional[BaseException] = None
-    problem: Optional[str] = None
-    attempt, until = 0, time.monotonic() + _RETURN_IN_CLEANUP_S
-    gone = False
-    while attempt <= _ATTEMPTS or (gone and time.monotonic() < until):
-        try:
-            if gone:
-                yield Msg("sleep", None, _POLL_S)
-            yield from _limit_rewind(watch.rewindable)
-            if attempt:
-                # Whatever it was still doing for the scan.
-                yield Msg("stop", _Stop(device))
-            yield from bps.mv(device, value)
-            return None, ended
-        except (RunEngineControlException, FailedPause) as error:
-            ended = error
-            problem = "the scan was ended again and again in its cleanup"
-        except Exception as error:
-            problem, gone = _describe_failure(error), _is_lost_connection(error)
-        attempt += 1
-    return problem, ended
-
-
-class _Stop:
-    """Stops a device without its last move counting as failed, which the message of bluesky has no word for."""
-
-    parent = None
-
-    def __init__(self, device: Any) -> None:
-        self._device = device
-        self.name = getattr(device, "name", str(device))
-
-    def stop(self, success: bool = True) -> Any:
-        """Stop the device, if that can be done."""
-        stop = getattr(self._device, "stop", None)
-        return None if stop is None else stop(success=True)
-
-
-def _not_safe(device: Any, value: Any, what: str, problem: str) -> str:
-    name = getattr(device, "name", str(device))
-    target = f"{value:g}" if isinstance(value, float) else str(value)
-    return (
-        f"NOT SAFE: could not {what} ({name} to {target}; {problem.rstrip('.')}). Look where {name} is and move it by "
-        "hand."
-    )
-
-
-def first_value(device: Any, reading: Any) -> Any:
-    """Return the main value of a reading; None where nothing answered, as in a simulation of the plan."""
-    if not reading:
-        return None
-    fields = getattr(device, "hints", {}).get("fields") or list(reading)
-    return reading[fields[0]]["value"]
-
-
-def _limit_rewind(rewindable: bool) -> MsgGenerator[None]:
-    """Let a rewind during the cleanup repeat the cleanup, not the frame that failed before it.
-
-    A checkpoint would do, were it not forbidden between the create and the save of an interrupted frame. A suspender's
-    plan that failed may have left the RunEngine unable to rewind.
-    """
-    yield Msg("rewindable", None, False)
-    yield Msg("rewindable", None, rewindable)

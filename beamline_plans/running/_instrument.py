@@ -12,7 +12,7 @@ from beamline_devices.protocols import EnergyAxis, FrameDetector, PointDetector,
 from beamline_plans.errors import PlanError
 from scan_contract import saturation_of
 
-__all__ = ["Instrument", "check_roles", "check_value"]
+__all__ = ["Instrument", "check_roles", "check_value", "first_value"]
 
 _LOG = logging.getLogger("beamline_plans")
 
@@ -142,3 +142,11 @@ class Instrument:
                 check_value(device, position)
         for position in filter_positions:
             check_value(self.filters, position)
+
+
+def first_value(device: Any, reading: Any) -> Any:
+    """Return the main value of a reading; None where nothing answered, as in a simulation of the plan."""
+    if not reading:
+        return None
+    fields = getattr(device, "hints", {}).get("fields") or list(reading)
+    return reading[fields[0]]["value"]

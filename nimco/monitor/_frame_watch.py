@@ -16,7 +16,7 @@ MOST_FRAME_BYTES = 256 * 2**20
 """Memory that the frames of one run may take; of larger ones, neighbouring pixels are averaged."""
 THUMBNAIL = 48
 _POLL_S = 0.4
-_TELL_S = 0.25
+_UPDATE_S = 0.25
 
 
 class FrameWatch(Source):
@@ -98,7 +98,7 @@ class FrameWatch(Source):
                         continue
                     told.add(key)
                 is_new = self._taken(frames, name, doc) or is_new
-                if is_new and time.monotonic() - changed_s > _TELL_S:
+                if is_new and time.monotonic() - changed_s > _UPDATE_S:
                     changed_s, is_new = time.monotonic(), False
                     self._changed()
             if self.problem:

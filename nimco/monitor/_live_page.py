@@ -43,7 +43,7 @@ class LivePage:
         self._ended = ended
         self._viewer = viewer
         self._outbox = Outbox()
-        self._heard: dict[str, tuple[Source, Callable[[], object]]] = {}
+        self._subscribed: dict[str, tuple[Source, Callable[[], object]]] = {}
         self._sends: dict[str, Callable[[], Any]] = {}
         self._run: tuple[str, str] | None = None
         self._range = ColourRange()
@@ -56,7 +56,7 @@ class LivePage:
         sending = asyncio.create_task(self._outbox.deliver())
         try:
             measurements = await asyncio.to_thread(self._viewer.measurements)
-            self._hear("list", measurements, lambda: self._send_list(measurements))
+            self._subscribe("list", measurements, lambda: self._send_list(measurements))
             receiving = asyncio.create_task(self._receive())
             done: set[asyncio.Task[None]] = set()
             while not done and not self._ended.is_set():
@@ -71,7 +71,7 @@ class LivePage:
         finally:
             sending.cancel()
             self._outbox.close()
-            for what in tuple(self._heard):
+            for what in tuple(self._subscribed):
                 self._leave(what)
 
     async def _receive(self) -> None:
@@ -93,16 +93,16 @@ class LivePage:
                 self._range = ColourRange.read(told.get("range"))
                 self._again("map")
             case "value":
-                await self._tell_value(told)
+                await self._send_value(told)
             case "probe":
                 self._probe = None if told.get("region") is None else Region.read(told["region"])
                 self._again("frames")
             case "keep":
-                table = self._heard.get("regions")
+                table = self._subscribed.get("regions")
                 if table is not None and isinstance(table[0], RegionTable):
                     table[0].put(Region.read(told.get("region")))
             case "remove":
-                table = self._heard.get("regions")
+                table = self._subscribed.get("regions")
                 if table is not None and isinstance(table[0], RegionTable):
                     table[0].remove(str(told.get("id")))
             case other:
@@ -114,51 +114,51 @@ class LivePage:
         if is_other:
             self._run, self._probe = (uid, name), None
         watch = await asyncio.to_thread(self._viewer.map, uid, name, variable)
-        self._hear("map", watch, lambda: self._send_map(watch))
+        self._subscribe("map", watch, lambda: self._send_map(watch))
         if not is_other:
             return
         frames = await asyncio.to_thread(self._viewer.frames, uid, name)
         table = await asyncio.to_thread(self._viewer.regions, uid, name)
-        self._hear("frames", frames, lambda: self._send_frames(frames))
-        self._hear("regions", table, lambda: self._send_regions(table))
+        self._subscribe("frames", frames, lambda: self._send_frames(frames))
+        self._subscribe("regions", table, lambda: self._send_regions(table))
         spectra = await asyncio.to_thread(self._viewer.spectra, uid, name)
         await asyncio.to_thread(spectra.prepare)
 
-    def _hear(self, what: str, source: Source, send: Callable[[], Any]) -> None:
+    def _subscribe(self, what: str, source: Source, send: Callable[[], Any]) -> None:
         """Listen to a source instead of the one before; what it has already is sent at once."""
         self._leave(what)
 
         def listener() -> None:
             self._outbox.put_from_thread(what, send)
 
-        self._heard[what] = source, listener
+        self._subscribed[what] = source, listener
         self._sends[what] = send
         source.listen(listener)
         self._outbox.put(what, send)
 
     def _leave(self, what: str) -> None:
-        if what in self._heard:
-            source, listener = self._heard.pop(what)
+        if what in self._subscribed:
+            source, listener = self._subscribed.pop(what)
             source.leave(listener)
 
     def _again(self, what: str) -> None:
         """Have what is there sent anew."""
-        if what in self._heard:
+        if what in self._subscribed:
             self._outbox.put(what, self._sends[what])
 
     def _notice(self, text: str) -> None:
         async def send() -> None:
-            await self._tell({"type": "notice", "text": text})
+            await self._send({"type": "notice", "text": text})
 
         self._number += 1
         self._outbox.put(f"notice {self._number % 4}", send)
 
-    async def _tell(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send_text(json.dumps(message, allow_nan=False))
 
     async def _send_list(self, measurements: Any) -> None:
         if measurements.rows is not None or measurements.problem:
-            await self._tell(
+            await self._send(
                 {"type": "list", "rows": measurements.rows or [], "problem": measurements.problem}
             )
 
@@ -166,9 +166,9 @@ class LivePage:
         about, state = watch.about, watch.state
         if about is None:
             if watch.problem:
-                await self._tell({"type": "about", "about": None, "problem": watch.problem})
+                await self._send({"type": "about", "about": None, "problem": watch.problem})
             return
-        await self._tell(
+        await self._send(
             {
                 "type": "about",
                 "about": about,
@@ -205,7 +205,7 @@ class LivePage:
     async def _send_frames(self, watch: FrameWatch) -> None:
         frames = watch.frames
         table = await asyncio.to_thread(watch.table)
-        await self._tell(
+        await self._send(
             {
                 "type": "frames",
                 "rows": table,
@@ -221,7 +221,7 @@ class LivePage:
         await self._send_spectra()
 
     async def _send_regions(self, table: RegionTable) -> None:
-        await self._tell(
+        await self._send(
             {
                 "type": "regions",
                 "regions": [region.to_dict() for region in table.regions],
@@ -234,7 +234,7 @@ class LivePage:
     async def _send_spectra(self) -> None:
         if self._run is None:
             return
-        held = self._heard.get("regions")
+        held = self._subscribed.get("regions")
         regions = held[0].regions if held is not None and isinstance(held[0], RegionTable) else []
         probe = self._probe
         spectra = await asyncio.to_thread(self._viewer.spectra, *self._run)
@@ -243,12 +243,12 @@ class LivePage:
             for region in ((probe,) if probe else ()) + tuple(regions)
         ]
         told = [result.to_dict() for result in results]
-        await self._tell({"type": "spectra", "results": told, "probe": None if probe is None else probe.id})
+        await self._send({"type": "spectra", "results": told, "probe": None if probe is None else probe.id})
 
-    async def _tell_value(self, told: dict[str, Any]) -> None:
+    async def _send_value(self, told: dict[str, Any]) -> None:
         """Tell the full values of a pixel: of the map that is shown, or of all maps."""
         row, column = int(told.get("row", -1)), int(told.get("column", -1))
-        held = self._heard.get("map")
+        held = self._subscribed.get("map")
         if held is None or not isinstance(held[0], MapWatch) or held[0].state is None or self._run is None:
             return
         state = held[0].state
@@ -259,7 +259,7 @@ class LivePage:
             values |= await asyncio.to_thread(self._all_values, self._run, state, row, column)
 
         async def send() -> None:
-            await self._tell({"type": "value", "row": row, "column": column, "values": values})
+            await self._send({"type": "value", "row": row, "column": column, "values": values})
 
         self._outbox.put("values" if told.get("all") else "value", send)
 

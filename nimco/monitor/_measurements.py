@@ -13,7 +13,7 @@ _LOOK_S = 1.0
 _MOST = 60
 # Results that are final change when they are analysed anew: that is looked for now and then.
 _LOOK_AGAIN_S = 20.0
-# A run without a stop document that nothing was heard of for so long has lost its session.
+# A run without a stop document of which nothing came for so long has lost its session.
 _LOST_S = 600.0
 _MARK = "@"
 
@@ -88,11 +88,11 @@ def _row(uid: str, raw: Mapping[str, Any] | None, results: list[dict[str, Any]])
     start = (raw or {}).get("start") or {}
     stop = (raw or {}).get("stop")
     began = start.get("time")
-    heard = max((result["time_s"] or 0.0 for result in results), default=0.0)
-    began_s = float(began) if isinstance(began, int | float) else heard
+    last_s = max((result["time_s"] or 0.0 for result in results), default=0.0)
+    began_s = float(began) if isinstance(began, int | float) else last_s
     sample = start.get("sample")
     name = sample.get("name") if isinstance(sample, Mapping) else sample
-    status, text = _status(stop, results, max(heard, began_s), raw is not None)
+    status, text = _status(stop, results, max(last_s, began_s), raw is not None)
     return {
         "uid": uid,
         "title": str(start.get("plan_name") or ""),
@@ -104,18 +104,16 @@ def _row(uid: str, raw: Mapping[str, Any] | None, results: list[dict[str, Any]])
     }
 
 
-def _status(stop: Any, results: list[dict[str, Any]], heard_s: float, has_raw: bool) -> tuple[str, str]:
+def _status(stop: Any, results: list[dict[str, Any]], last_s: float, has_raw: bool) -> tuple[str, str]:
     """Return the kind of state that a run is in, and what to say of it."""
     if not results:
         if stop is not None:
             return "none", "no map"
-        return (
-            ("running", "running, no map yet") if time.time() - heard_s < _LOST_S else ("lost", "cut short")
-        )
+        return ("running", "running, no map yet") if time.time() - last_s < _LOST_S else ("lost", "cut short")
     done = sum(result["n_frames"] or 0 for result in results)
     expected = sum(result["frames_expected"] or 0 for result in results)
     if not all(result["final"] for result in results):
-        if stop is not None or (has_raw and time.time() - heard_s > _LOST_S):
+        if stop is not None or (has_raw and time.time() - last_s > _LOST_S):
             return "lost", f"cut short, {done} of {expected} frames"
         return "running", f"running, {done} of {expected} frames"
     status = str((stop or {}).get("exit_status") or results[0]["exit_status"] or "")

@@ -61,7 +61,7 @@ class RegionTable(Source):
                 raise RegionError(f"There are {_MOST_REGIONS} regions already; remove some first.")
             self._held[region.id] = replace(region, changed_s=self._later(known))
         self._changed()
-        self._woken.set()
+        self._wake.set()
 
     def remove(self, region_id: str) -> None:
         """Remove a region; one that is not there is removed already."""
@@ -70,7 +70,7 @@ class RegionTable(Source):
             if known is not None:
                 self._held[region_id] = replace(known, deleted=True, changed_s=self._later(known))
         self._changed()
-        self._woken.set()
+        self._wake.set()
 
     def _later(self, known: Region | None) -> float:
         return max(time.time(), 0.0 if known is None else known.changed_s + 1e-3)
@@ -119,7 +119,7 @@ class RegionTable(Source):
                 )
                 return
             if error.response.status_code == httpx.codes.CONFLICT:  # another viewer made the table meanwhile
-                self._woken.set()
+                self._wake.set()
                 return
             raise
         self._keep_here("")

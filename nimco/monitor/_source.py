@@ -39,11 +39,11 @@ class Source(ABC):
         self._listeners: tuple[Listener, ...] = ()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._woken = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
-    def is_heard(self) -> bool:
+    def has_listeners(self) -> bool:
         """Whether anybody listens."""
         return bool(self._listeners)
 
@@ -54,7 +54,7 @@ class Source(ABC):
     def end(self) -> None:
         """Follow no longer; does not wait for it."""
         self._ended.set()
-        self._woken.set()
+        self._wake.set()
 
     def listen(self, listener: Listener) -> None:
         """Tell somebody from now on."""
@@ -83,9 +83,9 @@ class Source(ABC):
 
     def _pause(self, pause_s: float) -> None:
         """Wait, until woken or ended."""
-        self._woken.wait(pause_s)
+        self._wake.wait(pause_s)
         if not self._ended.is_set():
-            self._woken.clear()
+            self._wake.clear()
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -118,13 +118,13 @@ class Sources:
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return the source of something."""
         with self._lock:
-            self._tidy()
+            self._end_idle()
             source = self._held.pop(key, None)
             if source is None:
                 source = make()
                 source.start()
             self._held[key] = source  # the last of them is the one that was wanted last
-            idle = [held for held, other in self._held.items() if not other.is_heard and held != key]
+            idle = [held for held, other in self._held.items() if not other.has_listeners and held != key]
             for surplus in (*idle, *(held for held in self._held if held not in idle and held != key)):
                 if len(self._held) <= self._most:
                     break
@@ -138,8 +138,8 @@ class Sources:
                 source.end()
             self._held.clear()
 
-    def _tidy(self) -> None:
+    def _end_idle(self) -> None:
         now = time.monotonic()
         for key, source in tuple(self._held.items()):
-            if not source.is_heard and now - source.idle_since > _LINGER_S:
+            if not source.has_listeners and now - source.idle_since > _LINGER_S:
                 self._held.pop(key).end()
