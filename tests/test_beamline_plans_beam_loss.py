@@ -149,12 +149,16 @@ def number_of_messages(plan):
 
 def at_message(RE, number, action):
     """Do something before the n-th message that the RunEngine processes, once."""
+    at_messages(RE, {number: action})
+
+
+def at_messages(RE, actions):
     count = [0]
 
     def hook(_msg):
         count[0] += 1
-        if count[0] == number:
-            action()
+        if count[0] in actions:
+            actions[count[0]]()
 
     RE.msg_hook = hook
 
@@ -497,3 +501,21 @@ def test_every_plan_at_moments_drawn_by_lot(kind, monkeypatch):
                 assert watched.shots() == shots, about
                 if name == "calibration":
                     assert beamline.shift_ev == pytest.approx(shift_ev, abs=0.05), about
+
+
+@pytest.mark.slow
+def test_the_foil_is_found_where_it_is_though_the_signal_came_later_than_the_loss():
+    """The energy that the RunEngine takes again is that of the calibration, and not what was read without beam."""
+    n_messages, _, shift_ev = undisturbed(calibration)
+    beamline = fresh()
+    for number in range(29, n_messages, 70):
+        watched = Watched(beamline)
+        at_messages(
+            watched.RE,
+            {
+                number: lambda b=beamline: b.faults.arm(Fault.BEAM_TRIP, times=None),
+                number + 7: lambda w=watched: trip_for_a_while(w),
+            },
+        )
+        watched.RE(calibration(beamline))
+        assert beamline.shift_ev == pytest.approx(shift_ev, abs=0.05), number
