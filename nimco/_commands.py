@@ -45,7 +45,9 @@ _AxisOffset = Annotated[
 
 
 def demo(
-    technique: Annotated[Literal["full_field", "xas"], typer.Option(help="What to measure.")] = "full_field",
+    technique: Annotated[
+        Literal["full_field", "xas", "soft_xas"], typer.Option(help="What to measure.")
+    ] = "full_field",
     edges: _Edges = "Ni",
     data_dir: _DataDir = Path("nimco-data"),
     size: _Size = 256,

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from functools import wraps
-from typing import Any, Literal, Optional, Union, get_args
+from typing import Any, Literal, Optional, Union, get_args, get_origin
 
 from scan_contract import optional_import
 
@@ -11,6 +11,8 @@ with optional_import("queueserver", "plans of the queue server"):
     from numpydoc.docscrape import NumpyDocString, Parameter
 
 EdgeName = Literal["Ni_K", "Co_K", "Mn_K", "Ni_L3", "Ni_L2", "Co_L3", "Co_L2", "Mn_L3", "Mn_L2"]
+
+SoftEdgeName = Literal["Ni_L3", "Co_L3", "Mn_L3", "O_K"]
 
 Plan = Callable[..., Generator[Any, Any, Any]]
 
@@ -59,9 +61,10 @@ def queue_plan(
         if name in fixed:
             continue
         if name in types:
-            first = get_args(types[name])[0]
-            defaults[name] = first
-            parameter = parameter.replace(annotation=types[name], default=first)
+            kind, default = types[name], _as_list(parameter.default)
+            if get_origin(kind) is Literal:
+                default = defaults[name] = get_args(kind)[0]
+            parameter = parameter.replace(annotation=kind, default=default)
         elif name in _TYPES:
             parameter = parameter.replace(annotation=_TYPES[name], default=_as_list(parameter.default))
         parameters.append(parameter)

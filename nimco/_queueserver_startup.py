@@ -17,10 +17,10 @@ import beamline_plans
 from beamline_plans import RunLedger
 from callbacks import LiveSOC
 from nimco._compiling import compile_kernels
-from nimco._queueserver_plans import queue_plan
+from nimco._queueserver_plans import SoftEdgeName, queue_plan
 from nimco._server import TiledServer
 from nimco._session import Session
-from sim_devices import SimBeamline
+from sim_devices import SimBeamline, SimSoftBeamline
 
 __all__ = [
     "RE",
@@ -40,6 +40,13 @@ __all__ = [
     "multi_edge_xanes",
     "resume_scan",
     "shutter",
+    "soft_energy",
+    "soft_fy",
+    "soft_mesh",
+    "soft_reference",
+    "soft_shutter",
+    "soft_tey",
+    "soft_xas_scan",
     "stage",
     "xanes_scan",
     "xanes_series",
@@ -61,6 +68,14 @@ it_chamber = _beamline.it_chamber
 iref_chamber = _beamline.iref_chamber
 electrometer = _beamline.electrometer
 fluorescence = _beamline.fluorescence
+
+_soft = SimSoftBeamline()
+soft_energy = _soft.energy
+soft_shutter = _soft.shutter
+soft_mesh = _soft.mesh
+soft_tey = _soft.tey
+soft_fy = _soft.fy
+soft_reference = _soft.reference
 
 _ledger = RunLedger()
 RE.subscribe(_ledger)
@@ -84,6 +99,7 @@ multi_edge_xanes = queue_plan(beamline_plans.multi_edge_xanes, beamline_plans.xa
 xanes_series = queue_plan(beamline_plans.xanes_series, beamline_plans.xanes_scan)
 edge_jump_map = queue_plan(beamline_plans.edge_jump_map, beamline_plans.xanes_scan)
 xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)
+soft_xas_scan = queue_plan(beamline_plans.soft_xas_scan, beamline_plans.xanes_scan, edges=list[SoftEdgeName])
 adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
 )

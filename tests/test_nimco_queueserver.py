@@ -22,6 +22,7 @@ PLANS = {
     "edge_jump_map",
     "multi_edge_xanes",
     "resume_scan",
+    "soft_xas_scan",
     "xanes_scan",
     "xanes_series",
     "xas_scan",

@@ -313,10 +313,11 @@ class SoftXASEstimator:
             "edge": edge.name,
             "element": edge.element,
             "channels": dict(scan.channels),
-            "definition": "gamma: I(L3 high)/I(L3 low), heights of the fitted lines above pre-edge line and two-step "
-            "continuum (2 to 1)"
-            if edge.l2_ev is not None
-            else "pre_edge_area: area below the main edge of oxygen, its foot taken off",
+            "definitions": {
+                "gamma": "I(L3 high)/I(L3 low), heights of the fitted lines above pre-edge line and two-step continuum "
+                "(2 to 1)",
+                "pre_edge_area": "area below the main edge of oxygen, its foot taken off",
+            },
             "calibration": {"axis": axis["axis"], "source": axis["source"]},
             "component_names": [one.name for one in self._components],
             "component_valences": [one.valence for one in self._components],

@@ -9,7 +9,7 @@ _ENERGY, _COMPONENT, _THICKNESS = ("energy",), ("component",), ("thickness",)
 
 # Name, unit, meaning, whether there is a systematic uncertainty too.
 _NUMBERS = (
-    ("step", "", "edge step over the incident intensity", False),
+    ("step", "relative", "edge step over the incident intensity", False),
     ("low_ev", "eV", "top of L3 low", False),
     ("high_ev", "eV", "top of L3 high", False),
     ("gamma", "", "I(L3 high)/I(L3 low) by the fit of the lines", True),
@@ -57,8 +57,8 @@ def _of_yield(key: str) -> tuple[Field, ...]:
             "sigma",
             f"{key}_normalized",
         ),
-        Field(f"{key}_curve", _ENERGY, "float64", "", f"fit of the {words}", "quality"),
-        Field(key, _ENERGY, "float64", "", f"{words} over the incident intensity", "quality"),
+        Field(f"{key}_curve", _ENERGY, "float64", "", f"fit of the {words}"),
+        Field(key, _ENERGY, "float64", "relative", f"{words} over the incident intensity"),
     )
     numbers = tuple(
         field
