@@ -100,7 +100,9 @@ def test_maps_made_while_tiled_is_away_are_delivered_once_it_is_back(
 
 
 @pytest.mark.slow
-def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient_client, caplog):
+def test_a_final_map_outlives_its_session_and_a_damaged_one_is_set_aside_and_named(
+    scan_documents, tmp_path, impatient_client, caplog
+):
     update = updates_of(scan_documents().run())[-1]
     with TiledServer(tmp_path / "data") as server:
         maps = server.maps
@@ -109,10 +111,24 @@ def test_a_final_map_outlives_its_session(scan_documents, tmp_path, impatient_cl
     with pytest.raises(DeliveryError, match="delivered when Tiled answers"):
         publisher.wait(1)
     publisher.close(timeout_s=1)
-    assert len(list((tmp_path / "spool").glob("*.map"))) == 1
+    (whole,) = (tmp_path / "spool").glob("*.map")
+    # Beside it, the same cut off anywhere or with a byte changed: set aside, named, and never delivered.
+    content = whole.read_bytes()
+    damaged = {f"cut-{n}": content[:n] for n in np.linspace(0, len(content) - 1, 15).astype(int)}
+    for n in np.linspace(40, len(content) - 1, 10).astype(int):
+        damaged[f"changed-{n}"] = content[:n] + bytes([content[n] ^ 8]) + content[n + 1 :]
+    for name, held in damaged.items():
+        (tmp_path / "spool" / f"{name}.map").write_bytes(held)
     with TiledServer(tmp_path / "data") as server:
         with SOCPublisher(server.maps, spool_dir=tmp_path / "spool") as again:
             again.wait(240)
+            said = [str(error) for error in again.errors]
         found = open_soc(server.client(), update.attrs["raw_uid"])
         assert np.array_equal(found.soc.values, update["soc"].values, equal_nan=True)
-    assert not list((tmp_path / "spool").iterdir())
+        assert list(server.client()["maps"]) == [update.attrs["raw_uid"]]
+        assert len([key for key in server.client()["maps"][update.attrs["raw_uid"]] if "@" not in key]) == 1
+    assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == sorted(
+        f"{name}.map.damaged" for name in damaged
+    )
+    for name in damaged:
+        assert any(name in sentence and "set aside as" in sentence for sentence in said), name
