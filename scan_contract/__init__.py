@@ -15,12 +15,8 @@ from ._contracts import (
     FlatOrder,
     FullFieldContract,
     PointContract,
-    RunContract,
     SoftContract,
     StoredSpectrum,
-    is_energy_scan,
-    make_contract,
-    read_contract,
 )
 from ._labels import (
     ALL_ENERGIES,
@@ -42,6 +38,7 @@ from ._provenance import (
     Sample,
     read_provenance,
 )
+from ._read_contract import RunContract, is_energy_scan, make_contract, read_contract
 from ._saturation import saturation_of
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._contracts import Contract, FullFieldContract, read_contract
+from ._contracts import Contract, FullFieldContract
 from ._labels import ALL_ENERGIES, LABEL_DEVICE, STREAMS, read_label, read_shot
+from ._read_contract import read_contract
 from .errors import ContractError
 
 __all__ = ["validate_run_documents"]

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ._common_normalization import merge_repeats, normalise_by_white_line, normalise_together
 from ._interpolation import hermite, three_point_slopes
-from ._reference_series import merge_repeats, normalise_by_white_line, normalise_together
 
 _Array = NDArray[np.float64]
 

@@ -14,12 +14,13 @@ from edge_fitting.base import check_energies, noise_of_differences
 from edge_fitting.errors import EdgeFittingError
 
 from ._belonging import foreign_spectra
-from ._edge_step import line_and_step
-from ._edge_there import no_edge
+from ._common_normalization import beside_edge, merge_repeats, normalise_by_white_line, normalise_together
 from ._interpolation import hermite, limit_slopes, three_point_slopes
+from ._reference_checks import check_sources, check_spectra, names_of
 from ._smooth_curve import Smoothing, smooth_curve
 
 Array = NDArray[np.float64]
+
 Coordinate = Literal["soc", "shift_ev"]
 
 # Neighbours nearer than this fraction of the range do not count for slopes along the series.
@@ -28,11 +29,6 @@ _SLOPE_REACH = 0.1
 _LEAST_NOISE = 2e-4
 # An end of the scan may miss the end of the references by the error of a monochromator's readback.
 _END_TOLERANCE_EV = 1.0
-# White lines are looked for so near to the steepest rise, and at energies where there are L edges.
-_WHITE_LINE_EV = 6.0
-_SOFT_EV = 2000.0
-# A white line is higher than the noise of the pre-edge by this.
-_STANDS_OUT = 5.0
 
 
 class ReferenceSeries:
@@ -98,12 +94,12 @@ class ReferenceSeries:
         sources: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         energies = check_energies(energy_ev, what="reference energy_ev")
-        spectra, states = _check_spectra(energies, mu, soc)
+        spectra, states = check_spectra(energies, mu, soc)
         if coordinate not in ("soc", "shift_ev"):
             raise EdgeFittingError(f"coordinate must be 'soc' or 'shift_ev', not {coordinate!r}.")
         order = np.argsort(states, kind="stable")
         self.sources: tuple[dict[str, Any], ...] = tuple(
-            _check_sources(sources, states.size)[place] for place in (order if sources else ())
+            check_sources(sources, states.size)[place] for place in (order if sources else ())
         )
         energies, spectra = merge_repeats(energies, spectra[order])
         if energies.size < 5:
@@ -112,9 +108,9 @@ class ReferenceSeries:
         self.energy_ev: Array = energies
         self.soc: Array = states[order]
         if self._is_normalised:
-            self.mu, self.edge_ev = spectra.copy(), _beside(energies, spectra.mean(axis=0))[0]
+            self.mu, self.edge_ev = spectra.copy(), beside_edge(energies, spectra.mean(axis=0))[0]
         else:
-            names = _names(order, self.sources)
+            names = names_of(order, self.sources)
             self.mu, self.edge_ev = normalise_together(energies, spectra, names)
         for array in (self.energy_ev, self.soc, self.mu):
             array.flags.writeable = False
@@ -366,7 +362,7 @@ class ReferenceSeries:
             As the constructor.
         """
         energies = check_energies(energy_ev, what="reference energy_ev")
-        spectrum, _ = _check_spectra(energies, np.vstack([mu, mu]), (0.0, 1.0))
+        spectrum, _ = check_spectra(energies, np.vstack([mu, mu]), (0.0, 1.0))
         energies, spectrum = merge_repeats(energies, spectrum[:1])
         if energies.size < 3:
             raise EdgeFittingError(
@@ -402,143 +398,5 @@ class _SmoothSeries(ReferenceSeries):
     _smoothing = "always"
 
 
-def _check_spectra(energies: Array, mu: ArrayLike, soc: ArrayLike) -> tuple[Array, Array]:
-    try:
-        spectra = np.atleast_2d(np.asarray(mu, dtype=np.float64))
-        states = np.atleast_1d(np.asarray(soc, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise EdgeFittingError(
-            "reference mu and soc must be numbers, mu of shape (n_ref, n_energy)."
-        ) from None
-    if spectra.ndim != 2 or spectra.shape[1] != energies.size:
-        raise EdgeFittingError(
-            f"reference mu must be (n_ref, n_energy) with {energies.size} energies, not {spectra.shape}."
-        )
-    if states.shape != (spectra.shape[0],):
-        raise EdgeFittingError(
-            f"there are {spectra.shape[0]} reference spectra but soc has shape {states.shape}."
-        )
-    if states.size < 2:
-        raise EdgeFittingError("a series needs at least two references.")
-    if not np.isfinite(states).all():
-        raise EdgeFittingError("a reference soc is not finite.")
-    if np.unique(states).size < 2:
-        raise EdgeFittingError("the references all have the same soc: a series needs two different ones.")
-    bad = ~np.isfinite(spectra).all(axis=1)
-    if bad.any():
-        raise EdgeFittingError(f"reference {int(np.argmax(bad))} has values that are not finite.")
-    return spectra, states
-
-
-def _check_sources(sources: Sequence[Mapping[str, Any]], n_references: int) -> list[dict[str, Any]]:
-    if not isinstance(sources, (list, tuple)) or not all(isinstance(source, Mapping) for source in sources):
-        raise EdgeFittingError("reference sources must be mappings, one for each reference.")
-    if len(sources) != n_references:
-        raise EdgeFittingError(f"there are {n_references} references but {len(sources)} sources.")
-    return [dict(source) for source in sources]
-
-
-def _names(order: NDArray[np.intp], sources: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what a message calls the references: the places they were given at, and where they came from."""
-    known = [source.get("source") or source.get("name") for source in sources] or [None] * order.size
-    return [
-        f"reference {place}" + (f" ({source})" if source else "")
-        for place, source in zip(order, known, strict=True)
-    ]
-
-
-def merge_repeats(energies: Array, spectra: Array) -> tuple[Array, Array]:
-    unique, where, counts = np.unique(energies, return_inverse=True, return_counts=True)
-    merged = np.zeros((spectra.shape[0], unique.size))
-    np.add.at(merged.T, where, spectra.T)
-    return unique, merged / counts
-
-
 def _to_unit(energies: Array) -> Array:
     return np.asarray((2.0 * energies - energies[0] - energies[-1]) / (energies[-1] - energies[0]))
-
-
-def _beside(energies: Array, mean: Array) -> tuple[float, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where a spectrum is steepest, and which energies are beside that: below it and above."""
-    # The steepest chord over neighbouring points, wide enough not to be one noisy step.
-    slope = (mean[2:] - mean[:-2]) / (energies[2:] - energies[:-2])
-    edge_ev = float(energies[1 + int(np.argmax(slope))])
-    below = energies <= edge_ev - min(20.0, 0.5 * (edge_ev - energies[0]))
-    above = energies >= edge_ev + min(80.0, 0.5 * (energies[-1] - edge_ev))
-    return edge_ev, below, above
-
-
-def _by_white_line(energies: Array, spectra: Array, below: NDArray[np.bool_], edge_ev: float) -> Array | None:
-    """Take the pre-edge off and divide by the height of the white line; None where there is no white line."""
-    x = energies - edge_ev
-    # A line from less than it is carried over would say more of the noise than of the pre-edge.
-    order = 1 if below.sum() > 2 and np.ptp(x[below]) > -x[below].max() + _WHITE_LINE_EV else 0
-    powers = np.polynomial.polynomial.polyvander(x, order)
-    above = spectra - (powers @ np.linalg.lstsq(powers[below], spectra[:, below].T, rcond=None)[0]).T
-    near = (x > -_WHITE_LINE_EV) & (x < _WHITE_LINE_EV)
-    height = above[:, near].max(axis=1)
-    rest = above[:, ~near & ~below].max(axis=1, initial=0.0)
-    noise = above[:, below].std(axis=1)
-    if not ((height > _STANDS_OUT * noise) & (height > rest)).all():
-        return None
-    return np.asarray(above / height[:, None])
-
-
-def normalise_by_white_line(energies: Array, spectra: Array) -> tuple[Array, float]:
-    """Take the pre-edge off and divide by the height of the white line; also where the mean is steepest.
-
-    Raises
-    ------
-    EdgeFittingError
-        Where a white line does not stand out of the noise.
-    """
-    edge_ev, below, _ = _beside(energies, spectra.mean(axis=0))
-    normalised = _by_white_line(energies, spectra, below, edge_ev)
-    if normalised is None:
-        raise EdgeFittingError("the spectrum has no white line that stands out of its noise.")
-    return normalised, edge_ev
-
-
-def normalise_together(
-    energies: Array, spectra: Array, names: Sequence[str] | None = None
-) -> tuple[Array, float]:
-    """Pre-edge line and step at the mean spectrum's steepest point, by the same linear rule for all.
-
-    Spectra of soft X-rays whose step is not seen beside their white line are normalised by the height of that.
-
-    Parameters
-    ----------
-    energies : ndarray, shape (n_energy,)
-        Increasing energies.
-    spectra : ndarray, shape (n, n_energy)
-        Absorption in any unit.
-    names : sequence of str, optional
-        What they are called, where they are references, which must have an edge; a scan's own spectra need not.
-    """
-    mean = spectra.mean(axis=0)
-    edge_ev, below, above = _beside(energies, mean)
-    n_ends = max(2, energies.size // 10)
-    level, slope, step = line_and_step(energies, spectra, edge_ev, below | above).T[:, :, None]
-    first, last = (mean[part].mean() for part in (slice(n_ends), slice(-n_ends, None)))
-    least = 1e-3 * max(float(np.abs(last - first)), float(np.ptp(mean)), 1e-12)
-    is_soft = edge_ev < _SOFT_EV
-    for number, (spectrum, size) in enumerate(zip(spectra, step[:, 0], strict=True)):
-        if names is None or is_soft:
-            reason = None if size > least else "has no rising edge"
-        else:
-            reason = no_edge(energies, spectrum, float(size), below | above, edge_ev, least)
-        if reason is None:
-            continue
-        normalised = _by_white_line(energies, spectra, below, edge_ev) if is_soft else None
-        if normalised is not None:
-            return normalised, edge_ev
-        name = f"reference {number}" if names is None else names[number]
-        raise EdgeFittingError(
-            f"{name} {reason} from {energies[0]:g} to {energies[-1]:g} eV: give absorption spectra that step up."
-        )
-    if (np.abs(spectra[:, below].mean(axis=1)) < 0.05).all() and (
-        np.abs(spectra[:, above].mean(axis=1) - 1.0) < 0.1
-    ).all():
-        # Normalised already: respect how.
-        return spectra.copy(), edge_ev
-    return (spectra - level - slope * (energies - edge_ev)) / step, edge_ev
