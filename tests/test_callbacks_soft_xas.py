@@ -226,6 +226,20 @@ def test_saturation_is_found_and_what_it_does_to_gamma_is_said():
     assert np.allclose(unsaturated(saturated([0.0, 1.0, 7.0], 0.1), 0.1), [0.0, 1.0, 7.0])
 
 
+def test_sweeps_on_a_line_of_their_own_are_averaged():
+    beamline = SimSoftBeamline(settings=SoftSettings(noise=0.01))
+    beamline.load("charged")
+    found = measure(beamline, edges=["Ni_L3"], sweeps=3, lines=LINE)["Ni_L3"]
+    once = measure(beamline, edges=["Ni_L3"], lines=LINE)["Ni_L3"]
+    assert found.attrs["n_frames"] == 3 * len(GRID)
+    for key in ("tey", "fy"):
+        better = float(once[f"{key}_gamma_sigma"]) / float(found[f"{key}_gamma_sigma"])
+        assert 1.3 < better < 2.4
+        error = abs(float(found[f"{key}_gamma"]) - beamline.truth().gamma[key])
+        assert error < 3.5 * float(found[f"{key}_gamma_sigma"])
+    assert abs(float(found["axis_offset_ev"]) + 0.4) < 0.05
+
+
 def test_the_structure_of_the_mesh_is_divided_out():
     settings = SoftSettings(mesh_structure=0.3, noise=1e-3, offset_ev=0.0)
     beamline = SimSoftBeamline(settings=settings)

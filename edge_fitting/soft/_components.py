@@ -172,7 +172,7 @@ def fit_components(
     )
     fit = least_squares(
         lambda p: (curve(p) - y) / width, start, bounds=(least, most), x_scale=np.maximum(np.abs(start), 0.05),
-        xtol=1e-7, ftol=1e-9,
+        xtol=1e-5, ftol=1e-7, max_nfev=60,
     )  # fmt: skip
     p = fit.x
     variance = 2.0 * fit.cost / (x.size - n_unknowns)

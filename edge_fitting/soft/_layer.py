@@ -161,7 +161,7 @@ def _point(values: Array, sigma: Array, depths: tuple[float, float], said: list[
     rng = np.random.default_rng(0)
     draws = values + np.maximum(sigma, 1e-9) * rng.standard_normal((400, 3))
     draws[0] = values
-    found = np.array([_crossing(draw, depths) for draw in draws])
+    found = _crossings(draws, depths)
     good = np.isfinite(found[:, 0]) & (found[:, 1] <= 1.0)
     if good.mean() < 0.5:
         said.append(
@@ -178,18 +178,20 @@ def _point(values: Array, sigma: Array, depths: tuple[float, float], said: list[
     return [float(middle[0]), float(spread[0]), float(middle[1]), float(spread[1])]
 
 
-def _crossing(draw: Array, depths: tuple[float, float]) -> Array:
-    """Thickness at which the bulk below the layer is the known one, and its reduced fraction; NaN for none."""
-    fraction, state = _solve(_FINE_NM, draw[0], draw[1], depths)
-    above = state - draw[2]
-    at = np.flatnonzero((above[:-1] < 0) & (above[1:] >= 0) | (above[:-1] > 0) & (above[1:] <= 0))
-    if not at.size or draw[1] <= draw[0]:
-        return np.array([np.nan, np.nan])
-    i = int(at[0])
-    part = above[i] / (above[i] - above[i + 1])
-    return np.array(
-        [
-            _FINE_NM[i] + part * (_FINE_NM[i + 1] - _FINE_NM[i]),
-            fraction[i] + part * (fraction[i + 1] - fraction[i]),
-        ]
-    )
+def _crossings(draws: Array, depths: tuple[float, float]) -> Array:
+    """Thickness at which the bulk below the layer is the known one, and its reduced fraction; NaN for none, (n, 2)."""
+    seen_tey, seen_fy = (-np.expm1(-_FINE_NM / depth) for depth in depths)
+    missing = (draws[:, 1:2] - draws[:, :1]) / (seen_tey - seen_fy)
+    bulk = draws[:, 1:2] + missing * seen_fy
+    above = bulk - draws[:, 2:]
+    crosses = above[:, :-1] * above[:, 1:] <= 0
+    at = crosses.argmax(axis=1)
+    rows = np.arange(len(draws))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = above[rows, at] / (above[rows, at] - above[rows, at + 1])
+        fraction = missing / bulk
+    thickness = _FINE_NM[at] + part * (_FINE_NM[at + 1] - _FINE_NM[at])
+    reduced = fraction[rows, at] + part * (fraction[rows, at + 1] - fraction[rows, at])
+    found = np.stack([thickness, reduced], axis=1)
+    found[~crosses.any(axis=1) | (draws[:, 1] <= draws[:, 0])] = np.nan
+    return found

@@ -93,7 +93,7 @@ def fit_lines(
         root = np.sqrt(weight)
         fit = least_squares(
             model.residual, found, model.projected_jacobian, bounds=model.bounds, x_scale=model.scales,
-            xtol=1e-4, ftol=1e-5, max_nfev=40, args=(y, root),
+            xtol=1e-4, ftol=1e-5, max_nfev=25, args=(y, root),
         )  # fmt: skip
         found = fit.x
         linear, shape = model.solve(found, y, root)
