@@ -27,14 +27,13 @@ from nimco.testing import ScanDocuments
 
 
 def store(server: TiledServer, scan: ScanDocuments) -> str:
-    """Store a run; its flats are one frame, told at every energy."""
-    flat = scan.flat()
+    """Store a run."""
 
     def steps() -> Iterator[tuple[Any, ...]]:
         for repeat in range(2):
             yield "dark", -1, scan.dark.astype("uint16"), {"xanes_repeat": repeat}
         for index in range(scan.energies_ev.size):
-            yield "flat", index, flat
+            yield "flat", index, scan.flat()
             yield "primary", index, scan.frame(index)
 
     documents = scan.run(steps())
@@ -106,10 +105,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, TiledServer(Path(temporary) / "data") as server:
         folder = Path(temporary)
         if "large" in chosen.what:
-            scan = ScanDocuments((chosen.size, chosen.size), n_energies=chosen.frames)
+            scan = ScanDocuments((chosen.size, chosen.size), n_energies=chosen.frames, counts=2e4, noise=True)
             compare("large", server, [store(server, scan)], chosen.workers, folder)
         if "batch" in chosen.what:
-            uids = [store(server, ScanDocuments((128, 128), seed=seed)) for seed in range(chosen.runs)]
+            uids = [
+                store(server, ScanDocuments((128, 128), counts=2e4, noise=True, seed=seed))
+                for seed in range(chosen.runs)
+            ]
             compare("batch", server, uids, chosen.workers, folder)
 
 

@@ -10,10 +10,14 @@ import xarray as xr
 
 from callbacks import ForeignLayout, ForeignRuns, documents_of
 from callbacks.techniques import EstimatorOptions, StackedScan, read_scan
+from nimco._read_ahead import read_ahead
 from nimco._selection import LeaveOut, SelectedDocuments
 from nimco._tiled_client import open_tiled
 from nimco.errors import NimcoError
 from scan_contract import FullFieldContract, is_energy_scan, read_contract
+
+# Frames that wait while others are corrected: enough to keep both busy, 64 MB of a camera of 2048 x 2048.
+_AHEAD = 8
 
 
 class Secret:
@@ -106,7 +110,8 @@ def read_job(
     """
     client = open_tiled(job.uri, job.key.text, remedy="the key was given with the command")
     try:
-        return read_scan(_documents(client, job), job.options, path, on_document=on_document)
+        documents = read_ahead(_documents(client, job), _AHEAD)
+        return read_scan(documents, job.options, path, on_document=on_document)
     except httpx.TransportError as error:
         raise NimcoError(
             f"Tiled at {job.uri} has stopped answering ({type(error).__name__}) while run {job.uid[:8]} was read."
