@@ -267,6 +267,11 @@ def test_a_pattern_fixed_to_the_detector_does_not_drag_the_match() -> None:
     found = register_stack(ENERGY_EV, (frames + 0.02 * dirt).astype(np.float32))
     strong = SPECTRUM > 0.5
     assert rms(found.shifts_px[strong], walk[strong]) < 0.1
+    # Those are not told from it: they stay where the nearest one is, with a sigma that says so.
+    assert any("pattern that is fixed to the detector" in said for said in found.warnings)
+    error = found.shifts_px - walk
+    error -= np.median(error[strong], axis=0)
+    assert np.sqrt(np.mean((error[~strong] / found.shift_sigma_px[~strong]) ** 2)) < 3.0
 
 
 def test_parts_that_move_apart_are_said() -> None:

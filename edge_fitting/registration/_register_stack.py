@@ -44,6 +44,8 @@ _ALIKE = 7
 # Frames with this share of the highest contrast come first.
 _STRONG = 0.5
 _FEWEST_WEAK = 3
+# A frame whose structure of the sample is less than this of that of the pattern is not told from it.
+_OUTWEIGHED, _NEARLY = 1.0, 1.3
 # Noise finds itself in noise: anywhere in the field, with correlations below this in the better half of the frames.
 _NOISE_QUALITY = 0.4
 _NOISE_STEP_PX = 2.0
@@ -494,6 +496,7 @@ class _StackRegistration:
 
     def result(self) -> RegisteredStack:
         """Shifts relative to frame 0, frames resampled once, and what is doubtful."""
+        outweighed, doubtful = self._hold_outweighed()
         found = self._found()
         places = np.stack([self._interpolated(k) for k in range(self._n)])
         # The whole is to be one step: a frame is turned about its middle first, and then found displaced.
@@ -514,6 +517,11 @@ class _StackRegistration:
         for k, match in self._matches.items():
             sigma[k] = np.hypot(match.sigma_px, misfit[k])
         sigma[~found] = self._interpolation_sigma(places, found)
+        sure = np.setdiff1d(np.flatnonzero(found), doubtful)
+        for k in (*outweighed, *doubtful):
+            # The sample goes on wandering from the nearest frame whose place is known.
+            reach = self._interpolation_sigma(places, found) * math.sqrt(np.abs(sure - k).min())
+            sigma[k] = reach if k in outweighed else np.hypot(sigma[k], reach)
         quality = np.array([self._matches[k].quality if k in self._matches else 0.0 for k in range(self._n)])
         about = places[found] - np.average(places[found], axis=0, weights=1.0 / sigma[found] ** 2)
         drift = is_turned or bool(
@@ -539,7 +547,7 @@ class _StackRegistration:
             registered=found,
             drift_found=drift,
             widths_px=self._band.widths,
-            warnings=tuple(self._warnings(found, places)),
+            warnings=tuple(self._warnings(found, places, outweighed, doubtful)),
             magnification=magnification,
             rotation_deg=rotation_deg,
         )
@@ -552,11 +560,49 @@ class _StackRegistration:
         scatter: Array = np.maximum(np.sqrt(np.mean(steps**2, axis=0)), 0.05)
         return scatter
 
-    def _warnings(self, found: NDArray[np.bool_], places: Array) -> list[str]:
+    def _hold_outweighed(self) -> tuple[list[int], list[int]]:
+        """Give up the shifts of frames that show more of what belongs to the detector than of the sample.
+
+        Returns these frames, and those that show little more of the sample.
+        """
+        if self._pattern is None:
+            return [], []
+        inside = self._template.mask() > 0
+        pattern = float(self._pattern[inside].std())
+        functions = self._functions()
+        contrast = np.abs(functions[:, 1])
+        weak = {
+            k: float(self._template.predict(functions[k])[inside].std()) / pattern
+            for k in sorted(self._matches)
+            if contrast[k] < _STRONG * contrast.max()
+        }
+        if not pattern > 0.0 or len(self._matches) - len(weak) < 2:
+            return [], []
+        held = [k for k, ratio in weak.items() if ratio < _OUTWEIGHED]
+        for k in held:
+            del self._matches[k]
+        return held, [k for k, ratio in weak.items() if _OUTWEIGHED <= ratio < _NEARLY]
+
+    def _warnings(
+        self, found: NDArray[np.bool_], places: Array, outweighed: list[int], doubtful: list[int]
+    ) -> list[str]:
         out = []
-        if not found.all():
+        if outweighed:
             out.append(
-                f"{_frames(np.flatnonzero(~found))} could not be registered (no structure of the sample in it, or "
+                f"{_shown(outweighed)} little of the sample beside a pattern that is fixed to the "
+                "detector (dust, a flat field that does not match): the shift is that of the nearest other frames, and "
+                "may be off by several times the usual step."
+            )
+        if doubtful:
+            out.append(
+                f"{_shown(doubtful)} little more of the sample than of a pattern that is fixed to the "
+                "detector, which may pull on them: their sigma is that of the way from the nearest other frames."
+            )
+        other = ~found
+        other[outweighed] = False
+        if other.any():
+            out.append(
+                f"{_frames(np.flatnonzero(other))} could not be registered (no structure of the sample in it, or "
                 "it is not where it can be expected): the shift is interpolated."
             )
         held = np.array([self._matches[k].held if k in self._matches else 1.0 for k in range(self._n)])
@@ -601,6 +647,10 @@ def _mean_picture(stack: Frame) -> Frame:
         n += finite
     with np.errstate(invalid="ignore"):
         return (total / n).astype(np.float32)
+
+
+def _shown(indices: list[int]) -> str:
+    return f"{_frames(np.array(indices))} {'show' if len(indices) > 1 else 'shows'}"
 
 
 def _frames(indices: NDArray[np.intp]) -> str:
