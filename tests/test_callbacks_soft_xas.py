@@ -1,5 +1,7 @@
 """Soft XAS from the plan to Tiled on the twin: gamma in two yields, the layer behind both, and what bad input gives."""
 
+import csv
+
 import h5py
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from bluesky import RunEngine
 
 from beamline_devices import DeviceError
 from beamline_plans import EnergyGrid, EnergyRegion, PlanError, dry_run, soft_xas_scan
-from callbacks import LiveSOC, LiveSOCPlot, SOCPublisher, open_soc
+from callbacks import ExportError, LiveSOC, LiveSOCPlot, SOCPublisher, export_soft_series, open_soc
 from edge_fitting import Component, describe_yield, reduced_layer, saturated, unsaturated
 from nimco.testing import play
 from scan_contract import validate_run_documents
@@ -194,6 +196,22 @@ def test_it_goes_to_tiled_and_back_and_into_a_picture(measured, tiled_server, tm
     for result in found.values():
         xr.testing.assert_identical(open_soc(client, result.attrs["raw_uid"]), result)
     assert len(LiveSOCPlot(tmp_path / "soft.png", show=False).render(found["Ni_L3"]).axes) >= 2
+
+
+def test_results_are_a_series_against_the_cycle(measured, tmp_path):
+    _, _, found, _ = measured
+    result = found["Ni_L3"]
+    sequence = [result.assign_attrs(sample={"name": f"cell {n}", "cycle": n}) for n in (50, 1, 200)]
+    with export_soft_series(sequence, tmp_path / "series.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["cycle"] for row in rows] == ["1", "50", "200"]
+    reduced = rows[0]["tey_fraction Ni2+"]
+    assert float(reduced) == pytest.approx(float(result["tey_fraction"][0]))
+    assert float(rows[0]["delta_gamma_sigma"]) == pytest.approx(float(result["delta_gamma_sigma"]))
+    with pytest.raises(ExportError, match="at least one"):
+        export_soft_series([], tmp_path / "none.csv")
+    with pytest.raises(ExportError, match="not of soft XAS"):
+        export_soft_series([result.assign_attrs(spec="NimcoXAS")], tmp_path / "none.csv")
 
 
 def test_two_in_three_sigmas_of_gamma_hold_the_truth():

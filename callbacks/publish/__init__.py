@@ -5,6 +5,7 @@ from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
 from ._reading import SOCVersion, open_soc, open_soc_table, soc_versions
+from ._soft_series import export_soft_series
 from ._spectrum_files import export_athena, export_campaign, export_xdi
 from ._stored_result import StoredResult
 from ._waiting import waiting_in
@@ -19,6 +20,7 @@ __all__ = [
     "export_campaign",
     "export_csv",
     "export_nexus",
+    "export_soft_series",
     "export_stem",
     "export_tiff",
     "export_xdi",
