@@ -119,8 +119,15 @@ SOFT_XAS_SCHEMA = ResultSchema(
         ),
         _layer("layer_bulk_valence", "", "valence of the bulk below that layer"),
         _layer("layer_bulk_valence_sigma", "", "standard deviation by noise", "sigma", "layer_bulk_valence"),
-        *_with_sigma("point_nm", "nm", "thickness of the layer that a known bulk fixes", False),
-        *_with_sigma("point_reduced_fraction", "", "reduced part of that layer", False),
+        *_with_sigma(
+            "point_nm",
+            "nm",
+            "thickness of the layer that a known bulk fixes, for the depths in depths_nm",
+            False,
+        ),
+        *_with_sigma(
+            "point_reduced_fraction", "", "reduced part of that layer, for the depths in depths_nm", False
+        ),
     ),
 )
 """Arrays of a result of soft XAS; what cannot be told is left out or NaN."""
