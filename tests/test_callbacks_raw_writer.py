@@ -1,4 +1,5 @@
 import datetime
+import itertools
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import event_model
+import httpx
 import numpy as np
 import pytest
 from tiled.client.container import Container
@@ -60,15 +62,34 @@ def test_duplicate_documents_are_written_once(tiled_server, scan_documents, tmp_
     assert_stored(tiled_server.client(), documents)
 
 
-def test_two_runs_at_once_from_two_sessions(tiled_server, scan_documents, tmp_path):
-    runs = [scan_documents(seed=seed).run() for seed in (1, 2)]
-    writers = [RawRunWriter(tiled_server.raw, spool_dir=tmp_path) for _ in runs]
-    for pair in zip(*runs, strict=True):
-        for writer, (name, doc) in zip(writers, pair, strict=True):
-            writer(name, doc)
-    for writer in writers:
-        writer.close()
-        assert writer.errors == []
+def test_runs_at_once_from_several_sessions_of_which_the_server_keeps_some_waiting(
+    tiled_server, scan_documents, tmp_path, impatient_client
+):
+    """Four sessions on one server, and three requests are told that the database is locked."""
+    runs = [scan_documents(seed=seed).run() for seed in (1, 2, 3, 4)]
+    raw = tiled_server.client()["raw"]
+    http = raw.context.http_client
+    hooks, n_requests, n_told = http.event_hooks, itertools.count(1), []
+
+    def locked(request):
+        if next(n_requests) in (5, 12, 30):
+            n_told.append(request)
+            answer = httpx.Response(500, request=request, text="database is locked")
+            raise httpx.HTTPStatusError("500", request=request, response=answer)
+
+    http.event_hooks = {**hooks, "request": [*hooks["request"], locked]}
+    try:
+        writers = [RawRunWriter(raw, spool_dir=tmp_path) for _ in runs]
+        for documents in zip(*runs, strict=True):
+            for writer, (name, doc) in zip(writers, documents, strict=True):
+                writer(name, doc)
+        for writer in writers:
+            writer.wait(240)
+            writer.close()
+    finally:
+        http.event_hooks = hooks
+    assert len(n_told) == 3
+    assert not list(tmp_path.glob("*.run*"))
     for documents in runs:
         assert_stored(tiled_server.client(), documents)
 
