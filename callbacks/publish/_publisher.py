@@ -99,7 +99,7 @@ class SOCPublisher(Sink):
 
     @property
     def n_moved(self) -> int:
-        """Number of arrays and tables that Tiled took so far; while it grows the server is there, however slow."""
+        """Number of steps (arrays, tables) that Tiled took so far; while it grows the server is there, however slow."""
         return self._n_moved
 
     def _move(self) -> None:

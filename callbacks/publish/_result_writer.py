@@ -136,6 +136,7 @@ class ResultWriter:
             self._node.update_metadata(_change(self._held_metadata(), metadata), drop_revision=True)
             for key in arrays:
                 self._known[key].close_stream()
+                self._moved()
             self._node.close_stream()
         else:
             self._node.update_metadata(_change(self._written, metadata), drop_revision=True)
