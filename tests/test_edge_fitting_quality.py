@@ -114,6 +114,16 @@ def test_wrong_references_leave_no_frame_out_and_raise_chi2(offset: float) -> No
     assert np.nanmedian(wrong.reduced_chi2) > 1.2
 
 
+@pytest.mark.parametrize("step_ev", [2.0, 4.0, 5.0, 8.0, 19.0])
+def test_wrong_references_leave_no_frame_out_where_energies_are_far_apart(step_ev: float) -> None:
+    for phase in (0.0, 0.66):
+        grid = np.arange(8250.0 + phase * step_ev, 8501.0, step_ev)
+        _, _, stack = measured(1, grid, 20000.0)
+        for offset in (0.5, -1.0, -2.0, 3.0):
+            wrong = fit_stack(grid, stack, references=series(offset_ev=offset), axis_offset=0.0)
+            assert wrong.left_out_ev == (), (phase, offset)
+
+
 def test_zingers_become_missing_values() -> None:
     soc, _, stack = measured()
     random = np.random.default_rng(7)

@@ -33,6 +33,10 @@ _HIGHEST_LEVERAGE = 0.6
 # Frames (eV from the edge) below and above it that have to be there: before, the end of a scan stands alone.
 _BELOW_EV, _ABOVE_EV = -10.0, 15.0
 _FEWEST_AROUND = 3
+# Wrong references spoil neighbouring energies alike only where these are as near (eV) as features are wide, at the edge
+# and beyond it.
+_NEAR_AT_EDGE_EV, _NEAR_EV = 2.5, 12.0
+_EDGE_BELOW_EV, _EDGE_ABOVE_EV = -15.0, 25.0
 # Repeats that differ by this part of the jump, at this part of the repeated energies, are a state that moves.
 _LEAST_MOVED = 0.02
 _MANY_MOVED = 0.25
@@ -102,7 +106,8 @@ def check_frames(
     - has a pattern over the field that a spectrum of this sample cannot have (not proportional to the jump), more than
       five times as strong as is usual in the other frames; or
     - is proportional to the jump, five times what is usual, and three times that of any of its neighbours in energy:
-      wrong references spoil neighbouring energies alike.
+      wrong references spoil neighbouring energies alike. Where the next energy is too far off for that, it cannot be
+      told.
 
     The worst is set aside and the rest looked at again. Where more than a tenth would go, none does: what many frames
     have in common is a misfit of the model. Nor do frames at energies that were taken again and read otherwise, where
@@ -220,7 +225,8 @@ def _worst(
     beyond_z = excess / (mean_variance * np.sqrt(2.0 / n))
     z = np.abs(along) / along_sigma
     usual_beyond = _usual(beyond_rms)
-    off_along = told & _is_alone(parts.energy_ev, orthonormal, moments[:, 1] / power, told & (z > _LEAST_Z))
+    candidates = told & _has_near(parts.energy_ev, 100.0 * parts.design[:, 1]) & (z > _LEAST_Z)
+    off_along = _is_alone(parts.energy_ev, orthonormal, moments[:, 1] / power, candidates)
     off_beyond = (
         told & (beyond_z > _LEAST_Z) & (beyond_rms > np.maximum(_LEAST_OFF, _TIMES_USUAL * usual_beyond))
     )
@@ -281,6 +287,16 @@ def _is_alone(
         _TIMES_NEIGHBOURS * _around(energy_ev, others)[k],
     )
     return alone
+
+
+def _has_near(energy_ev: Array, from_edge_ev: Array) -> NDArray[np.bool_]:
+    """Mark the frames with another one as near as features of a spectrum are wide there."""
+    order = np.argsort(energy_ev, kind="stable")
+    gaps = np.concatenate([[np.inf], np.diff(energy_ev[order]), [np.inf]])
+    nearest = np.empty(energy_ev.size)
+    nearest[order] = np.minimum(gaps[:-1], gaps[1:])
+    at_edge = (from_edge_ev > _EDGE_BELOW_EV) & (from_edge_ev < _EDGE_ABOVE_EV)
+    return nearest <= np.where(at_edge, _NEAR_AT_EDGE_EV, _NEAR_EV)
 
 
 def _usual(values: Array) -> float:
