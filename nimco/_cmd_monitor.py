@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from nimco._loopback import is_loopback
-from nimco._server import DataDirectoryError, TiledServer, running_server
 from nimco._stopping import ended_by_signal
+from nimco._stored_data import served_directory
 from nimco._tiled_client import KEY_REMEDY, given_key, open_tiled
 from nimco.monitor import Monitor, check_packages
 
@@ -28,7 +28,7 @@ def monitor(*, tiled: str | None, api_key_file: Path | None, data_dir: Path, por
         uri: str
         key: str | None
         if tiled is None:
-            uri, key = _of_data_dir(closing, data_dir)
+            uri, key = served_directory(closing, data_dir)
         else:
             uri, key = tiled, given_key(api_key_file)
             if key is not None:  # else whoever opens the page enters one
@@ -52,18 +52,3 @@ def monitor(*, tiled: str | None, api_key_file: Path | None, data_dir: Path, por
 def _wait_for_signal() -> None:
     while True:
         time.sleep(_POLL_S)
-
-
-def _of_data_dir(closing: ExitStack, data_dir: Path) -> tuple[str, str]:
-    """Return address and key of the server of a data directory: the one that runs already, or one started here."""
-    running = running_server(data_dir)
-    if running is not None:
-        return running
-    try:
-        server = closing.enter_context(TiledServer(data_dir))
-    except DataDirectoryError:
-        running = running_server(data_dir)  # somebody else was quicker
-        if running is None:
-            raise
-        return running
-    return server.uri, server.api_key

@@ -39,6 +39,7 @@ from nimco._selection import LeaveOut, parse_roots
 from nimco._session import deliver
 from nimco._soc_range import parse_soc_range
 from nimco._stopping import ended_by_signal
+from nimco._stored_data import served_directory
 from nimco._stored_runs import Secret, StoredScanJob, check_energy_scan, find_run, is_full_field
 from nimco._task_runners import task_runner
 from nimco._tiled_client import KEY_REMEDY, given_key, open_tiled
@@ -81,79 +82,85 @@ def reanalyse(
         )
     if (flat_run or dark_run) and layout is None:
         raise NimcoError("--flat-run and --dark-run go with --layout: they belong to a run of other plans.")
-    if tiled is None:
-        raise NimcoError(
-            "Stored runs are read from Tiled; name the server with --tiled http://127.0.0.1:8710."
-        )
     wanted, roots = LeaveOut(leave_out or []), parse_roots(root or [])
     foreign = None if layout is None else read_layout(layout)
     picture = None if plot is None else _Picture(plot, colours)
-    key = given_key(api_key_file)
-    client = open_tiled(tiled, key, remedy=KEY_REMEDY)
-    found = [find_run(client, uid) for uid in uids]
-    stored = list({run.metadata["start"]["uid"]: run for run in found}.values())
-    edges = [_checked_edge(run, foreign, wanted) for run in stored]
-    corrections, foreign = _corrections(client, foreign, dark_run, flat_run)
-    console = Console()
-    series = _reference_sets(console, references or [], client, edges)
-    choices = [
-        Choice(
-            _label(given, offset, len(series), len(offsets)),
-            EstimatorOptions(held, method, offset, register, {old: str(new) for old, new in roots.items()}),
+    with ExitStack() as serving:
+        uri: str
+        key: str | None
+        if tiled is None:
+            uri, key = served_directory(serving, data_dir)
+        else:
+            uri, key = tiled, given_key(api_key_file)
+        client = open_tiled(uri, key, remedy=KEY_REMEDY)
+        found = [find_run(client, uid) for uid in uids]
+        stored = list({run.metadata["start"]["uid"]: run for run in found}.values())
+        edges = [_checked_edge(run, foreign, wanted) for run in stored]
+        corrections, foreign = _corrections(client, foreign, dark_run, flat_run)
+        console = Console()
+        series = _reference_sets(console, references or [], client, edges)
+        choices = [
+            Choice(
+                _label(given, offset, len(series), len(offsets)),
+                EstimatorOptions(
+                    held, method, offset, register, {old: str(new) for old, new in roots.items()}
+                ),
+            )
+            for (given, held), offset in itertools.product(series, offsets)
+        ]
+        store = ReanalysisStore(data_dir / _STORE_FOLDER)
+        jobs: list[tuple[StoredScanJob, str, float, list[Choice]]] = []
+        for run in stored:
+            is_stack = foreign is not None or is_full_field(run)
+            for options in _read_apart(choices, is_stack=is_stack):
+                job = StoredScanJob(
+                    uri=uri,
+                    key=Secret(key),
+                    uid=run.metadata["start"]["uid"],
+                    options=options[0].options,
+                    layout=foreign,
+                    corrections=corrections,
+                    leave_out=tuple(leave_out or ()),
+                    no_dark=no_dark,
+                )
+                jobs.append((job, _name(job, run, is_stack=is_stack), _n_events(run), options))
+        command = (
+            f"command-{short_hash(*(name for _, name, _, _ in jobs), *(choice.name for choice in choices))}"
         )
-        for (given, held), offset in itertools.product(series, offsets)
-    ]
-    store = ReanalysisStore(data_dir / _STORE_FOLDER)
-    jobs: list[tuple[StoredScanJob, str, float, list[Choice]]] = []
-    for run in stored:
-        is_stack = foreign is not None or is_full_field(run)
-        for options in _read_apart(choices, is_stack=is_stack):
-            job = StoredScanJob(
-                uri=tiled,
-                key=Secret(key),
-                uid=run.metadata["start"]["uid"],
-                options=options[0].options,
-                layout=foreign,
-                corrections=corrections,
-                leave_out=tuple(leave_out or ()),
-                no_dark=no_dark,
-            )
-            jobs.append((job, _name(job, run, is_stack=is_stack), _n_events(run), options))
-    command = f"command-{short_hash(*(name for _, name, _, _ in jobs), *(choice.name for choice in choices))}"
-    published = _Published(console, client, store, command, picture)
-    with (
-        ended_by_signal(lambda: _progress_sentence(published)),
-        ExitStack() as closing,
-    ):
-        compile_kernels(method)
-        for _, name, _, _ in jobs:
-            closing.enter_context(store.held(name))
-        runner = closing.enter_context(task_runner(workers, scheduler))
-        progress = closing.enter_context(_progress(console))
-        closing.callback(published.close)
-        total = sum(expected_size(size, len(held)) for _, _, size, held in jobs)
-        task = progress.add_task("", total=total)
+        published = _Published(console, client, store, command, picture)
+        with (
+            ended_by_signal(lambda: _progress_sentence(published)),
+            ExitStack() as closing,
+        ):
+            compile_kernels(method)
+            for _, name, _, _ in jobs:
+                closing.enter_context(store.held(name))
+            runner = closing.enter_context(task_runner(workers, scheduler))
+            progress = closing.enter_context(_progress(console))
+            closing.callback(published.close)
+            total = sum(expected_size(size, len(held)) for _, _, size, held in jobs)
+            task = progress.add_task("", total=total)
 
-        def on_progress(done: float, about: str) -> None:
-            progress.update(task, advance=done, description=about)
+            def on_progress(done: float, about: str) -> None:
+                progress.update(task, advance=done, description=about)
 
-        work = Reanalysis(store, runner, on_result=published.take, on_progress=on_progress)
-        for job, name, size, held in jobs:
-            left = [choice for choice in held if not published.has(job, choice)]
-            on_progress(
-                expected_size(size, len(held)) - (expected_size(size, len(left)) if left else 0.0), ""
-            )
-            if left:
-                work.add(job, name, size, left)
-        try:
-            work.work()
-        except NimcoError as error:
-            raise NimcoError(f"{str(error).rstrip('.')}. {published.kept_sentence()}") from error
-    published.show()
-    if work.failures:
-        said = [f"Run {job.uid} gives no map: {str(error).rstrip('.')}" for job, error in work.failures]
-        raise NimcoError("; ".join(dict.fromkeys(said)) + ".")
-    published.forget()
+            work = Reanalysis(store, runner, on_result=published.take, on_progress=on_progress)
+            for job, name, size, held in jobs:
+                left = [choice for choice in held if not published.has(job, choice)]
+                on_progress(
+                    expected_size(size, len(held)) - (expected_size(size, len(left)) if left else 0.0), ""
+                )
+                if left:
+                    work.add(job, name, size, left)
+            try:
+                work.work()
+            except NimcoError as error:
+                raise NimcoError(f"{str(error).rstrip('.')}. {published.kept_sentence()}") from error
+        published.show()
+        if work.failures:
+            said = [f"Run {job.uid} gives no map: {str(error).rstrip('.')}" for job, error in work.failures]
+            raise NimcoError("; ".join(dict.fromkeys(said)) + ".")
+        published.forget()
 
 
 def _checked_edge(run: Any, foreign: ForeignLayout | None, wanted: LeaveOut) -> str | None:
@@ -227,7 +234,6 @@ def _name(job: StoredScanJob, run: Any, *, is_stack: bool) -> str:
     options, stop = job.options, run.metadata.get("stop")
     references = None if is_stack and options.register == "off" else Choice("", options).name
     return f"{job.uid[:8]}-" + short_hash(
-        job.uri,
         job.uid,
         time.time_ns() if stop is None else stop.get("uid"),  # of a run that goes on there is more each time
         repr(job.layout),

@@ -305,7 +305,10 @@ def reanalyse(
     ],
     tiled: Annotated[
         str | None,
-        typer.Option(help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710."),
+        typer.Option(
+            help="Tiled server with the raw runs, where maps are published: http://127.0.0.1:8710; by default that of "
+            "--data-dir."
+        ),
     ] = None,
     api_key_file: Annotated[
         Path | None,

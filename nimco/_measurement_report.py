@@ -76,7 +76,7 @@ def results_of_measurement(client: Any, name: str) -> tuple[str, list[xr.Dataset
     if not starts:
         try:
             start = raw[name].metadata["start"]
-        except KeyError as error:
+        except (KeyError, ValueError) as error:  # less than five characters of a uid are no key for Tiled
             raise NimcoError(
                 f"There is no measurement (scan_group) {name} in Tiled, and no run, or several, whose uid begins like "
                 "that."

@@ -73,7 +73,7 @@ def find_run(client: Any, uid: str) -> Any:
     try:
         stored = client["raw"][uid]
         stored.metadata["start"]
-    except KeyError as error:
+    except (KeyError, ValueError) as error:  # less than five characters of a uid are no key for Tiled
         raise NimcoError(f"There is no run {uid} in Tiled, or several whose uid begins like that.") from error
     return stored
 

@@ -326,6 +326,7 @@ def test_many_different_gaps_are_fast_enough_to_follow_a_scan():
     assert len(fitter._estimator._statistics.missing.histories()[2]) < 1700
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames():
     fitter, late = (EdgeFitter((64, 64), references=series()) for _ in range(2))
     frames = stack((64, 64), seed=15)

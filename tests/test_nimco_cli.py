@@ -115,6 +115,32 @@ def test_in_a_terminal_the_page_of_the_demo_stays_until_enter(tmp_path: Path) ->
     os.close(ours)
 
 
+def test_what_reads_makes_no_directory(tmp_path: Path) -> None:
+    commands = (
+        ["export", "abc"],
+        ["report", "abc"],
+        ["reanalyse", "abc"],
+        ["references", "list"],
+        ["monitor"],
+    )
+    asked = [
+        subprocess.Popen(
+            [*NIMCO, *command, "--data-dir", "missing"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in commands
+    ]
+    for command, process in zip(commands, asked, strict=True):
+        with process:
+            said = process.communicate(timeout=240)[1]
+        assert process.returncode == 2, (command, said)
+        assert "There are no data in missing" in " ".join(said.split()), (command, said)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_three_edges_are_one_measurement(tmp_path: Path) -> None:
     done = nimco("demo", "--edges", "Ni,Mn,Co", "--size", "48", "--data-dir", "data", cwd=tmp_path)

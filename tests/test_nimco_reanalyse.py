@@ -267,7 +267,7 @@ def test_what_cannot_be_analysed_is_one_sentence(
     key.write_text("wrong")
     uid = stored[0]
     for options, said in (
-        ({"tiled": None}, "name the server with --tiled"),
+        ({"tiled": None}, "There are no data in"),
         ({"tiled": "http://127.0.0.1:9"}, "does not answer at http://127.0.0.1:9"),
         ({"api_key_file": key}, "refuses the key"),
         (
@@ -286,8 +286,9 @@ def test_what_cannot_be_analysed_is_one_sentence(
             command(uid, **options)
         assert isinstance(caught.value, NimcoError | EdgeFittingError)
         assert str(caught.value).count("\n") == 0
-    with pytest.raises(NimcoError, match="no run 00000000 in Tiled"):
-        command(uid, "00000000")
+    for unknown in ("00000000", "00", "../x"):
+        with pytest.raises(NimcoError, match=f"no run {unknown} in Tiled"):
+            command(uid, unknown)
     # The other runs are gone on with.
     with pytest.raises(NimcoError, match=rf"Run {empty[0][1]['uid']} gives no map: .*holds no frame"):
         command(empty[0][1]["uid"], uid)

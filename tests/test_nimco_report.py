@@ -58,6 +58,9 @@ def test_a_report_holds_all_of_a_measurement_and_points_nowhere(
         given = {"tiled": tiled_server.uri, "to": tmp_path / "made" / "report.html"}
         with pytest.raises(NimcoError, match=r"has 2 run\(s\) and no maps yet; .* nimco reanalyse"):
             report("report-of-two", **given)
+        for unknown in ("zz", "../x", "zzzzzz"):
+            with pytest.raises(NimcoError, match="There is no measurement"):
+                report(unknown, **given)
         for document in documents:
             live(*document)
         live.wait(240)
