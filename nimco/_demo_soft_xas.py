@@ -73,8 +73,9 @@ def demo(
         if found:
             console.print(_table(found))
             results = [result for result, _ in found]
-            for warning in dict.fromkeys(word for result in results for word in result.attrs["warnings"]):
-                console.print(f"note   {warning}", soft_wrap=True, highlight=False)
+            for name, result in zip(PUBLISHED_GAMMA, results, strict=False):
+                for warning in result.attrs["warnings"]:
+                    console.print(f"note   {name}: {warning}", soft_wrap=True, highlight=False)
             shown = str(results[0].attrs["signal"])
             print_where(console, server, results, picture, held=hold and not interrupted, shown=shown)
         if hold and not interrupted:

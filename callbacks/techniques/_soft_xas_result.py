@@ -88,9 +88,7 @@ SOFT_XAS_SCHEMA = ResultSchema(
     "NimcoSoftXAS",
     "1",
     (
-        Field(
-            "energy_ev", _ENERGY, "float64", "eV", "photon energy, put right as the axis says", "coordinate"
-        ),
+        Field("energy_ev", _ENERGY, "float64", "eV", "photon energy, corrected", "coordinate"),
         *(field for key in YIELDS for field in _of_yield(key)),
         *_with_sigma(
             "delta_gamma", "", "gamma of the fluorescence yield minus that of the electron yield", True
