@@ -240,6 +240,7 @@ NEEDS = {
     "callbacks import open_stream; open_stream('kafka://127.0.0.1:9092/documents')": "kafka",
     "nimco._queueserver_plans import queue_plan": "queueserver",
     "nimco.monitor import Monitor; Monitor('http://127.0.0.1:9').start()": "monitor",
+    "nimco._task_runners import task_runner; task_runner(None, 'tcp://127.0.0.1:9').__enter__()": "cluster",
 }
 WITHOUT = """
 import json, sys
