@@ -104,7 +104,7 @@ TESTED: dict[str, set[str]] = {
         "nimco._server",
         "nimco._session",
     },
-    "test_packaging.py": {"nimco._cli", "nimco._queueserver_plans"},
+    "test_packaging.py": {"nimco._cli", "nimco._queueserver_plans", "nimco._task_runners"},
     "test_sim_devices_absorption.py": {"sim_devices.twin._absorption"},
     "test_sim_devices_lineshape.py": {"sim_devices.twin._absorption", "sim_devices.twin._compounds"},
     "test_sim_devices_render.py": {"sim_devices.twin._projection", "sim_devices.twin._render"},
