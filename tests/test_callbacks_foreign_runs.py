@@ -153,7 +153,8 @@ def assert_true(update, errors, scan, n_energies=36):
     assert update.attrs["n_frames"] == update.attrs["frames_expected"] == n_energies
     assert has_value(update).all()
     assert float(np.sqrt(np.mean((update["soc"].values - scan.soc) ** 2))) < 0.01
-    assert update.attrs["warnings"] == []
+    # Energies in any order leave single values of noise that stick out of the frame before.
+    assert [said for said in update.attrs["warnings"] if "stick out" not in said] == []
 
 
 def in_one_run(line, order=("dark", "primary", "flat"), md=None):

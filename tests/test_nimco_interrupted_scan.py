@@ -9,7 +9,7 @@ from bluesky.utils import RunEngineInterrupted, single_gen
 from beamline_plans import EnergyGrid, RunLedger, resume_scan, validate_run_documents, xanes_scan
 from callbacks import LiveSOC
 from nimco import RemoteTiled, Session, TiledServer, open_soc
-from nimco._commands import analyse
+from nimco._commands import reanalyse
 from scan_contract import read_contract
 from sim_devices import SimBeamline
 
@@ -117,15 +117,7 @@ def test_the_map_of_a_resumed_scan_is_that_of_the_whole_scan(tmp_path, monkeypat
         # The same from what is stored, in a process that never saw the interrupted run.
         monkeypatch.setenv("TILED_API_KEY", server.api_key)
         before = open_soc(server.client(), second)
-        analyse(
-            run=second,
-            tiled=server.uri,
-            source=None,
-            api_key_file=None,
-            reference=None,
-            method="series",
-            plot=None,
-        )
+        reanalyse([second], tiled=server.uri, data_dir=tmp_path / "anew")
         anew = open_soc(server.client(), second)
         assert anew.attrs["raw_uids"] == [first, second]
         assert anew.attrs["n_frames"] == len(grid)
