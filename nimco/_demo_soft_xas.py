@@ -7,17 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
-from rich.console import Console
 from rich.table import Table
 
 from beamline_plans import soft_xas_scan
 from edge_fitting import soft_edge
-from nimco._progress import ScanProgress
-from nimco._server import TiledServer
+from nimco._demo_points import run_point_demo
 from nimco._session import Session
-from nimco._stopping import PauseOnSignal, ended_by_signal
-from nimco._where import print_where, stored_and_waiting
 from nimco.errors import NimcoError
 from sim_devices import (
     PUBLISHED_GAMMA,
@@ -45,41 +40,16 @@ def demo(
             f"the demonstration of soft XAS measures the table of Ni L2,3, not {edges}: leave --edges out, or run "
             "soft_xas_scan yourself for other edges"
         )
-    console = Console()
-    picture = data_dir / "live.png"
-    sessions: list[Session] = []
-    with (
-        ended_by_signal(lambda: stored_and_waiting(data_dir, sessions)),
-        TiledServer(data_dir, port=port) as server,
-        ScanProgress(console) as progress,
-        Session(server, plot_path=picture, observers=[progress]) as session,
-    ):
-        sessions.append(session)
-        console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
-        beamline = SimSoftBeamline(seed=seed)
-        run_engine = RunEngine(context_managers=[PauseOnSignal])
-        run_engine.subscribe(session)
-        found: list[tuple[xr.Dataset, SoftTruth]] = []
-        interrupted = False
-        try:
-            for name in PUBLISHED_GAMMA:
-                found.append(_measure(run_engine, session, beamline, name))
-        except RunEngineInterrupted:
-            interrupted = True
-            if run_engine.state == "paused":
-                run_engine.abort("interrupted by the user")
-        session.wait()
-        progress.close()
-        if found:
-            console.print(_table(found))
-            results = [result for result, _ in found]
-            for name, result in zip(PUBLISHED_GAMMA, results, strict=False):
-                for warning in result.attrs["warnings"]:
-                    console.print(f"note   {name}: {warning}", soft_wrap=True, highlight=False)
-            shown = str(results[0].attrs["signal"])
-            print_where(console, server, results, picture, held=hold and not interrupted, shown=shown)
-        if hold and not interrupted:
-            server.hold(console)
+    run_point_demo(
+        list(PUBLISHED_GAMMA),
+        lambda: SimSoftBeamline(seed=seed),
+        _measure,
+        _table,
+        data_dir=data_dir,
+        port=port,
+        hold=hold,
+        shown="tey_normalized",
+    )
 
 
 def _measure(

@@ -1,25 +1,17 @@
 """`nimco demo --technique xas`: a pellet by ion chambers with a foil, live into Tiled, against the truth."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
-from rich.console import Console
 from rich.table import Table
 
 from beamline_plans import EnergyGrid, EnergyRegion, xas_scan
 from edge_fitting import EDGES, ReferenceSeries, edge_names
-from nimco._compiling import compiling
-from nimco._demo_page import print_page
-from nimco._progress import ScanProgress
-from nimco._server import TiledServer
+from nimco._demo_points import run_point_demo
 from nimco._session import Session
-from nimco._stopping import PauseOnSignal, ended_by_signal
-from nimco._where import print_where, stored_and_waiting
 from sim_devices import MonoSettings, SimBeamline, Twin, TwinSettings
 
 _STANDARD_SOCS = (0.0, 0.5, 1.0)
@@ -45,44 +37,16 @@ def demo(
     *, edges: str, data_dir: Path, seed: int, port: int, hold: bool, soc_range: str | None, **_: Any
 ) -> None:
     """Measure standards and a sample with ion chambers, and compare what is found with the truth of the twin."""
-    console = Console()
-    names = edge_names(edges)
-    picture = data_dir / "live.png"
-    sessions: list[Session] = []
-    with (
-        ended_by_signal(lambda: stored_and_waiting(data_dir, sessions)),
-        compiling(),
-        TiledServer(data_dir, port=port) as server,
-        ScanProgress(console) as progress,
-        Session(server, plot_path=picture, observers=[progress]) as session,
-        ExitStack() as watching,
-    ):
-        sessions.append(session)
-        console.print(f"Tiled server at {server.uri}, data in {data_dir.resolve()}")
-        page = print_page(console, watching, server, held=hold)
-        beamline = SimBeamline(_SHAPE, seed=seed, settings=TwinSettings(mono=_MONO))
-        run_engine = RunEngine(context_managers=[PauseOnSignal])
-        run_engine.subscribe(session)
-        found: list[tuple[xr.Dataset, dict[str, float]]] = []
-        interrupted = False
-        try:
-            for name in names:
-                found.append(_measure(run_engine, session, beamline, name))
-        except RunEngineInterrupted:
-            interrupted = True
-            if run_engine.state == "paused":
-                run_engine.abort("interrupted by the user")
-        session.wait()
-        progress.close()
-        if found:
-            console.print(_table(found))
-            results = [result for result, _ in found]
-            for warning in dict.fromkeys(word for result in results for word in result.attrs["warnings"]):
-                console.print(f"note   {warning}", soft_wrap=True, highlight=False)
-            held = hold and not interrupted
-            print_where(console, server, results, picture, held=held, page=page, shown="mu")
-        if hold and not interrupted:
-            server.hold(console, until_enter=True)
+    run_point_demo(
+        edge_names(edges),
+        lambda: SimBeamline(_SHAPE, seed=seed, settings=TwinSettings(mono=_MONO)),
+        _measure,
+        _table,
+        data_dir=data_dir,
+        port=port,
+        hold=hold,
+        shown="mu",
+    )
 
 
 def _measure(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import CubicSpline
 
-from callbacks.documents import Channel, LeftOut, Slot
+from callbacks.documents import Channel, LeftOut
 from callbacks.reduce import DarkCurrents, Reduced, Reducer
 from edge_fitting import (
     DEPTHS_NM,
@@ -24,8 +24,9 @@ from edge_fitting import (
     reduced_layer,
     soft_edge,
 )
-from scan_contract import SWEEP_AXIS, RunContract, SoftContract
+from scan_contract import RunContract, SoftContract
 
+from ._point_sweeps import PointSweeps, about_scan
 from ._soft_xas_result import SOFT_XAS_SCHEMA, YIELDS
 from ._technique import EstimatorOptions, RunState, Technique
 
@@ -60,7 +61,7 @@ class SoftXASEstimator:
         self._contract = contract
         self._scan = cast(SoftContract, contract.scan)
         self._edge = soft_edge(contract.scan.edge)
-        self._points: dict[int, dict[Slot, Reduced]] = {}
+        self._points = PointSweeps()
         self._components = [
             Component(
                 one.name,
@@ -73,23 +74,22 @@ class SoftXASEstimator:
 
     def push(self, reduced: Reduced) -> None:
         """Add one reading."""
-        self._points.setdefault(_sweep(reduced), {})[reduced.slot] = reduced
+        self._points.push(reduced)
 
     def retract(self, reduced: Reduced) -> None:
         """Take one reading out again."""
-        self._points.get(_sweep(reduced), {}).pop(reduced.slot, None)
+        self._points.retract(reduced)
 
     def merge(self, other: "SoftXASEstimator") -> None:
         """Add the readings of another part of the scan."""
-        for sweep, points in other._points.items():
-            self._points[sweep] = {**points, **self._points.get(sweep, {})}
+        self._points.merge(other._points)
 
     def result(self, state: RunState) -> xr.Dataset | None:
         """Return what the yields say; None before there are a few points."""
         said: list[str] = []
         sweeps = []
-        for number in sorted(self._points):
-            energies, currents = self._currents(self._points[number])
+        for number in self._points.numbers:
+            energies, currents = self._points.currents(number, _ROLES)
             if energies.size >= 2:
                 sweeps.append((number, energies, self._positive(number, energies, currents, said)))
         if not sweeps:
@@ -119,20 +119,6 @@ class SoftXASEstimator:
             said += [f"{YIELDS[key]}: {words}" for words in fit.warnings]
         layer = self._layer(fits, said)
         return self._dataset(state, energy_ev, values, fits, layer, axis, said)
-
-    def _currents(self, points: Mapping[Slot, Reduced]) -> tuple[Array, Currents]:
-        """Return the energies of a sweep, increasing, and the mean current of each channel there."""
-        by_energy: dict[int, list[Reduced]] = {}
-        for point in points.values():
-            by_energy.setdefault(point.label.energy_index, []).append(point)
-        energies = np.array([np.mean([p.energy_ev for p in held]) for held in by_energy.values()])
-        currents = {
-            role: np.array([np.mean([p.values[role] for p in held]) for held in by_energy.values()])
-            for role in _ROLES
-            if by_energy and all(role in p.values for held in by_energy.values() for p in held)
-        }
-        energies, first = np.unique(energies, return_index=True)
-        return energies, {role: values[first] for role, values in currents.items()}
 
     def _positive(self, number: int, energies: Array, currents: Currents, said: list[str]) -> Currents:
         """Make currents positive that an amplifier gives as negative; NaN where one passes through zero."""
@@ -303,12 +289,11 @@ class SoftXASEstimator:
         self, state: RunState, fits: Mapping[str, SoftYieldFit], axis: Mapping[str, Any], said: list[str]
     ) -> dict[str, Any]:
         contract, scan, edge = self._contract, self._scan, self._edge
-        return {
+        about = about_scan(
+            contract, state, self._points.offsets, said, mesh_structure_divided_out=scan.mesh is not None
+        )
+        return about | {
             "technique": "soft_xas",
-            "raw_uid": contract.raw_uid,
-            "raw_path": f"raw/{contract.raw_uid}",
-            "raw_uids": state.raw_uids,
-            "scan_group": contract.scan_group,
             "edges": [edge.name],
             "edge": edge.name,
             "element": edge.element,
@@ -325,34 +310,7 @@ class SoftXASEstimator:
             "has_white_line": {key: fit.has_white_line for key, fit in fits.items()},
             "bulk": None if scan.bulk is None else scan.bulk.model_dump(mode="json"),
             "depths_nm": {key: scan.depths_nm.get(key, DEPTHS_NM[key]) for key in YIELDS},
-            "offsets": self._offsets(),
-            "parameters": {
-                "energies_ev": [float(value) for value in scan.energies_ev],
-                "exposure_s": [float(value) for value in scan.exposure_s],
-                "repeats": scan.repeats,
-                "sweeps": len(scan.axes.get(SWEEP_AXIS, (0.0,))),
-                "mesh_structure_divided_out": scan.mesh is not None,
-            },
-            "n_frames": state.frames_done,
-            "frames_expected": state.frames_expected,
-            "final": state.final,
-            "complete": state.frames_done >= state.frames_expected,
-            "partial": not (state.final and state.frames_done >= state.frames_expected),
-            "exit_status": state.exit_status,
-            "warnings": list(dict.fromkeys(said)),
-            "time": state.time_s,
         }
-
-    def _offsets(self) -> dict[str, float]:
-        """Return what was subtracted from each channel."""
-        for points in self._points.values():
-            for point in points.values():
-                return dict(point.notes.get("offsets", {}))
-        return {}
-
-
-def _sweep(reduced: Reduced) -> int:
-    return int(reduced.label.axes.get(SWEEP_AXIS, 0))
 
 
 def _on_grid(x: Array, y: Array, grid: Array) -> Array:

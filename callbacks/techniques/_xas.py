@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from callbacks.documents import Channel, LeftOut, Slot
+from callbacks.documents import Channel, LeftOut
 from callbacks.reduce import DarkCurrents, Reduced, Reducer
 from edge_fitting import (
     EDGE_DEFINITIONS,
@@ -28,9 +28,10 @@ from edge_fitting import (
     merge_sweeps,
     warm_up,
 )
-from scan_contract import SWEEP_AXIS, PointContract, RunContract
+from scan_contract import PointContract, RunContract
 
 from ._planned import references_of
+from ._point_sweeps import PointSweeps, about_scan, sweep_of
 from ._technique import EstimatorOptions, RunState, Technique
 from ._xas_result import XAS_SCHEMA
 
@@ -66,29 +67,28 @@ class XASEstimator:
         self._contract = contract
         self._scan = cast(PointContract, contract.scan)
         self._references = references
-        self._points: dict[int, dict[Slot, Reduced]] = {}
+        self._points = PointSweeps()
         self._sweeps: dict[int, _OneSweep] = {}
         self._axes: dict[int, SweepAxis] = {}
 
     def push(self, reduced: Reduced) -> None:
         """Add one reading."""
-        sweep = self._changed(reduced)
-        self._points.setdefault(sweep, {})[reduced.slot] = reduced
+        self._points.push(reduced)
+        self._forget(sweep_of(reduced))
 
     def retract(self, reduced: Reduced) -> None:
         """Take one reading out again."""
-        self._points.get(self._changed(reduced), {}).pop(reduced.slot, None)
+        self._points.retract(reduced)
+        self._forget(sweep_of(reduced))
 
     def merge(self, other: "XASEstimator") -> None:
         """Add the readings of another part of the scan."""
-        for sweep, points in other._points.items():
-            self._points[sweep] = {**points, **self._points.get(sweep, {})}
-            self._sweeps.pop(sweep, None)
-            self._axes.pop(sweep, None)
+        for sweep in self._points.merge(other._points):
+            self._forget(sweep)
 
     def result(self, state: RunState) -> xr.Dataset | None:
         """Return the spectrum with all that belongs to it; None before there are two points."""
-        for number in sorted(self._points):
+        for number in self._points.numbers:
             if number not in self._sweeps:
                 self._sweeps[number] = self._formed(number)
         numbers = [number for number in sorted(self._sweeps) if self._sweeps[number].sweep.energy_ev.size > 1]
@@ -112,26 +112,13 @@ class XASEstimator:
         )
         return self._dataset(state, numbers, merged, fit)
 
-    def _changed(self, reduced: Reduced) -> int:
-        sweep = int(reduced.label.axes.get(SWEEP_AXIS, 0))
+    def _forget(self, sweep: int) -> None:
         self._sweeps.pop(sweep, None)
         self._axes.pop(sweep, None)
-        return sweep
 
     def _formed(self, number: int) -> _OneSweep:
         """Make absorption of the currents of a sweep, and take out what is none."""
-        points = sorted(self._points[number].values(), key=lambda point: point.energy_ev)
-        by_energy: dict[int, list[Reduced]] = {}
-        for point in points:
-            by_energy.setdefault(point.label.energy_index, []).append(point)
-        energies = np.array([np.mean([p.energy_ev for p in held]) for held in by_energy.values()])
-        currents = {
-            role: np.array([np.mean([p.values[role] for p in held]) for held in by_energy.values()])
-            for role in _ROLES
-            if points and all(role in point.values for point in points)
-        }
-        energies, first = np.unique(energies, return_index=True)
-        currents = {role: values[first] for role, values in currents.items()}
+        energies, currents = self._points.currents(number, _ROLES)
         i0 = currents.get("i0")
         mu, said = _absorption(currents)
         foil = _foil(currents)
@@ -160,7 +147,7 @@ class XASEstimator:
             glitch_ev=energies[found],
             glitch_kind=glitches.kind[found],
             warnings=tuple(said),
-            is_whole=len(points) >= len(self._scan.taken_indices) * self._scan.repeats,
+            is_whole=self._points.n_readings(number) >= len(self._scan.taken_indices) * self._scan.repeats,
         )
 
     def _dataset(
@@ -264,17 +251,13 @@ class XASEstimator:
         needed = None
         if target is not None and np.isfinite(half_jump):
             needed = math.ceil(int(merged.used.sum()) * (half_jump / target) ** 2)
-        return {
+        return about_scan(contract, state, self._points.offsets, said) | {
             "technique": "xas",
-            "raw_uid": contract.raw_uid,
-            "raw_path": f"raw/{contract.raw_uid}",
-            "raw_uids": state.raw_uids,
-            "scan_group": contract.scan_group,
             "edges": [scan.edge],
             "edge": scan.edge,
             "element": edge.element,
-            "measured_as": _measured_as(scan.channels),
             "channels": dict(scan.channels),
+            "measured_as": _measured_as(scan.channels),
             "definitions": {name: fit.positions[name].definition for name in EDGE_DEFINITIONS},
             "edge_status": {name: fit.positions[name].status for name in EDGE_DEFINITIONS},
             "definition": fit.positions["half_jump"].definition,
@@ -289,32 +272,10 @@ class XASEstimator:
             "anchors": None if scan.anchors is None else scan.anchors.model_dump(mode="json"),
             "compared_with": None if scan.compared_with is None else scan.compared_with.name,
             "references": None if self._references is None else self._references.to_dict(),
-            "offsets": self._offsets(),
             "glitch_kinds": {str(number): name for number, name in enumerate(GLITCH_KINDS)},
             "target_sigma_ev": target,
             "sweeps_needed": needed,
-            "parameters": {
-                "energies_ev": [float(value) for value in scan.energies_ev],
-                "exposure_s": [float(value) for value in scan.exposure_s],
-                "repeats": scan.repeats,
-                "sweeps": len(scan.axes.get(SWEEP_AXIS, (0.0,))),
-            },
-            "n_frames": state.frames_done,
-            "frames_expected": state.frames_expected,
-            "final": state.final,
-            "complete": state.frames_done >= state.frames_expected,
-            "partial": not (state.final and state.frames_done >= state.frames_expected),
-            "exit_status": state.exit_status,
-            "warnings": list(dict.fromkeys(said)),
-            "time": state.time_s,
         }
-
-    def _offsets(self) -> dict[str, float]:
-        """Return what was subtracted from each channel."""
-        for points in self._points.values():
-            for point in points.values():
-                return dict(point.notes.get("offsets", {}))
-        return {}
 
 
 def _measured_as(channels: Mapping[str, str]) -> str:
