@@ -92,6 +92,9 @@ def _row(uid: str, raw: Mapping[str, Any] | None, results: list[dict[str, Any]])
     began_s = float(began) if isinstance(began, int | float) else last_s
     sample = start.get("sample")
     name = sample.get("name") if isinstance(sample, Mapping) else sample
+    standard = start.get("standard")
+    if not name and isinstance(standard, Mapping):
+        name = standard.get("name")
     status, text = _status(stop, results, max(last_s, began_s), raw is not None)
     return {
         "uid": uid,
