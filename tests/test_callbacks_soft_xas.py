@@ -12,7 +12,8 @@ from beamline_devices import DeviceError
 from beamline_plans import EnergyGrid, EnergyRegion, PlanError, dry_run, soft_xas_scan
 from callbacks import ExportError, LiveSOC, LiveSOCPlot, SOCPublisher, export_soft_series, open_soc
 from edge_fitting import Component, describe_yield, reduced_layer, saturated, unsaturated
-from nimco.testing import play
+from nimco.monitor import Monitor
+from nimco.testing import Browser, browser_program, play
 from scan_contract import validate_run_documents
 from sim_devices import (
     PUBLISHED_GAMMA,
@@ -196,6 +197,31 @@ def test_it_goes_to_tiled_and_back_and_into_a_picture(measured, tiled_server, tm
     for result in found.values():
         xr.testing.assert_identical(open_soc(client, result.attrs["raw_uid"]), result)
     assert len(LiveSOCPlot(tmp_path / "soft.png", show=False).render(found["Ni_L3"]).axes) >= 2
+
+
+@pytest.mark.skipif(browser_program() is None, reason="no Chromium here")
+def test_the_page_shows_the_curves_with_their_gaps(measured, tiled_server):
+    result = measured[2]["Ni_L3"]
+    names = ("tey_normalized", "tey_curve", "fy_normalized", "fy_curve")
+    gaps = [bool(np.isnan(result[name].values[-1])) for name in names]
+    uid = result.attrs["raw_uid"]
+    with SOCPublisher(tiled_server.maps) as publisher:
+        publisher(result)
+        publisher.wait(WAIT_S)
+    with Monitor(tiled_server.uri, api_key=tiled_server.api_key) as monitor, Browser() as browser:
+        page = browser.open(monitor.browser_url)
+        button = f"#list button[data-run='{uid}'][data-name='Ni_L3']"
+        page.wait_for(f'document.querySelector("{button}") !== null')
+        page.run(f'document.querySelector("{button}").click()')
+        page.wait_for(f"nimco.about && nimco.about.uid === '{uid}' && nimco.plots.lines.data.ys.length > 0")
+        ends = page.run("nimco.plots.lines.data.ys.map((curve) => Number.isNaN(curve.at(-1)))")
+        colours = page.run("nimco.plots.lines.data.c")
+        named = page.run("document.getElementById('spectrum-note').innerText")
+        assert page.errors == []
+    assert ends == gaps
+    assert any(gaps)
+    assert len(set(colours)) == len(colours) == 4
+    assert "fit of the electron yield" in named
 
 
 def test_results_are_a_series_against_the_cycle(measured, tmp_path):

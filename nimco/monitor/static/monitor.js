@@ -275,12 +275,25 @@ function coloured() {
 function drawSpectra() {
   const found = new Map(state.results.map((result) => [result.id, result]));
   const shown = coloured().map((region) => ({ ...(found.get(region.id) || {}), colour: region.colour }));
-  const curves = state.about ? Object.entries(state.about.curves).filter(([, curve]) => curve.role !== "coordinate").map(([, curve]) => ({ x: state.about.curves.energy_ev ? state.about.curves.energy_ev.values : [], y: curve.values })) : [];
+  const held = state.about ? state.about.curves : {}, signal = state.about && held[state.about.signal];
+  // A result of a point scan is curves alone: those in the units of its signal, each in a colour of its own.
+  const isCurves = Boolean(signal) && !Object.keys(state.about.maps).length;
+  const curves = Object.entries(held)
+    .filter(([, curve]) => curve.role !== "coordinate" && (!isCurves || (curve.role !== "sigma" && curve.units === signal.units)))
+    .map(([name, curve], k) => ({ name: curve.long_name || name, x: held.energy_ev ? held.energy_ev.values : [], y: curve.values.map((value) => value ?? NaN), colour: isCurves ? COLOURS[(k + 1) % COLOURS.length] : "#5b6674" }));
   plots.showSpectra(shown, curves);
+  plots.nameSpectrum(isCurves ? signal.units || "" : "optical depth");
   const binning = state.frames && state.frames.binning > 1 ? `; mean of ${state.frames.binning} × ${state.frames.binning} pixels` : "";
   const first = shown[0] && state.results.find((result) => result.id === coloured()[0].id);
   const text = !coloured().length ? "mean of the map; click or draw a region" : first && first.note ? first.note : "points, fit, ± the noise of a point";
-  $("spectrum-note").textContent = `${text}${binning}`;
+  if (isCurves) {
+    $("spectrum-note").replaceChildren(...curves.map(({ name, colour }) => {
+      const label = document.createElement("span");
+      label.textContent = `― ${name}  `;
+      label.style.color = colour;
+      return label;
+    }));
+  } else $("spectrum-note").textContent = `${text}${binning}`;
 }
 
 function plusMinus(value, sigma, digits) {

@@ -49,8 +49,9 @@ export class Plots {
   showSpectra(results, curves) {
     const points = { x: [], y: [], c: [] }, lines = { xs: [], ys: [], c: [] }, residuals = { x: [], y: [], c: [] };
     const band = { x: [], low: [], high: [] }, zero = { x: [], low: [], high: [] };
-    for (const { energy_ev: energies, optical_depth: depths, curve, noise, colour } of results) {
+    for (const { energy_ev: energies, optical_depth, curve, noise, colour } of results) {
       if (!energies || !energies.length) continue;
+      const depths = optical_depth.map((value) => value ?? NaN);
       points.x.push(...energies); points.y.push(...depths); points.c.push(...energies.map(() => colour));
       if (!curve) continue;
       lines.xs.push(energies); lines.ys.push(curve); lines.c.push(colour);
@@ -62,10 +63,14 @@ export class Plots {
       }
     }
     if (!points.x.length) {
-      for (const { x, y } of curves) { lines.xs.push(x); lines.ys.push(y); lines.c.push("#5b6674"); }
+      for (const { x, y, colour } of curves) { lines.xs.push(x); lines.ys.push(y); lines.c.push(colour); }
     }
     this.points.data = points; this.lines.data = lines; this.residuals.data = residuals;
     this.band.data = band; this.zero.data = zero;
+  }
+
+  nameSpectrum(label) {
+    this.spectrum.yaxes[0].axis_label = label;
   }
 
   showHistogram(about, label) {
