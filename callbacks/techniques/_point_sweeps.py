@@ -14,6 +14,8 @@ from ._technique import RunState
 
 Array = npt.NDArray[np.float64]
 
+_MOST_NAMED = 6
+
 
 class PointSweeps:
     """Readings of a point scan, those of each sweep together."""
@@ -114,3 +116,10 @@ def about_scan(
         "warnings": list(dict.fromkeys(said)),
         "time": state.time_s,
     }
+
+
+def energies_in_words(energies_ev: Array) -> str:
+    """Name energies (eV), the first few where they are many."""
+    named = ", ".join(f"{value:.1f}" for value in energies_ev[:_MOST_NAMED])
+    more = f" and {energies_ev.size - _MOST_NAMED} more" if energies_ev.size > _MOST_NAMED else ""
+    return f"at {named}{more} eV"

@@ -26,7 +26,7 @@ from edge_fitting import (
 )
 from scan_contract import RunContract, SoftContract
 
-from ._point_sweeps import PointSweeps, about_scan
+from ._point_sweeps import PointSweeps, about_scan, energies_in_words
 from ._soft_xas_result import SOFT_XAS_SCHEMA, YIELDS
 from ._technique import EstimatorOptions, RunState, Technique
 
@@ -39,7 +39,6 @@ _WORDS = {
     "iref": "the reference",
     **{k: f"the {v}" for k, v in YIELDS.items()},
 }
-_MOST_NAMED = 6
 _NUMBERS = (
     "step", "low_ev", "high_ev", "gamma", "gamma_window", "branching_ratio", "pre_edge_area", "saturation",
 )  # fmt: skip
@@ -132,13 +131,13 @@ class SoftXASEstimator:
             if bad.any():
                 said.append(
                     f"sweep {number + 1}: {int(bad.sum())} of {bad.size} currents of {_WORDS[role]} are zero or less, "
-                    f"or no number, {_energies(energies[bad])}: these points are left out"
+                    f"or no number, {energies_in_words(energies[bad])}: these points are left out"
                 )
             at_limit = clipped(values)
             if at_limit.any():
                 said.append(
                     f"sweep {number + 1}: {_WORDS[role]} is saturated: {int(at_limit.sum())} currents have the same "
-                    f"highest value, {_energies(energies[at_limit])}: these points are left out"
+                    f"highest value, {energies_in_words(energies[at_limit])}: these points are left out"
                 )
             out[role] = np.where(bad | at_limit, np.nan, values)
         return out
@@ -368,12 +367,6 @@ def _of_yield(key: str, fit: SoftYieldFit, energy_ev: Array, names: list[str]) -
             f"{key}_fraction_sigma": [fit.components.sigma[name] for name in names],
         }
     return out
-
-
-def _energies(values: Array) -> str:
-    named = ", ".join(f"{value:.1f}" for value in values[:_MOST_NAMED])
-    more = f" and {values.size - _MOST_NAMED} more" if values.size > _MOST_NAMED else ""
-    return f"at {named}{more} eV"
 
 
 def _reducers(contract: RunContract, left_out: LeftOut) -> list[Reducer]:

@@ -31,14 +31,13 @@ from edge_fitting import (
 from scan_contract import PointContract, RunContract
 
 from ._planned import references_of
-from ._point_sweeps import PointSweeps, about_scan, sweep_of
+from ._point_sweeps import PointSweeps, about_scan, energies_in_words, sweep_of
 from ._technique import EstimatorOptions, RunState, Technique
 from ._xas_result import XAS_SCHEMA
 
 Array = npt.NDArray[np.float64]
 
 _ROLES = ("i0", "it", "iref", "fy", "tey")
-_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +125,7 @@ class XASEstimator:
         if (n_bad := int((~good).sum())) > 0:
             said.append(
                 f"sweep {number + 1}: {n_bad} of {good.size} points have a current of zero or less, or that is no "
-                f"number, {_energies(energies[~good])}: they are left out"
+                f"number, {energies_in_words(energies[~good])}: they are left out"
             )
         if foil is not None and (n_bad := int((good & ~np.isfinite(foil)).sum())) > 0:
             said.append(
@@ -319,17 +318,11 @@ def _foil(currents: Mapping[str, Array]) -> Array | None:
 
 def _glitch_words(energies: Array, kinds: npt.NDArray[np.uint8]) -> str:
     parts = [
-        f"glitches of {GLITCH_KINDS[kind]} {_energies(energies[kinds == kind])}"
+        f"glitches of {GLITCH_KINDS[kind]} {energies_in_words(energies[kinds == kind])}"
         for kind in range(1, len(GLITCH_KINDS))
         if (kinds == kind).any()
     ]
     return ", ".join(parts)
-
-
-def _energies(values: Array) -> str:
-    named = ", ".join(f"{value:.1f}" for value in values[:_MOST_NAMED])
-    more = f" and {values.size - _MOST_NAMED} more" if values.size > _MOST_NAMED else ""
-    return f"at {named}{more} eV"
 
 
 def _reducers(contract: RunContract, left_out: LeftOut) -> list[Reducer]:
