@@ -1,23 +1,21 @@
 """Photon energy of the twin as a device."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from bluesky.protocols import Location
 from ophyd import Component, DeviceStatus, Kind
 
-from beamline_devices import NotArrivedError, OutOfLimitsError
+from beamline_devices import NotArrivedError
 from sim_devices.twin import Fault, Twin, bragg_deg
 
+from ._energy_axis import TwinEnergyAxis
 from ._optics import SimOptics
 from ._signals import SimSignal
-from ._twin_device import TwinDevice
 
 __all__ = ["SimEnergy"]
 
 
-class SimEnergy(TwinDevice):
+class SimEnergy(TwinEnergyAxis):
     """Photon energy of the twin in eV.
 
     Parameters
@@ -32,8 +30,6 @@ class SimEnergy(TwinDevice):
         Real seconds per simulated second; 0 moves at once.
     """
 
-    readback = Component(SimSignal, units="eV", precision=3, kind=Kind.hinted)
-    setpoint = Component(SimSignal, units="eV", precision=3, kind=Kind.normal)
     bragg = Component(SimSignal, units="deg", precision=6, kind=Kind.normal)
     d_spacing_a = Component(SimSignal, units="angstrom", precision=5, kind=Kind.config)
     offset_ev = Component(SimSignal, units="eV", precision=3, value=0.0, kind=Kind.config)
@@ -44,11 +40,7 @@ class SimEnergy(TwinDevice):
     ) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
         self._followers = tuple(followers)
-        self.readback.name = name
-        low, high = self.limits
-        for signal in (self.readback, self.setpoint):
-            signal.put(twin.energy_ev)
-            signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)
+        self._show(twin.energy_ev)
         self.d_spacing_a.put(twin.settings.mono.d_spacing_a)
         self.resolution.put(twin.settings.mono.resolution)
         self.bragg.put(self._angle_deg())
@@ -59,38 +51,17 @@ class SimEnergy(TwinDevice):
         mono = self._twin.settings.mono
         return mono.low_ev, mono.high_ev
 
-    @property
-    def position(self) -> float:
-        """Energy in eV as read back."""
-        return float(self.readback.get())
-
-    def locate(self) -> Location[float]:
-        """Return where the axis was sent and where it is, eV."""
-        return Location(setpoint=float(self.setpoint.get()), readback=self.position)
-
     def check_value(self, value: float) -> None:
-        """Refuse an energy the axis cannot reach.
+        """Refuse an energy that the axis, or what follows it, cannot reach.
 
         Raises
         ------
         OutOfLimitsError
             When the value is not a finite number within the limits.
         """
-        low, high = self.limits
-        try:
-            energy = float(value)
-        except (TypeError, ValueError):
-            raise OutOfLimitsError(f"{self.name} takes an energy in eV, not {value!r}") from None
-        if low <= energy <= high:
-            for follower in self._followers:
-                follower.check_value(energy)
-            return
-        hint = ""
-        if math.isfinite(energy) and low <= energy * 1e3 <= high:
-            hint = f"; it looks like keV, give {energy * 1e3:g} eV"
-        raise OutOfLimitsError(
-            f"{self.name} cannot go to {energy:g} eV, it takes {low:g} to {high:g} eV{hint}"
-        )
+        super().check_value(value)
+        for follower in self._followers:
+            follower.check_value(float(value))
 
     def set(self, value: float) -> DeviceStatus:
         """Move to an energy in eV; the status is done on arrival."""

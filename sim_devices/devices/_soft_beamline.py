@@ -2,16 +2,15 @@
 
 from typing import Any, cast
 
-from bluesky.protocols import Location
 from ophyd import Component, DeviceStatus, Kind
 
 from beamline_devices import OutOfLimitsError
 from sim_devices.twin import SOFT_SAMPLES, Fault, LayeredSample, SoftSettings, SoftStation, SoftTruth
 
 from ._counters import SimIonChamber
+from ._energy_axis import TwinEnergyAxis
 from ._positions import SimNamedPosition
 from ._signals import SimSignal
-from ._twin_device import TwinDevice
 
 __all__ = ["SimSoftBeamline", "SimSoftEnergy"]
 
@@ -20,7 +19,7 @@ _EV_PER_S, _SETTLE_S = 5.0, 0.1
 _GAP_MM, _GAP_AT_EV, _MM_PER_DECADE = 22.0, 850.0, 19.0
 
 
-class SimSoftEnergy(TwinDevice):
+class SimSoftEnergy(TwinEnergyAxis):
     """Photon energy of a grating monochromator in eV; the gap of the undulator follows it.
 
     Parameters
@@ -33,8 +32,6 @@ class SimSoftEnergy(TwinDevice):
         Real seconds per simulated second; 0 moves at once.
     """
 
-    readback = Component(SimSignal, units="eV", precision=3, kind=Kind.hinted)
-    setpoint = Component(SimSignal, units="eV", precision=3, kind=Kind.normal)
     gap_mm = Component(SimSignal, units="mm", precision=3, kind=Kind.normal)
     polarisation = Component(
         SimSignal,
@@ -48,11 +45,7 @@ class SimSoftEnergy(TwinDevice):
     def __init__(self, *, name: str, station: SoftStation, time_scale: float = 0.0) -> None:
         self._station = station
         super().__init__(name=name, twin=cast(Any, station), time_scale=time_scale)
-        self.readback.name = name
-        low, high = self.limits
-        for signal in (self.readback, self.setpoint):
-            signal.put(station.setpoint_ev)
-            signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)
+        self._show(station.setpoint_ev)
         self.resolving_power.put(station.settings.resolving_power)
         self._arrive(station.setpoint_ev)
 
@@ -61,43 +54,18 @@ class SimSoftEnergy(TwinDevice):
         """Lowest and highest energy in eV."""
         return self._station.settings.low_ev, self._station.settings.high_ev
 
-    @property
-    def position(self) -> float:
-        """Energy in eV as read back."""
-        return float(self.readback.get())
-
-    def locate(self) -> Location[float]:
-        """Return where the axis was sent and where it is, eV."""
-        return Location(setpoint=float(self.setpoint.get()), readback=self.position)
-
-    def check_value(self, value: float) -> None:
-        """Refuse an energy the axis cannot reach.
-
-        Raises
-        ------
-        OutOfLimitsError
-            When the value is not a number within the limits.
-        """
-        low, high = self.limits
-        try:
-            energy = float(value)
-        except (TypeError, ValueError):
-            raise OutOfLimitsError(f"{self.name} takes an energy in eV, not {value!r}") from None
-        if not low <= energy <= high:
-            raise OutOfLimitsError(f"{self.name} cannot go to {energy:g} eV, it takes {low:g} to {high:g} eV")
-
     def set(self, value: float) -> DeviceStatus:
         """Move to an energy in eV, gap and all; the status is done on arrival."""
         self.check_value(value)
         self._check_reachable()
-        target = float(value)
-        duration_s = abs(target - self.position) / _EV_PER_S + _SETTLE_S
+        start, target = self.position, float(value)
+        duration_s = abs(target - start) / _EV_PER_S + _SETTLE_S
 
-        def finish() -> None:
-            self._station.wait(duration_s)
-            self._arrive(target)
+        def arrive(share: float = 1.0) -> None:
+            self._station.wait(duration_s * share)
+            self._arrive(target if share >= 1.0 else start + share * (target - start))
 
-        status = self._start(duration_s, finish)
+        status = self._start(duration_s, arrive, interrupted=arrive)
         self.setpoint.put(target)
         return status
 
