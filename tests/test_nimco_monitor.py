@@ -4,9 +4,11 @@ import http.client
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -391,6 +393,19 @@ def test_a_port_that_is_taken_is_said(page_server):
         Monitor("http://127.0.0.1:9", port=page_server.port).start()
 
 
+@pytest.fixture
+def many_files():
+    # As in a long session: descriptors above 1023, which `select.select` does not take.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard > 0 else 4096, hard))
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(Path(os.devnull).open())
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_page_in_a_process_of_its_own_starts_when_asked_for_and_again_after_a_kill(tiled_server, caplog):
     with MonitorProcess(tiled_server.uri, tiled_server.api_key) as page:
         for n in (1, 2):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -191,9 +191,12 @@ class MonitorProcess:
     def _wait_for_browser(self) -> None:
         """Start the process at the first connection, which waits for it in the socket, and again where it fails."""
         for _ in range(_MOST_STARTS):
-            while not select.select([self._listening], [], [], _LOOK_S)[0]:
-                if self._ended.is_set():
-                    return
+            # Not `select.select`, which takes no descriptor above 1023.
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._listening, selectors.EVENT_READ)
+                while not selector.select(_LOOK_S):
+                    if self._ended.is_set():
+                        return
             descriptor = self._listening.fileno()
             process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "nimco.monitor", self._tiled_uri, str(descriptor)],
