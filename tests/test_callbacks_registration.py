@@ -178,8 +178,15 @@ def test_the_shared_stack_is_at_the_limit_of_its_true_shifts(shared_data: Path) 
     assert 0.85 < np.nanstd(error / found["soc_sigma"].values[inside]) < 1.2
 
 
-def test_a_twin_that_drifts_and_changes_its_magnification_is_put_back_over_the_whole_field() -> None:
-    optics = OpticsSettings(drift_nm=300.0, drift_period_s=10.0, magnification_per_ev=3.2e-5)
+def turned(magnification: float, rotation_deg: float) -> Any:
+    angle = np.radians(rotation_deg)
+    return magnification * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def test_a_twin_that_drifts_turns_and_changes_its_magnification_is_put_back_over_the_whole_field() -> None:
+    optics = OpticsSettings(
+        drift_nm=850.0, drift_period_s=10.0, magnification_per_ev=3.2e-5, rotation_deg=0.11
+    )
     twin = SimBeamline((144, 144), seed=7, settings=TwinSettings(optics=optics))
     energies_ev = np.r_[8220:8328:12.0, 8330:8366:2.0, 8372:8540:18.0]
     engine = RunEngine()
@@ -205,9 +212,14 @@ def test_a_twin_that_drifts_and_changes_its_magnification_is_put_back_over_the_w
     first = taken[0]
     wrong = []
     for k, exposure in enumerate(taken):
-        larger = exposure.magnification / first.magnification
-        moved = larger * places + exposure.shift_px - larger * np.array(first.shift_px)
-        wrong.append(moved - (found["frame_magnification"].values[k] * places + shifts_of(found)[k]))
+        change = turned(
+            exposure.magnification / first.magnification, exposure.rotation_deg - first.rotation_deg
+        )
+        moved = (places - first.shift_px) @ change.T + exposure.shift_px
+        taken_out = turned(found["frame_magnification"].values[k], found["frame_rotation_deg"].values[k])
+        wrong.append(moved - (places @ taken_out.T + shifts_of(found)[k]))
     wrong = np.array(wrong) - np.mean(wrong, axis=0)
     assert np.ptp([exposure.magnification for exposure in taken]) > 0.009
+    assert np.ptp([exposure.rotation_deg for exposure in taken]) > 0.19
+    assert np.ptp([exposure.shift_px for exposure in taken], axis=0).max() > 9.0
     assert np.sqrt(np.mean(np.square(wrong))) < 0.15

@@ -7,6 +7,7 @@ import pytest
 import xraydb
 
 from beamline_devices import DeviceError
+from edge_fitting import resample_frame
 from sim_devices import (
     CameraSettings,
     Fault,
@@ -196,6 +197,19 @@ def test_magnification_changes_with_energy_about_the_centre():
     far = np.abs(frame(twin, energy_ev=8600.0) - frame(nominal, energy_ev=8600.0))
     middle, rim = far[28:36, 28:36].mean(), np.r_[far[:6].ravel(), far[-6:].ravel()].mean()
     assert rim > 3 * middle
+
+
+def test_the_sample_turns_counter_clockwise_about_the_middle_with_time():
+    twin = make(optics=OpticsSettings(blur_nm=0, rotation_deg=8.0, drift_period_s=100.0))
+    twin.wait(30.0)
+    turned = frame(twin)
+    angle = twin.last_exposure.rotation_deg
+    assert 7.0 < angle <= 8.0
+    nominal = make(optics=OpticsSettings(blur_nm=0, rotation_deg=8.0, drift_period_s=1e12))
+    there, other = (resample_frame(turned, (0.0, 0.0), rotation_deg=sign * angle) for sign in (1, -1))
+    inside = np.s_[14:-14, 14:-14]
+    wrong, opposite = (np.std((back - frame(nominal))[inside]) for back in (there, other))
+    assert wrong < 0.1 * opposite
 
 
 def test_drift_runs_with_time_and_runout_with_energy():

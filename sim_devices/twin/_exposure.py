@@ -25,6 +25,8 @@ class Exposure:
         Displacement (rows, columns) of the image of the sample.
     magnification : float
         Magnification relative to nominal.
+    rotation_deg : float
+        Angle by which the image is turned about its middle, counter-clockwise as seen, before it is displaced.
     defocus_um : float
         Distance of the zone plate from where the image is sharp.
     """
@@ -37,4 +39,5 @@ class Exposure:
     sample_in: bool
     shift_px: tuple[float, float]
     magnification: float
+    rotation_deg: float
     defocus_um: float

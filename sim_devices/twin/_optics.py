@@ -6,7 +6,7 @@ from ._diffraction import focal_length_mm, wavelength_nm
 from ._exposure import Exposure
 from ._settings import OpticsSettings
 
-__all__ = ["defocus_px", "focus_mm", "image_shift_px", "margin_px"]
+__all__ = ["defocus_px", "focus_mm", "image_shift_px", "margin_px", "rotation_deg"]
 
 # From the edge that is in focus, no scan goes further than this.
 _FARTHEST_EV = 800.0
@@ -19,6 +19,7 @@ def margin_px(optics: OpticsSettings, shape: tuple[int, int], pixel_size_nm: flo
     """
     reach = 1.5 * (optics.drift_nm + optics.runout_nm) / pixel_size_nm
     reach += abs(optics.magnification_per_ev) * _FARTHEST_EV * max(shape) / 2
+    reach += math.radians(optics.rotation_deg) * max(shape) / 2
     return max(math.ceil(reach) + 4, max(shape) // 16, 8)
 
 
@@ -42,6 +43,11 @@ def image_shift_px(
         for w, r, s in zip(wander, runout, stage_um, strict=True)
     )
     return y, x
+
+
+def rotation_deg(optics: OpticsSettings, clock_s: float) -> float:
+    """Angle by which the sample has turned, counter-clockwise as seen."""
+    return optics.rotation_deg * math.sin(0.9 * 2 * math.pi * clock_s / optics.drift_period_s)
 
 
 def focus_mm(optics: OpticsSettings, true_ev: float) -> float:

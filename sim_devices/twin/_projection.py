@@ -1,8 +1,10 @@
 """The sample as the camera sees it: its transmission, displaced, magnified and blurred."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter
 
 from scan_contract import optional_import
 
@@ -18,6 +20,8 @@ with optional_import("sim", "simulated beamlines"):
 __all__ = ["Projection"]
 
 _SHARP_PX = 0.1
+# What a cubic spline takes from beyond its own place fades within so many pixels.
+_SPLINE_REACH = 12
 _FILM_EV = 8000.0
 
 
@@ -55,14 +59,17 @@ class Projection:
 
     def transmission(self, sample: SampleMaps, exposure: Exposure) -> NDArray[np.float32]:
         """Transmission of the sample as the camera sees it; kept while nothing changes."""
-        key = (exposure.true_ev, exposure.shift_px, exposure.magnification, exposure.defocus_um)
+        placed = (exposure.shift_px, exposure.magnification, exposure.rotation_deg)
+        key = (exposure.true_ev, placed, exposure.defocus_um)
         if self._kept is not None and self._kept[0] == key and self._kept[1] is sample:
             return self._kept[2]
         carbon = xraydb.mu_elam("C", exposure.true_ev) / xraydb.mu_elam("C", _FILM_EV)
         film = np.float32(sample.film_depth * float(carbon))
         table = sample.absorber.table(exposure.true_ev)
-        if exposure.shift_px == (0.0, 0.0) and exposure.magnification == 1.0:
+        if placed == ((0.0, 0.0), 1.0, 0.0):
             seen = self._without_displacement(sample, table, film, (self._margin, self._margin), self.shape)
+        elif exposure.rotation_deg != 0.0:
+            seen = self._turned(sample, table, film, exposure)
         else:
             seen = self._with_displacement(sample, table, film, exposure)
         spread_px = min(defocus_px(self._optics, self._pixel_size_nm, exposure), max(self.shape))
@@ -101,6 +108,29 @@ class Projection:
         out = np.empty(self.shape, dtype=np.float32)
         self._blocks.run(resample_rows, self.shape[0], half, rows - origin[0], row_weight, out)
         return out
+
+    def _turned(
+        self, sample: SampleMaps, table: NDArray[np.float32], film: np.float32, exposure: Exposure
+    ) -> NDArray[np.float32]:
+        """Transmission turned and magnified about the middle, then shifted: cubic splines in both axes at once."""
+        angle = math.radians(exposure.rotation_deg)
+        cos, sin = math.cos(angle), math.sin(angle)
+        back = np.array([[cos, sin], [-sin, cos]]) / exposure.magnification
+        middle = 0.5 * (np.array(self.shape) - 1.0)
+        place = middle + self._margin - back @ (middle + np.array(exposure.shift_px))
+        corners = np.array(
+            [(i * (self.shape[0] - 1), j * (self.shape[1] - 1)) for i in (0, 1) for j in (0, 1)]
+        )
+        reached = corners @ back.T + place
+        origin = np.floor(reached.min(axis=0)).astype(int) - _SPLINE_REACH
+        extent = np.ceil(reached.max(axis=0)).astype(int) + _SPLINE_REACH - origin
+        window = self._without_displacement(
+            sample, table, film, (int(origin[0]), int(origin[1])), (int(extent[0]), int(extent[1]))
+        )
+        seen: NDArray[np.float32] = affine_transform(
+            window, back, place - origin, output_shape=self.shape, order=3, mode="nearest"
+        )
+        return seen
 
 
 def neighbours(

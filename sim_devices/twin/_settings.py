@@ -140,6 +140,8 @@ class OpticsSettings:
         Relative change of the magnification per eV away from `focus_ev`, as from a camera that does not follow.
     drift_nm, drift_period_s : float
         Amplitude and time scale of the wandering of the sample.
+    rotation_deg : float
+        Amplitude of the slow turning of the sample about the middle of the field, on the time scale of the drift.
     runout_nm : float
         Amplitude of the shift of the image with energy, from the zone plate's travel.
     stray_light : float
@@ -155,6 +157,7 @@ class OpticsSettings:
     magnification_per_ev: float = 0.0
     drift_nm: float = 0.0
     drift_period_s: float = 600.0
+    rotation_deg: float = 0.0
     runout_nm: float = 0.0
     stray_light: float = 0.0
 
@@ -307,7 +310,7 @@ class TwinSettings:
             source=SourceSettings(lifetime_h=5.0, top_up_s=60.0, drift=0.05, drift_period_s=300.0),
             mono=MonoSettings(offset_ev=-1.4, drift_ev_per_h=0.5, glitch_depth=0.25),
             optics=OpticsSettings(
-                magnification_per_ev=1e-5, drift_nm=150.0, runout_nm=60.0, stray_light=0.02
+                magnification_per_ev=1e-5, drift_nm=150.0, rotation_deg=0.05, runout_nm=60.0, stray_light=0.02
             ),
             camera=CameraSettings(
                 hot_pixels=5e-4, dead_pixels=5e-4, full_well=16383, gain=1.2, read_noise=4.0

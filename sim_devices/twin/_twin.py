@@ -17,7 +17,7 @@ from ._compounds import COMPOUNDS, EDGE_ELEMENT
 from ._constants import NI_K_EV
 from ._exposure import Exposure
 from ._faults import Fault, Faults
-from ._optics import focus_mm, image_shift_px, margin_px
+from ._optics import focus_mm, image_shift_px, margin_px, rotation_deg
 from ._projection import Projection
 from ._render import RowBlocks
 from ._sample import SampleMaps, electrode, uniform
@@ -249,6 +249,7 @@ class Twin:
                 sample_in=self.sample_in,
                 shift_px=image_shift_px(optics, self.pixel_size_nm, self.clock_s, true_ev, self.stage_um),
                 magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
+                rotation_deg=rotation_deg(optics, self.clock_s),
                 defocus_um=self._defocus_um(true_ev),
             )
             self._unread = self._last_exposure = exposure
