@@ -29,6 +29,7 @@ from tiled.catalog.core import initialize_database
 from tiled.config import Authentication
 from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
+from tiled.server.settings import get_settings
 from tiled.server.streaming import TTLCacheDatastore, register_datastore
 from tiled.utils import ensure_specified_sql_driver
 
@@ -105,6 +106,24 @@ def wait_for_locks(tables: Path) -> None:
     event.listen(Pool, "connect", set_busy_timeout)
 
 
+class AppliedOverrides(dict[Any, Any]):
+    """Overrides of dependencies that are in force already, which FastAPI need not look up.
+
+    For every request FastAPI analyses the signatures of all dependencies anew, a third of what a request costs,
+    as long as there is an override (it asks for the truth of the mapping).
+    """
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def apply_settings(app: Any) -> None:
+    """Set the settings of an application once, where Tiled overrides them at each request with the same."""
+    override = app.dependency_overrides.get(get_settings)
+    if len(app.dependency_overrides) == 1 and override is not None and override() is get_settings():
+        app.dependency_overrides = AppliedOverrides(app.dependency_overrides)
+
+
 def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.Server:
     """Assemble the application over the catalog in ``directory``."""
     catalog_path = directory / CATALOG_FILE
@@ -130,6 +149,7 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
         authentication=Authentication(single_user_api_key=api_key),
         serialization_registry=registry,
     )
+    apply_settings(app)
     config = uvicorn.Config(
         KeyGuard(app, api_key),
         loop="asyncio",

@@ -222,6 +222,25 @@ def test_a_client_without_the_key_sees_nothing_measured(tiled_server, stored):
     assert str(tiled_server.data_dir) not in about
 
 
+def test_a_request_costs_no_analysis_of_signatures(tmp_path, monkeypatch):
+    guarded = build_server(tmp_path, "key", []).config.app
+
+    def analysed(**about):
+        raise AssertionError(f"analysed anew: {about}")
+
+    async def ask():
+        async with (
+            guarded.app.router.lifespan_context(guarded.app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://here") as client,
+        ):
+            for key, status in (("key", 200), ("key", 200), ("other", 401)):
+                answer = await client.get("/api/v1/metadata/", params={"api_key": key})
+                assert answer.status_code == status
+                monkeypatch.setattr("fastapi.dependencies.utils.get_dependant", analysed)
+
+    asyncio.run(ask())
+
+
 def test_a_key_need_not_be_ascii_and_an_empty_one_is_refused():
     async def application(scope, receive, send):
         passed.append(scope["type"])
