@@ -28,6 +28,7 @@ from scan_contract import CONTRACTS, RunContract, is_energy_scan
 from ._full_field_result import result_of
 from ._known import KNOWN_TECHNIQUES
 from ._pipeline import RunPipeline
+from ._planned import with_references
 from ._provenance import provenance_of
 from ._technique import EstimatorOptions, Technique
 from ._update import SOCUpdate
@@ -227,7 +228,8 @@ class LiveSOC(DocumentWorker):
                     "analysis does not know; the run is stored and not analysed"
                 )
             return
-        estimator = technique.estimator(contract, self._options)
+        options = self._options if technique.comparison is None else with_references(contract, self._options)
+        estimator = technique.estimator(contract, options)
         if estimator is None:
             return
         run = RunPipeline(
@@ -236,7 +238,7 @@ class LiveSOC(DocumentWorker):
             estimator,
             file_timeout_s=self._file_timeout_s,
             roots=self._roots,
-            options=self._options,
+            options=options,
         )
         self._provenance[contract.raw_uid] = provenance_of(contract, self._options)
         self._runs[contract.raw_uid] = run

@@ -1,8 +1,12 @@
 """What a contract means for its analysis."""
 
+from dataclasses import replace
+
 from callbacks.errors import DocumentError
 from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries
 from scan_contract import Contract, RunContract
+
+from ._technique import EstimatorOptions
 
 # Fewer energies on both sides of an edge do not give its position.
 _FEWEST_FOR_A_POSITION = 4
@@ -41,3 +45,17 @@ def references_of(run: RunContract) -> ReferenceSeries | None:
             f"the reference spectra in the start document of run {run.raw_uid[:8]} cannot be read "
             f"({type(error).__name__}: {error}); the run is stored and not analysed"
         ) from error
+
+
+def with_references(run: RunContract, options: EstimatorOptions) -> EstimatorOptions:
+    """Return the options with the references of a start document where none were given, read once for all their users.
+
+    Raises
+    ------
+    DocumentError
+        They are none.
+    """
+    if options.references_for(run.scan.edge) is not None:
+        return options
+    references = references_of(run)
+    return options if references is None else replace(options, references=references)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_fitting.errors import EdgeFittingError
 
 from ._edge_step import line_and_step
-from ._edge_there import no_edge
+from ._edge_there import no_edge, sigma_of_step
 
 Array = NDArray[np.float64]
 
@@ -93,11 +93,13 @@ def normalise_together(
     first, last = (mean[part].mean() for part in (slice(n_ends), slice(-n_ends, None)))
     least = 1e-3 * max(float(np.abs(last - first)), float(np.ptp(mean)), 1e-12)
     is_soft = edge_ev < _SOFT_EV
+    must_have_edge = names is not None and not is_soft
+    step_sigma = sigma_of_step(energies, below | above, edge_ev) if must_have_edge else 0.0
     for number, (spectrum, size) in enumerate(zip(spectra, step[:, 0], strict=True)):
-        if names is None or is_soft:
-            reason = None if size > least else "has no rising edge"
+        if must_have_edge:
+            reason = no_edge(energies, spectrum, float(size), step_sigma, below | above, edge_ev, least)
         else:
-            reason = no_edge(energies, spectrum, float(size), below | above, edge_ev, least)
+            reason = None if size > least else "has no rising edge"
         if reason is None:
             continue
         normalised = _by_white_line(energies, spectra, below, edge_ev) if is_soft else None

@@ -34,8 +34,30 @@ _LEAST_EACH_SIDE = 2
 _ENOUGH_POINTS = 8
 
 
+def sigma_of_step(energy_ev: Array, beside: NDArray[np.bool_], edge_ev: float) -> float:
+    """Return the standard deviation of a step by `line_and_step` for noise of unit size, by drawing such noise.
+
+    Parameters
+    ----------
+    energy_ev : ndarray, shape (n,)
+        Increasing energies.
+    beside : ndarray of bool, shape (n,)
+        Points below and above the edge.
+    edge_ev : float
+        Where the step is.
+    """
+    trials = np.random.default_rng(0).standard_normal((_TRIALS, energy_ev.size))
+    return float(np.std(line_and_step(energy_ev, trials, edge_ev, beside)[:, 2]))
+
+
 def no_edge(
-    energy_ev: Array, spectrum: Array, step: float, beside: NDArray[np.bool_], edge_ev: float, least: float
+    energy_ev: Array,
+    spectrum: Array,
+    step: float,
+    step_sigma: float,
+    beside: NDArray[np.bool_],
+    edge_ev: float,
+    least: float,
 ) -> str | None:
     """Return why a spectrum is not that of an edge; None where it may be.
 
@@ -47,6 +69,8 @@ def no_edge(
         Absorption in any unit.
     step : float
         The step that was found in it.
+    step_sigma : float
+        Its standard deviation for noise of unit size, see `sigma_of_step`.
     beside : ndarray of bool, shape (n,)
         Points below and above the edge.
     edge_ev : float
@@ -61,8 +85,7 @@ def no_edge(
         noise = _noise(energy_ev[near], spectrum[near])
         seen, per_noise, wandering = _beside(energy_ev[near] - edge_ev, spectrum[near])
         # By the estimate that allows for white line and oscillations, and by the one that noise moves least.
-        trials = np.random.default_rng(0).standard_normal((_TRIALS, energy_ev.size))
-        sigma = noise * float(np.std(line_and_step(energy_ev, trials, edge_ev, beside)[:, 2]))
+        sigma = noise * step_sigma
         told = max(step / sigma, seen / (noise * per_noise)) if noise > 0 else np.inf
         if told < _LEAST_STEP_TO_SIGMA or step < _LEAST_STEP_TO_NOISE * noise:
             return f"has no rising edge above its noise ({noise / step:.2g} of the step at each energy)"

@@ -396,6 +396,7 @@ class _SmoothSeries(ReferenceSeries):
     """The curve that a reference is compared with: one that does not belong must not bend it."""
 
     _smoothing = "always"
+    _is_normalised = True
 
 
 def _to_unit(energies: Array) -> Array:

@@ -122,6 +122,9 @@ class DriftWatch:
         if not self._parts:
             self._seen += self._tracker.finish()
             return drift_px(self._seen) > self.least_px
+        self._seen += self._tracker.finish()
+        if len(self._seen) >= _FEWEST and not any(place.registered for place in self._seen[1:]):
+            return False  # a field that shows nothing in one frame of three is empty
         tracker = DriftTracker(self._shape, edge=self._edge, references=self._references)
         seen = [place for energy_ev, image in self._parts for place in tracker.push(energy_ev, image)]
         return drift_px([*seen, *tracker.finish()]) > self.least_px
