@@ -54,6 +54,13 @@ if TYPE_CHECKING:
     )
     from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, RegisterChoice, Retraction
     from callbacks.results import Field, ResultSchema, Sink
+    from callbacks.samples import (
+        SampleComparison,
+        SampleGroup,
+        compare_samples,
+        draw_samples,
+        stored_fields,
+    )
     from callbacks.techniques import (
         FULL_FIELD,
         FULL_FIELD_SCHEMA,
@@ -121,12 +128,16 @@ __all__ = [
     "RunState",
     "SOCPublisher",
     "SOCVersion",
+    "SampleComparison",
+    "SampleGroup",
     "Sink",
     "SpoolError",
     "StoredResult",
     "StreamError",
     "Technique",
+    "compare_samples",
     "documents_of",
+    "draw_samples",
     "export_athena",
     "export_campaign",
     "export_csv",
@@ -142,6 +153,7 @@ __all__ = [
     "planned_energies",
     "read_run",
     "soc_versions",
+    "stored_fields",
     "waiting_in",
 ]
 
@@ -212,6 +224,11 @@ _HOME = {
     "open_soc_table": "callbacks.publish._reading",
     "soc_versions": "callbacks.publish._reading",
     "open_stream": "callbacks.documents._document_streams",
+    "SampleComparison": "callbacks.samples._comparison",
+    "SampleGroup": "callbacks.samples._comparison",
+    "compare_samples": "callbacks.samples._comparison",
+    "draw_samples": "callbacks.samples._comparison_picture",
+    "stored_fields": "callbacks.samples._stored_fields",
     "planned_energies": "callbacks.documents._foreign_layout",
     "read_run": "callbacks.documents._run_contract",
     "waiting_in": "callbacks.publish._waiting",

@@ -33,6 +33,7 @@ def build_app() -> typer.Typer:
     app.command()(_commands.reanalyse)
     app.command()(_commands.export)
     app.command()(_commands.report)
+    app.command()(_commands.compare)
     app.command()(_commands.ioc)
     app.add_typer(build_references_app(), name="references")
     return app

@@ -445,6 +445,60 @@ def report(
     report(measurement=measurement, to=to, tiled=tiled, api_key_file=api_key_file, data_dir=data_dir)
 
 
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[UID]...",
+            help="Stored runs (uids or their beginnings), a scan_group or a series_group.",
+        ),
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="All runs of a sample of that name; repeat it.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What tells groups: sample (the default), cycle, part, voltage_v, composition, field, place or run; "
+            "repeat it for groups by several."
+        ),
+    ] = None,
+    edge: Annotated[str | None, typer.Option(help="Edge, where there are maps of several.")] = None,
+    quantity: Annotated[
+        Literal["soc", "edge_energy_ev"] | None,
+        typer.Option(help="What to compare; by default the state of charge where all have one."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG of distributions and means.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV with all figures.")] = None,
+    soc_range: Annotated[
+        str | None, typer.Option(help="Range of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
+    ] = None,
+    tiled: Annotated[
+        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+    ] = Path("nimco-data"),
+) -> None:
+    """Pool the fields of view of each sample (or cycle, part, ...) and compare them on one scale."""
+    from nimco._cmd_compare import compare
+
+    compare(
+        runs=runs or [],
+        sample=sample or [],
+        by=by or ["sample"],
+        edge=edge,
+        quantity=quantity,
+        plot=plot,
+        table=table,
+        soc_range=soc_range,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        data_dir=data_dir,
+    )
+
+
 def ioc(
     prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
     size: _Size = 256,

@@ -119,6 +119,7 @@ def test_what_reads_makes_no_directory(tmp_path: Path) -> None:
     commands = (
         ["export", "abc"],
         ["report", "abc"],
+        ["compare", "abc"],
         ["reanalyse", "abc"],
         ["references", "list"],
         ["monitor"],

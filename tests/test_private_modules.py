@@ -41,6 +41,7 @@ TESTED: dict[str, set[str]] = {
     "test_callbacks_plain_documents.py": {"callbacks.documents._plain_documents"},
     "test_callbacks_raw_writer.py": {"callbacks.publish._raw_writer"},
     "test_callbacks_routing.py": {"nimco._progress"},
+    "test_callbacks_samples.py": {"nimco._commands"},
     "test_callbacks_spool.py": {"callbacks.documents._spool_format", "callbacks.publish._run_log"},
     "test_callbacks_stored_run.py": {"callbacks.documents._reading"},
     "test_callbacks_uploads.py": {"callbacks.publish._uploads"},

@@ -1,6 +1,6 @@
 """Raw runs and results into Tiled and files, and back."""
 
-from ._exports import export_csv, export_nexus, export_stem, export_tiff
+from ._exports import export_csv, export_nexus, export_stem, export_tiff, replacing
 from ._following import FollowedMap, follow_soc
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
@@ -27,6 +27,7 @@ __all__ = [
     "follow_soc",
     "open_soc",
     "open_soc_table",
+    "replacing",
     "soc_versions",
     "waiting_in",
 ]

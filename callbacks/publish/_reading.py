@@ -1,6 +1,6 @@
 """Results back from Tiled."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,14 @@ class SOCVersion:
     reference_sources: tuple[Mapping[str, Any], ...] = field(repr=False)
 
 
-def open_soc(client: Any, uid: str, edge: str | None = None, version: int | None = None) -> xr.Dataset:
+def open_soc(
+    client: Any,
+    uid: str,
+    edge: str | None = None,
+    version: int | None = None,
+    *,
+    arrays: Collection[str] | None = None,
+) -> xr.Dataset:
     """Read the result of a run, as it was published.
 
     Parameters
@@ -85,6 +92,8 @@ def open_soc(client: Any, uid: str, edge: str | None = None, version: int | None
         Which edge; may be left out where the run has maps of only one.
     version : int, optional
         Which version, see `soc_versions`; by default the current one.
+    arrays : collection of str, optional
+        Names of the maps to read, where not all are needed; tables and metadata are read anyway.
 
     Returns
     -------
@@ -103,7 +112,7 @@ def open_soc(client: Any, uid: str, edge: str | None = None, version: int | None
         node = maps_of_run(client, uid, edge, version)
         before = _owner(node)
         try:
-            result = read_result(node)
+            result = read_result(node, arrays)
         except (ReadingError, KeyError, httpx.HTTPStatusError):
             if _owner(node.refresh()) == before:
                 raise
@@ -172,8 +181,8 @@ def open_soc_table(
     raise ReadingError(f"the maps of run {uid} have no table {name!r} (yet)")
 
 
-def read_result(node: Any) -> xr.Dataset:
-    """Return what a container holds.
+def read_result(node: Any, arrays: Collection[str] | None = None) -> xr.Dataset:
+    """Return what a container holds; of its arrays those that are named.
 
     Raises
     ------
@@ -199,6 +208,8 @@ def read_result(node: Any) -> xr.Dataset:
                 table = tables[about.group]
                 if about.column in table:
                     held[about.name] = about, about.decode(table[about.column].to_numpy(), (len(table),))
+            elif about.storage == "array" and arrays is not None and about.name not in arrays:
+                continue
             elif about.storage == "array" and about.name in keys:
                 array = np.asarray(node[about.name].read())
                 held[about.name] = about, about.decode(array, array.shape)

@@ -6,6 +6,7 @@ from ._heterogeneity import Heterogeneity, heterogeneity
 from ._histogram import MapHistogram, RecentredMap, map_histogram, recentre_map
 from ._masks import mask_maps, reliable_pixels
 from ._particles import ParticleStatistics, label_particles, particle_statistics
+from ._pooling import MapField, PooledMaps, pool_maps
 from ._rim import RadialProfile, edge_distance, radial_profile, relative_depth
 from ._split import split_particles
 from ._zones import ParticleZones, particle_zones
@@ -14,9 +15,11 @@ __all__ = [
     "Clusters",
     "GroupSpectra",
     "Heterogeneity",
+    "MapField",
     "MapHistogram",
     "ParticleStatistics",
     "ParticleZones",
+    "PooledMaps",
     "RadialProfile",
     "RecentredMap",
     "cluster_maps",
@@ -29,6 +32,7 @@ __all__ = [
     "mask_maps",
     "particle_statistics",
     "particle_zones",
+    "pool_maps",
     "radial_profile",
     "recentre_map",
     "relative_depth",

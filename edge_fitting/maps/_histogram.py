@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -179,24 +180,34 @@ def recentre_map(
     )
 
 
-def _peak_and_width(finite: Array) -> tuple[float, float]:
+def bandwidth_and_range(finite: Array) -> tuple[float, float, float]:
+    """Return Silverman's bandwidth for finite values, and where the grid of the density begins and ends.
+
+    The bandwidth is 0 where all values are alike.
+    """
     quarter = float(np.subtract(*np.percentile(finite, [75, 25])))
     deviation = float(finite.std())
     scale = min(deviation, quarter / IQR_PER_SIGMA) if quarter > 0 else deviation
+    centre = float(np.median(finite))
     if scale < 1e-12 * max(1.0, abs(float(finite[0]))):
-        return float(np.median(finite)), 0.0
+        return 0.0, centre, centre
     bandwidth = 0.9 * scale * finite.size**-0.2
     # A few far values must not make the grid coarse: they have no part in the peak.
-    centre = float(np.median(finite))
     low = max(float(finite.min()), centre - 10.0 * scale) - 4.0 * bandwidth
     high = min(float(finite.max()), centre + 10.0 * scale) + 4.0 * bandwidth
-    n = int(np.ceil((high - low) / (bandwidth / 4.0)))
-    counts, edges = np.histogram(finite, bins=n, range=(low, high))
-    step = edges[1] - edges[0]
+    return bandwidth, low, high
+
+
+def peak_and_width_of_counts(
+    counts: NDArray[Any], low: float, high: float, bandwidth: float
+) -> tuple[float, float]:
+    """Return peak and full width at half maximum of counts in fine bins from ``low`` to ``high``, smoothed."""
+    n = counts.size
+    step = (high - low) / n
     reach = int(np.ceil(4.0 * bandwidth / step))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / bandwidth) ** 2)
     density = np.convolve(counts, kernel / kernel.sum(), mode="same")
-    x = 0.5 * (edges[:-1] + edges[1:])
+    x = low + (np.arange(n) + 0.5) * step
     k = int(np.clip(density.argmax(), 1, n - 2))
     before, at, after = density[k - 1 : k + 2]
     bend = before - 2.0 * at + after
@@ -208,3 +219,11 @@ def _peak_and_width(finite: Array) -> tuple[float, float]:
     from_right = x[right] - step * (half - density[right]) / (density[right - 1] - density[right])
     fwhm = float(from_right - from_left)
     return peak, float(np.sqrt(max(fwhm**2 - (FWHM_PER_SIGMA * bandwidth) ** 2, 0.0)))
+
+
+def _peak_and_width(finite: Array) -> tuple[float, float]:
+    bandwidth, low, high = bandwidth_and_range(finite)
+    if not bandwidth > 0:
+        return low, 0.0
+    counts, _ = np.histogram(finite, bins=int(np.ceil((high - low) / (bandwidth / 4.0))), range=(low, high))
+    return peak_and_width_of_counts(counts, low, high, bandwidth)

@@ -1,0 +1,173 @@
+"""Many results as samples: pooled and compared, from a real Tiled server."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from callbacks import (
+    CallbackError,
+    LiveSOC,
+    RawRunWriter,
+    SOCPublisher,
+    compare_samples,
+    open_soc,
+    stored_fields,
+)
+from edge_fitting import EdgeFittingError, MapField, pool_maps
+from nimco._commands import compare
+from nimco.errors import NimcoError
+
+# Of a sample made by lot: mean, spread of fields, of particles in a field, of pixels in a particle, noise of a pixel.
+MEAN, FIELDS, PARTICLES, WITHIN, NOISE = 0.45, 0.05, 0.10, 0.04, 0.05
+SIDE, PITCH = 10, 16
+# Of the stored runs: state of charge of the first particle by cycle, and what the others of a field have beyond it.
+OF_CYCLE = {1.0: 0.35, 50.0: 0.60}
+OF_PARTICLE = np.array([-0.06, -0.03, 0.0, 0.0, 0.03, 0.06])
+
+
+def square(number, columns):
+    row, column = (PITCH * place + (PITCH - SIDE) // 2 for place in divmod(number, columns))
+    return slice(row, row + SIDE), slice(column, column + SIDE)
+
+
+def made_field(rng):
+    """Return a map of nine square particles."""
+    values, labels = np.full((3 * PITCH, 3 * PITCH), np.nan), np.zeros((3 * PITCH, 3 * PITCH), int)
+    middle = MEAN + rng.normal(0, FIELDS)
+    for number in range(9):
+        place = square(number, 3)
+        labels[place] = number + 1
+        pixels = rng.normal(0, np.hypot(WITHIN, NOISE), (SIDE, SIDE))
+        values[place] = middle + rng.normal(0, PARTICLES) + pixels
+    return MapField(values, np.full(values.shape, NOISE), labels)
+
+
+def test_spreads_and_mean_of_fields_made_by_lot_are_found_within_their_errors():
+    rng = np.random.default_rng(8)
+    samples = [pool_maps([made_field(rng) for _ in range(6)]) for _ in range(24)]
+
+    def of(name):
+        return np.array([getattr(sample, name) for sample in samples])
+
+    assert np.mean(((of("mean") - MEAN) / of("mean_sigma")) ** 2) == pytest.approx(1.0, abs=0.75)
+    for name, truth in (("within", WITHIN), ("between_particles", PARTICLES), ("between_fields", FIELDS)):
+        # Of the square, which has no bias.
+        assert np.sqrt(np.mean(of(name) ** 2)) == pytest.approx(truth, rel=0.25), name
+        assert np.mean(of(f"{name}_sigma")) == pytest.approx(np.std(of(name)), rel=0.6), name
+    total = np.sqrt(FIELDS**2 + PARTICLES**2 + WITHIN**2 + NOISE**2)
+    assert np.mean(of("fwhm")) == pytest.approx(2.355 * total, rel=0.15)
+    assert np.mean(((of("peak") - MEAN) / of("peak_sigma")) ** 2) == pytest.approx(1.0, abs=0.8)
+    assert set(of("errors_from")) == {"fields"}
+    assert samples[0].field_mean.shape == (6,)
+    few = pool_maps([made_field(rng) for _ in range(2)])
+    assert (few.errors_from, few.n_fields, few.n_particles) == ("particles", 2, 18)
+    one = made_field(rng)
+    alone = pool_maps([MapField(one.values, one.sigma, (np.asarray(one.labels) == 5).astype(int))])
+    assert alone.errors_from == "none"
+    assert np.isnan([alone.peak_sigma, alone.between_particles, alone.between_fields]).all()
+    for fields in ([], [MapField(one.values, one.sigma, np.zeros_like(one.labels))]):
+        with pytest.raises(EdgeFittingError, match=r"at least one field|no field has a particle"):
+            pool_maps(fields)
+
+
+@pytest.fixture(scope="module")
+def stored(tiled_server, scan_documents):
+    """Uids of the runs of a sample, two fields a cycle, by cycle."""
+    rng = np.random.default_rng(5)
+    runs = []
+    for cycle, state in OF_CYCLE.items():
+        for field in range(2):
+            scan = scan_documents((2 * PITCH, 3 * PITCH), n_energies=22, noise=True, seed=len(runs))
+            scan.jump = np.zeros(scan.shape)
+            scan.soc = np.zeros(scan.shape)
+            for number, more in enumerate(OF_PARTICLE):
+                scan.jump[square(number, 3)] = 0.8
+                scan.soc[square(number, 3)] = state + more + rng.normal(0, 0.002)
+            sample = {"name": "pouch 7", "cycle": cycle}
+            runs.append(scan.run(sample=sample, field_of_view=f"field {field}", series_group="of-pouch-7"))
+    with (
+        RawRunWriter(tiled_server.raw) as writer,
+        SOCPublisher(tiled_server.maps, raw_container=tiled_server.raw) as publisher,
+        LiveSOC(subscribers=[publisher]) as live,
+    ):
+        for documents in runs:
+            for document in documents:
+                writer(*document)
+                live(*document)
+        for worker in (writer, live, publisher):
+            worker.wait(240)
+    uids = [documents[0][1]["uid"] for documents in runs]
+    return dict(zip(OF_CYCLE, (uids[:2], uids[2:]), strict=True))
+
+
+def test_cycles_of_a_sample_are_pooled_and_compared_by_the_command(
+    stored, tiled_server, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    at = {"tiled": tiled_server.uri}
+    table, picture = tmp_path / "made" / "cycles.csv", tmp_path / "cycles.png"
+    compare(sample=["pouch 7"], by=["cycle"], plot=picture, table=table, soc_range="0,1", **at)
+    rows = pd.read_csv(table)
+    assert rows["cycle"].tolist() == list(OF_CYCLE)
+    assert rows["fields"].tolist() == [2, 2]
+    assert rows["particles"].tolist() == [12, 12]
+    for row, state in zip(rows.itertuples(), OF_CYCLE.values(), strict=True):
+        assert abs(row.mean - state) < 3 * row.mean_sigma + 0.01
+        assert row.between_particles == pytest.approx(np.std(OF_PARTICLE, ddof=1), rel=0.3)
+        assert row.between_fields < 0.02
+        assert row.within < 0.02
+        assert row.runs.split() == [uid[:8] for uid in stored[row.cycle]]
+    assert rows["shift"][1] == pytest.approx(0.25, abs=0.02)
+    assert 0 < rows["shift_sigma"][1] < 0.03
+    said = capsys.readouterr().out
+    assert "State of charge at Ni K, compared" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 20_000
+    # The same by what ties the runs, and by uids; the edge energy has a scale of its own.
+    client = tiled_server.client()
+    held = list(stored_fields(client, ["of-pouch-7"]))
+    tied = compare_samples(held, ["sample", "cycle"])
+    assert [group.name for group in tied.groups] == ["pouch 7, 1", "pouch 7, 50"]
+    np.testing.assert_allclose([group.pooled.mean for group in tied.groups], rows["mean"], rtol=1e-6)
+    energies = compare_samples(held, ["cycle"], quantity="edge_energy_ev")
+    assert energies.groups[1].pooled.mean - energies.groups[0].pooled.mean == pytest.approx(0.5, abs=0.05)
+    some = stored_fields(client, [uid[:9] for uid in reversed(stored[1.0])], edge="Ni")
+    fields = compare_samples(some, ["field"])
+    assert [group.name for group in fields.groups] == ["field 0", "field 1"]
+    assert not fields.warnings
+
+
+def test_what_cannot_be_compared_is_one_sentence(stored, tiled_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    at = {"tiled": tiled_server.uri}
+    for options, said in (
+        ({}, "Say what to compare"),
+        ({"sample": ["none of that"]}, r"no run of a sample 'none of that' .* md="),
+        ({"runs": ["zzzzzz"]}, "no run, scan_group or series_group zzzzzz"),
+        ({"runs": ["zz"]}, "no run, scan_group or series_group zz"),
+        ({"runs": ["of-pouch-7"], "by": ["voltage_v"]}, "does not say its voltage v; group by something"),
+        ({"runs": ["of-pouch-7"], "by": ["colour"]}, "not grouped by 'colour'; choose of sample"),
+        ({"runs": ["of-pouch-7"], "edge": "Mn"}, "no maps at Mn_K, only at Ni_K"),
+        ({"runs": [stored[1.0][0]], "table": tmp_path / "x" / "y"}, "cannot write"),
+        ({"runs": ["of-pouch-7"], "soc_range": "1,0"}, "--soc-range must rise"),
+    ):
+        (tmp_path / "x").write_text("a file")
+        with pytest.raises((NimcoError, CallbackError), match=said):
+            compare(**options, **at)
+    client = tiled_server.client()
+    one, other = (open_soc(client, stored[cycle][0]) for cycle in OF_CYCLE)
+    warned = compare_samples([one, other.assign_attrs(references={}, final=False)], ["run"]).warnings
+    assert "different references" in warned[0]
+    assert f"Not final yet: {stored[50.0][0][:8]}" in warned[1]
+    with pytest.raises(CallbackError, match="several edges"):
+        compare_samples([one, other.assign_attrs(edge="Mn_K")], ["run"])
+    with pytest.raises(CallbackError, match="no map of state of charge"):
+        compare_samples([one.drop_vars("status")], ["run"])
+    with pytest.raises(CallbackError, match="some an edge energy only"):
+        compare_samples(
+            [
+                one.assign(soc=one["soc"] * np.nan),
+                other.assign(edge_energy_ev=other["edge_energy_ev"] * np.nan),
+            ],
+            ["run"],
+        )
