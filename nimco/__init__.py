@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from callbacks import open_soc, soc_versions
+    from callbacks import open_soc, open_soc_group, soc_versions
     from nimco._library_entries import LibraryEntry, ReferenceCalibration
     from nimco._reference_library import ReferenceLibrary
     from nimco._remote import RemoteTiled
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "measure_standards",
     "open_soc",
+    "open_soc_group",
     "soc_versions",
 ]
 
@@ -40,6 +41,7 @@ _HOME = {
     "__version__": "nimco._version",
     "measure_standards": "nimco._standards",
     "open_soc": "callbacks",
+    "open_soc_group": "callbacks",
     "soc_versions": "callbacks",
 }
 

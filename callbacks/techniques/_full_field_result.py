@@ -49,6 +49,13 @@ FULL_FIELD_SCHEMA = ResultSchema(
             "edge_jump",
         ),
         Field(
+            "optical_depth",
+            _MAP,
+            "float32",
+            "optical depth",
+            "highest that was met: for judging what light beside the sample does, and where the sample is",
+        ),
+        Field(
             "goodness",
             _MAP,
             "float32",
@@ -285,6 +292,7 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
         "chi2": maps.chi2,
         "stray_light": maps.stray_light,
         "stray_light_sigma": maps.stray_light_sigma,
+        "grid": None if update.grid is None else update.grid.to_dict(),
         "pixels": _pixels(maps.status),
         "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),
         "time": update.time_s,

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from callbacks.results import CalledSink, DeferredResult, Sink, result_key
 from edge_fitting import OffsetChoice, ReferenceSeries, check_offset, keyed_by_edge
 from scan_contract import CONTRACTS, RunContract, is_energy_scan
 
+from ._common_grid import CommonGrid
 from ._full_field_result import result_of
 from ._known import KNOWN_TECHNIQUES
 from ._pipeline import RunPipeline
@@ -121,6 +123,7 @@ class LiveSOC(DocumentWorker):
         self._interrupted: deque[RunPipeline] = deque()
         self._changed: set[str] = set()
         self._latest: OrderedDict[str, tuple[DeferredResult, int]] = OrderedDict()  # with their sizes
+        self._grids = CommonGrid()
         self._sinks: list[Sink] = []
         for subscriber in subscribers:
             self.subscribe(subscriber)
@@ -313,7 +316,7 @@ class LiveSOC(DocumentWorker):
         key = result_key(uid, getattr(run.scan, "edge", None))
         provenance = self._provenance[uid]
         if isinstance(update, SOCUpdate):
-            soc = update
+            soc = self._on_grid(run, update)
             result = DeferredResult(
                 lambda: _with_provenance(result_of(soc), provenance), key=key, final=run.final
             )
@@ -325,6 +328,15 @@ class LiveSOC(DocumentWorker):
         self._keep(uid, result, int(nbytes))
         for sink in self._sinks:
             sink.offer(result)
+
+    def _on_grid(self, run: RunPipeline, update: SOCUpdate) -> SOCUpdate:
+        """Say where the maps of a run that is over lie against those of the first run of its measurement."""
+        if not run.final or self._options.register == "off":
+            return update
+        grid = self._grids.place(run.contract, update.maps)
+        if grid is None:
+            return update
+        return replace(update, grid=grid, warnings=(*update.warnings, *grid.warnings))
 
     def _keep(self, uid: str, result: DeferredResult, nbytes: int) -> None:
         self._latest[uid] = result, nbytes

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from callbacks.documents import read_only
 from edge_fitting import EdgeMaps, OffsetChoice, ReferenceSeries
 
+from ._common_grid import GridPlace
+
 
 @dataclass(frozen=True)
 class FrameSummary:
@@ -101,6 +103,8 @@ class SOCUpdate:
         When the last frame of the maps was recorded (seconds since the epoch).
     axis_offset : {"report", "fit"} or float
         What was done about an offset between the axes of scan and references.
+    grid : GridPlace or None
+        Where the maps lie on the grid of the first run of the measurement, once the run is over.
     """
 
     raw_uid: str
@@ -122,6 +126,7 @@ class SOCUpdate:
     warnings: tuple[str, ...]
     time_s: float
     axis_offset: OffsetChoice = "report"
+    grid: GridPlace | None = None
 
     def __post_init__(self) -> None:
         for name in ("maps", "xanes", "start", "mean_energy_ev", "mean_od", "history"):

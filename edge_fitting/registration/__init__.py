@@ -2,6 +2,7 @@
 
 from ._drift_tracker import DriftTracker, RegisteredFrame
 from ._drift_watch import LEAST_DRIFT_PX, DriftWatch, can_watch, drift_px
+from ._register_image import ImagePlace, register_image
 from ._register_stack import RegisteredStack, register_stack
 from ._resample import resample_frame
 from ._shift_sigma import add_shift_sigma
@@ -10,11 +11,13 @@ __all__ = [
     "LEAST_DRIFT_PX",
     "DriftTracker",
     "DriftWatch",
+    "ImagePlace",
     "RegisteredFrame",
     "RegisteredStack",
     "add_shift_sigma",
     "can_watch",
     "drift_px",
+    "register_image",
     "register_stack",
     "resample_frame",
 ]

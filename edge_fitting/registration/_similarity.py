@@ -60,16 +60,11 @@ def find_similarity(
     nothing = Similarity(np.zeros((n, 2)), np.full((n, 2), np.inf), False)
     found = np.array(sorted(matches), dtype=np.int64)
     measured, variance = np.zeros((found.size, 2)), np.full((found.size, 2), np.inf)
-    rows, cols = -(-shape[0] // block_px), -(-shape[1] // block_px)
-    down, right = (
-        (block_px * (np.arange(count) + 0.5)) - 0.5 * size
-        for count, size in zip((rows, cols), shape, strict=True)
-    )
-    places = np.stack([np.repeat(down, cols), np.tile(right, rows)], axis=1)
+    places = block_places(shape, block_px)
     for number, k in enumerate(found):
         blocks = matches[k].block_shifts
         if len(blocks) == len(places):
-            measured[number], variance[number] = _of_frame(places, blocks)
+            measured[number], variance[number] = of_frame(places, blocks)
     good = np.isfinite(variance).all(axis=1)
     if good.sum() < 4:
         return nothing
@@ -99,7 +94,17 @@ def find_similarity(
     return nothing if too_much or not significant else Similarity(change, sigma, True)
 
 
-def _of_frame(places: Array, blocks: Array) -> tuple[Array, Array]:
+def block_places(shape: tuple[int, int], block_px: int) -> Array:
+    """Middles of the blocks of a frame about its own (rows, columns)."""
+    rows, cols = -(-shape[0] // block_px), -(-shape[1] // block_px)
+    down, right = (
+        (block_px * (np.arange(count) + 0.5)) - 0.5 * size
+        for count, size in zip((rows, cols), shape, strict=True)
+    )
+    return np.stack([np.repeat(down, cols), np.tile(right, rows)], axis=1)
+
+
+def of_frame(places: Array, blocks: Array) -> tuple[Array, Array]:
     """Magnification and rotation of one frame, with their variances from the scatter of the blocks."""
     nothing = np.zeros(2), np.full(2, np.inf)
     information = blocks[:, 2]
