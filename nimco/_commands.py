@@ -499,6 +499,50 @@ def compare(
     )
 
 
+def series(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[UID]...", help="A series_group, a scan_group, or stored runs by their uids."
+        ),
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="All runs of a sample of that name; repeat it.")
+    ] = None,
+    edge: Annotated[str | None, typer.Option(help="Edge, where there are maps of several.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG of the maps and tracks.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV: a line a map and particle or region.")] = None,
+    soc_range: Annotated[
+        str | None, typer.Option(help="Range of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option(help="Publish the stack of maps with its tracks to Tiled, as series/NAME/EDGE.")
+    ] = True,
+    tiled: Annotated[
+        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+    ] = Path("nimco-data"),
+) -> None:
+    """Put the maps of each place on each other, and follow particles and regions over time."""
+    from nimco._cmd_series import series
+
+    series(
+        runs=runs or [],
+        sample=sample or [],
+        edge=edge,
+        plot=plot,
+        table=table,
+        soc_range=soc_range,
+        publish=publish,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        data_dir=data_dir,
+    )
+
+
 def ioc(
     prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
     size: _Size = 256,

@@ -1,5 +1,7 @@
 """Many results as samples: pooled and compared, from a real Tiled server."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,18 +12,22 @@ from callbacks import (
     RawRunWriter,
     SOCPublisher,
     compare_samples,
+    follow_series,
     open_soc,
+    series_table,
     stored_fields,
 )
 from edge_fitting import EdgeFittingError, MapField, pool_maps
-from nimco._commands import compare
+from nimco._commands import compare, series
 from nimco.errors import NimcoError
 
 # Of a sample made by lot: mean, spread of fields, of particles in a field, of pixels in a particle, noise of a pixel.
 MEAN, FIELDS, PARTICLES, WITHIN, NOISE = 0.45, 0.05, 0.10, 0.04, 0.05
 SIDE, PITCH = 10, 16
-# Of the stored runs: state of charge of the first particle by cycle, and what the others of a field have beyond it.
+# Of the stored runs: state of charge by cycle, what each particle of a field has beyond it, and by how many pixels the
+# sample is displaced in the second cycle.
 OF_CYCLE = {1.0: 0.35, 50.0: 0.60}
+MOVED = (2, -1)
 OF_PARTICLE = np.array([-0.06, -0.03, 0.0, 0.0, 0.03, 0.06])
 
 
@@ -83,6 +89,8 @@ def stored(tiled_server, scan_documents):
             for number, more in enumerate(OF_PARTICLE):
                 scan.jump[square(number, 3)] = 0.8
                 scan.soc[square(number, 3)] = state + more + rng.normal(0, 0.002)
+            if cycle > 1:
+                scan.jump, scan.soc = (np.roll(values, MOVED, (0, 1)) for values in (scan.jump, scan.soc))
             sample = {"name": "pouch 7", "cycle": cycle}
             runs.append(scan.run(sample=sample, field_of_view=f"field {field}", series_group="of-pouch-7"))
     with (
@@ -171,3 +179,63 @@ def test_what_cannot_be_compared_is_one_sentence(stored, tiled_server, tmp_path,
             ],
             ["run"],
         )
+
+
+def test_particles_and_regions_are_followed_through_the_maps_of_each_place(
+    stored, tiled_server, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    client = tiled_server.client()
+    rows, columns = square(4, 3)
+    corners = [[rows.start, columns.start], [rows.stop - 1, columns.stop - 1]]
+    lines = [
+        {"id": "a1", "name": "upper half", "kind": "rectangle", "points": json.dumps(corners)},
+        {"id": "b2", "name": "beside", "kind": "rectangle", "points": "[[900, 900], [901, 901]]"},
+        {"id": "c3", "name": "removed", "kind": "rectangle", "points": json.dumps(corners)},
+    ]
+    table = pd.DataFrame([{**line, "changed_s": 1.0, "deleted": int(line["id"] == "c3")} for line in lines])
+    client["maps"][stored[1.0][0]].write_table(table, key="Ni_K@regions")
+    picture, path = tmp_path / "series.png", tmp_path / "series.csv"
+    series(["of-pouch-7"], tiled=tiled_server.uri, plot=picture, table=path, soc_range="0,1")
+    said = capsys.readouterr().out
+    assert "beside: no pixel of the rectangle is inside" in said
+    assert "Ni K, place field 1" in said
+    assert "series/of-pouch-7-field-0/Ni_K" in said
+    assert picture.stat().st_size > 20_000
+    found = pd.read_csv(path)
+    assert set(found["place"]) == {"field 0", "field 1"}
+    tracks = found[found["what"].str.startswith("particle")]
+    assert len(tracks) == 2 * 2 * len(OF_PARTICLE)
+    for (cycle, what), track in tracks.groupby(["cycle", "what"]):
+        truth = OF_CYCLE[cycle] + OF_PARTICLE[int(what.split()[1]) - 1]
+        assert (abs(track["value"] - truth) < 3 * track["sigma"] + 0.01).all(), what
+    assert (tracks["pixels"] == SIDE * SIDE).all()
+    region = found[found["what"] == "upper half"]
+    same = tracks[(tracks["what"] == "particle 5") & (tracks["place"] == "field 0")]
+    np.testing.assert_allclose(region["value"], same["value"], rtol=1e-6)
+    assert set(found["what"]) - set(tracks["what"]) == {"map", "upper half"}
+    # The stack in Tiled: the second map lies on the first, and made again it is version 2.
+    stack = open_soc(client["series"], "of-pouch-7-field-0")
+    assert stack["soc"].dims == ("step", "row", "column")
+    assert stack.attrs["raw_uids"] == [stored[cycle][0] for cycle in OF_CYCLE]
+    np.testing.assert_allclose(stack["step_shift_row_px"], [0, MOVED[0]], atol=0.3)
+    np.testing.assert_allclose(stack["step_shift_column_px"], [0, MOVED[1]], atol=0.3)
+    steps = stack["soc"].values[:, rows, columns].mean(axis=(1, 2))
+    np.testing.assert_allclose(steps[1] - steps[0], OF_CYCLE[50.0] - OF_CYCLE[1.0], atol=0.02)
+    assert not stack.attrs["warnings"]
+    np.testing.assert_allclose(
+        series_table(stack)["value"], found[found["place"] == "field 0"]["value"], rtol=1e-5
+    )
+    # Another place, and one of another size.
+    one, other = (open_soc(client, uid) for uid in (stored[1.0][0], stored[50.0][0]))
+    stripes = other["edge_jump"] * 0 + np.arange(other.sizes["row"])[:, None] % 2 + 0.1
+    elsewhere = other.assign(edge_jump=stripes.fillna(0.5), status=other["status"] * 0)
+    (left,) = follow_series([one, elsewhere.assign_attrs(field_of_view={"name": "field 0"}, references={})])
+    assert "does not show the place of the first one" in left.attrs["warnings"][0]
+    assert "differ in their references" in left.attrs["warnings"][1]
+    with pytest.raises(CallbackError, match="a series is of one size"):
+        follow_series([one, other.isel(row=slice(0, 20))])
+    with pytest.raises(CallbackError, match="no maps to follow"):
+        follow_series([])
+    with pytest.raises(NimcoError, match="Say what to follow"):
+        series([])

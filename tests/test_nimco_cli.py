@@ -120,6 +120,7 @@ def test_what_reads_makes_no_directory(tmp_path: Path) -> None:
         ["export", "abc"],
         ["report", "abc"],
         ["compare", "abc"],
+        ["series", "abc"],
         ["reanalyse", "abc"],
         ["references", "list"],
         ["monitor"],

@@ -2,6 +2,7 @@
 
 from ._drift_tracker import DriftTracker, RegisteredFrame
 from ._drift_watch import LEAST_DRIFT_PX, DriftWatch, can_watch, drift_px
+from ._map_match import MapMatch, match_maps
 from ._register_image import ImagePlace, register_image
 from ._register_stack import RegisteredStack, register_stack
 from ._resample import resample_frame
@@ -12,11 +13,13 @@ __all__ = [
     "DriftTracker",
     "DriftWatch",
     "ImagePlace",
+    "MapMatch",
     "RegisteredFrame",
     "RegisteredStack",
     "add_shift_sigma",
     "can_watch",
     "drift_px",
+    "match_maps",
     "register_image",
     "register_stack",
     "resample_frame",

@@ -4,5 +4,7 @@ Everything is read from Tiled; nothing but regions is written. It comes with the
 """
 
 from ._monitor import Monitor, MonitorProcess, check_packages
+from ._region_table import stored_regions
+from ._regions import Region, RegionError
 
-__all__ = ["Monitor", "MonitorProcess", "check_packages"]
+__all__ = ["Monitor", "MonitorProcess", "Region", "RegionError", "check_packages", "stored_regions"]

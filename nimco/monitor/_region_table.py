@@ -130,6 +130,23 @@ class RegionTable(Source):
             self._changed()
 
 
+def stored_regions(client: Any, uid: str, name: str) -> list[Region]:
+    """Return the regions that viewers have set in a result, in the order in which they were made.
+
+    Parameters
+    ----------
+    client : tiled client
+        The root of the server.
+    uid, name : str
+        Uid of the run, and name of its result.
+    """
+    try:
+        stored = _read(client["maps"][uid][f"{name}{_MARK}"])
+    except KeyError:
+        return []
+    return [region for region in stored.values() if not region.deleted]
+
+
 def _read(table: Any) -> dict[str, Region]:
     """Return the regions of a table; a line that is none is passed over."""
     found = {}
