@@ -1,6 +1,7 @@
 """The two ways in: frames one by one, or a whole stack."""
 
-from ._fitter import EdgeFitter, fit_stack
+from ._fit_stack import fit_stack
+from ._fitter import EdgeFitter
 from ._frame_judge import FrameJudge
 from ._offset import OffsetChoice, check_offset
 from ._warm_up import warm_up

@@ -1,9 +1,8 @@
-"""The two ways in: frames one by one, or a whole stack."""
+"""Frames fitted one by one, as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,12 @@ from edge_fitting.base import (
 from edge_fitting.errors import EdgeFittingError
 from edge_fitting.quality import FrameDoubt
 from edge_fitting.references import ReferenceSeries
-from edge_fitting.stack import Values
 from edge_fitting.sums import CountsFrame
 
-from ._methods import Estimator, JumpStack, Method, fit_at_once, make_estimator
+from ._maps import as_maps, estimator_of, judged
+from ._methods import Estimator, Method
 from ._offset import OffsetChoice, SeriesWithOffset, check_choice, moved_energies
-from ._quality import fit_checked, judge_streamed
-from ._systematic import systematic_fields
+from ._quality import judge_streamed
 from ._warm_up import warm_up
 from ._without_value import without_value
 
@@ -75,7 +73,7 @@ class EdgeFitter:
         self._method: Method = method
         self._references = references
         self._axis_offset = check_choice(axis_offset, method, references)
-        self._estimator: Estimator = _estimator(
+        self._estimator: Estimator = estimator_of(
             method, self._edge, self._shape, references, self._axis_offset
         )
         self._doubts: tuple[FrameDoubt, ...] = ()
@@ -424,7 +422,7 @@ class EdgeFitter:
             if len(self._estimator.sample):
                 energies, sample, _ = self._estimator.sample.stack
                 warnings += without_value(fitted[1], self._edge, energies, sample, final=final)
-        maps = _as_maps(
+        maps = as_maps(
             self._estimator,
             fitted,
             self._edge,
@@ -433,7 +431,7 @@ class EdgeFitter:
             self._axis_offset,
             self._references,
         )
-        return _judged(maps, fields, warnings)
+        return judged(maps, fields, warnings)
 
     @property
     def doubts(self) -> tuple[FrameDoubt, ...]:
@@ -446,123 +444,3 @@ class EdgeFitter:
         See :func:`edge_fitting.warm_up`.
         """
         warm_up(self._method)
-
-
-def fit_stack(
-    energy_ev: ArrayLike,
-    optical_depth: ArrayLike,
-    *,
-    edge: str | Edge = "Ni_K",
-    method: Method = "series",
-    references: ReferenceSeries | None = None,
-    weights: ArrayLike | None = None,
-    axis_offset: OffsetChoice = "report",
-) -> EdgeMaps:
-    """Fit every pixel of a stack.
-
-    Parameters
-    ----------
-    energy_ev : array_like, shape (n_energy,)
-        Energies in eV, any order, repeats allowed.
-    optical_depth : array_like, shape (n_energy, rows, cols)
-        Optical depth; float32 is used without a copy. NaN marks missing values.
-    edge : str or Edge
-        Edge that was scanned.
-    method : {"series", "half_jump", "inflection", "white_line", "lcf", "arctan_gauss", "edge_jump"}
-        ``series``: most likely position along the reference series (the default, at the statistical limit).
-        ``half_jump``: normalised absorption crosses one half. ``inflection``: steepest point. ``white_line``: vertex
-        of a parabola through the top. ``lcf``: linear combination of the two end members, calibrated on the members
-        between. ``arctan_gauss``: non-linear fit of an arctan step and a Gaussian white line.
-    references : ReferenceSeries, optional
-        Reference spectra over the energies of the scan. Without them ``soc`` is NaN, and ``series`` moves the
-        stack's own mean spectrum.
-    weights : array_like, shape (n_energy,), optional
-        Weight of each frame, inversely proportional to the variance of its noise. By default that of counting
-        statistics, from the optical depth, where the noise of the stack grows with it as counting noise does, with
-        references and the method ``series``; otherwise all frames count alike.
-    axis_offset : {"report", "fit"} or float
-        One offset between the energy axes of scan and references, positive where the scan reads higher, found by
-        method ``series``. ``report``: it is told in the maps, with a warning above 0.1 eV, and left in. ``fit``: it
-        is taken out. A number (eV) is taken from the energies as it is.
-
-    Returns
-    -------
-    EdgeMaps
-
-    Raises
-    ------
-    EdgeFittingError
-        For input that cannot be fitted, in one sentence.
-    """
-    resolved = resolve_edge(edge)
-    energies = check_energies(energy_ev, edge=resolved)
-    stack = check_stack(optical_depth, energies.size)
-    rows, cols = stack.shape[1:]
-    shape = check_shape((rows, cols))
-    choice = check_choice(axis_offset, method, references)
-    estimator = _estimator(method, resolved, shape, references, choice)
-    energies = moved_energies(energies, choice, references)
-    # Past the public push, which would copy the stack for the methods that keep frames.
-    flat = stack.reshape(energies.size, -1)
-    given = None if weights is None else check_weights(weights, energies.size)
-    if not isinstance(estimator, SeriesWithOffset):
-        weight = np.ones(energies.size) if given is None else given
-        fitted = fit_at_once(estimator, energies, flat, weight)
-        maps = _as_maps(estimator, fitted, resolved, shape, energies.size, choice, references)
-        return _judged(maps, {}, without_value(maps.status, resolved, energies, None, final=True))
-    checked = fit_checked(estimator, energies, flat, given)
-    maps = _as_maps(estimator, checked.fitted, resolved, shape, checked.n_frames, choice, references)
-    sample = np.take(flat, estimator.sample.pixels, axis=1)
-    said = without_value(maps.status, resolved, energies, sample, final=True)
-    return _judged(maps, checked.fields, (*checked.warnings, *said))
-
-
-def _judged(maps: EdgeMaps, fields: dict[str, Any], warnings: tuple[str, ...]) -> EdgeMaps:
-    """Add what was found about the frames."""
-    if "reduced_chi2" in fields:
-        fields = {**fields, "reduced_chi2": fields["reduced_chi2"].reshape(maps.shape)}
-    return replace(maps, **fields, warnings=(*maps.warnings, *warnings))
-
-
-def _estimator(
-    method: Method,
-    edge: Edge,
-    shape: tuple[int, int],
-    references: ReferenceSeries | None,
-    choice: OffsetChoice,
-) -> Estimator:
-    if method == "series" and isinstance(references, ReferenceSeries):
-        return SeriesWithOffset(shape, references, apply=choice == "fit", search=isinstance(choice, str))
-    return make_estimator(method, edge, shape, references)
-
-
-def _as_maps(
-    estimator: Estimator,
-    fitted: Values,
-    edge: Edge,
-    shape: tuple[int, int],
-    n_frames: int,
-    choice: OffsetChoice,
-    references: ReferenceSeries | None,
-) -> EdgeMaps:
-    shared = systematic_fields(estimator, edge, choice, fitted, references)
-    values, status = fitted
-    sigma = estimator.jump_sigma if isinstance(estimator, JumpStack) else None
-    soc, soc_sigma, energy, energy_sigma, jump, goodness, noise, highest = (v.reshape(shape) for v in values)
-    return EdgeMaps(
-        soc=soc,
-        soc_sigma=soc_sigma,
-        edge_energy_ev=energy,
-        edge_energy_sigma_ev=energy_sigma,
-        edge_jump=jump,
-        goodness=goodness,
-        status=status.reshape(shape),
-        noise=noise,
-        optical_depth=highest,
-        edge=edge.name,
-        method=estimator.name,
-        definition=estimator.definition,
-        n_frames=n_frames,
-        edge_jump_sigma=None if sigma is None else sigma.reshape(shape),
-        **shared,
-    )
