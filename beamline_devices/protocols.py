@@ -5,19 +5,34 @@ ophyd-async devices serve the same scan. Whether a call answers at once or hands
 business of the RunEngine.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bluesky.protocols import (
     Checkable,
+    Flyable,
     HasHints,
     HasName,
     Movable,
+    Preparable,
     Readable,
     Stageable,
+    Stoppable,
     Triggerable,
+    WritesStreamAssets,
 )
 
-__all__ = ["EnergyAxis", "FrameDetector", "NamedPosition", "PointDetector", "SampleStage", "Shutter"]
+__all__ = [
+    "EnergyAxis",
+    "EnergyFlyer",
+    "FlightPath",
+    "FrameDetector",
+    "NamedPosition",
+    "PointDetector",
+    "SampleStage",
+    "Shutter",
+]
 
 
 @runtime_checkable
@@ -58,3 +73,41 @@ class Shutter(NamedPosition, Protocol):
 @runtime_checkable
 class SampleStage(NamedPosition, Protocol):
     """Stage that takes the sample "in" and "out" of the beam."""
+
+
+@dataclass(frozen=True)
+class FlightPath:
+    """How the energy axis is to move while samples are recorded.
+
+    Attributes
+    ----------
+    sweep : int
+        Number of the sweep, from 0; recorded with each sample.
+    energies_ev, times_s : tuple of float, (n,)
+        Increasing energies, and when each is reached; in between the axis moves evenly. The first is where it starts.
+    sample_s : float
+        Time of a sample.
+    """
+
+    sweep: int
+    energies_ev: tuple[float, ...]
+    times_s: tuple[float, ...]
+    sample_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Time of the flight."""
+        return self.times_s[-1] - self.times_s[0]
+
+
+@runtime_checkable
+class EnergyFlyer(Preparable, Flyable, Stageable, Stoppable, WritesStreamAssets, HasName, Protocol):
+    """Moves the energy axis along a `FlightPath` and records position and detectors on the way.
+
+    ``prepare`` takes the path and goes to its start, ``kickoff`` begins, ``complete`` waits for the end; the samples of
+    one run are rows of one HDF5 file, announced as stream resources and stream datums, one column a data key. ``pause``
+    ends a flight under way at once.
+    """
+
+    recorded: Mapping[str, Any]
+    """Which column is what: the entries of `scan_contract.Flight` without ``sample_s``."""

@@ -17,7 +17,7 @@ from beamline_plans.full_field import (
 )
 from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
 from beamline_plans.planning import DryRun, dry_run
-from beamline_plans.point import calibrate_energy, soft_xas_scan, xas_scan
+from beamline_plans.point import calibrate_energy, soft_xas_scan, xas_fly, xas_scan
 from beamline_plans.running import TimeModel, beam_suspenders, learn_times
 from scan_contract import SCHEMA_VERSION, validate_run_documents
 from scan_contract import ContractError as DocumentError
@@ -54,5 +54,6 @@ __all__ = [
     "validate_run_documents",
     "xanes_scan",
     "xanes_series",
+    "xas_fly",
     "xas_scan",
 ]

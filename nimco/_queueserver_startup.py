@@ -32,6 +32,7 @@ __all__ = [
     "energy",
     "filters",
     "fluorescence",
+    "flyer",
     "foil",
     "i0",
     "i0_chamber",
@@ -50,12 +51,17 @@ __all__ = [
     "stage",
     "xanes_scan",
     "xanes_series",
+    "xas_fly",
     "xas_scan",
 ]
 
 RE = RunEngine({})
 
-_beamline = SimBeamline()
+_folder = os.environ.get("NIMCO_DATA_DIR")
+# Where flights are recorded, and the server reads them.
+_flights = None if _folder is None else Path(_folder) / "flights"
+
+_beamline = SimBeamline(data_dir=_flights)
 camera = _beamline.camera
 energy = _beamline.energy
 shutter = _beamline.shutter
@@ -63,6 +69,7 @@ stage = _beamline.stage
 filters = _beamline.filters
 i0 = _beamline.i0
 foil = _beamline.foil
+flyer = _beamline.flyer
 i0_chamber = _beamline.i0_chamber
 it_chamber = _beamline.it_chamber
 iref_chamber = _beamline.iref_chamber
@@ -83,13 +90,12 @@ RE.subscribe(_ledger)
 
 def _follow(run_engine: RunEngine) -> LiveSOC:
     """Let the live analysis follow the RunEngine, with Tiled behind it if there is a data directory."""
-    folder = os.environ.get("NIMCO_DATA_DIR")
-    if folder is None:
+    if _folder is None or _flights is None:
         compile_kernels()
         live = LiveSOC()
         run_engine.subscribe(live)
         return live
-    session = Session(TiledServer(Path(folder)).start()).start()
+    session = Session(TiledServer(Path(_folder), readable=(_flights,)).start()).start()
     run_engine.subscribe(session)
     return session.live
 
@@ -99,6 +105,7 @@ multi_edge_xanes = queue_plan(beamline_plans.multi_edge_xanes, beamline_plans.xa
 xanes_series = queue_plan(beamline_plans.xanes_series, beamline_plans.xanes_scan)
 edge_jump_map = queue_plan(beamline_plans.edge_jump_map, beamline_plans.xanes_scan)
 xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)
+xas_fly = queue_plan(beamline_plans.xas_fly, beamline_plans.xanes_scan)
 soft_xas_scan = queue_plan(beamline_plans.soft_xas_scan, beamline_plans.xanes_scan, edges=list[SoftEdgeName])
 adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}

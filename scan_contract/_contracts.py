@@ -23,6 +23,7 @@ __all__ = [
     "Anchors",
     "Contract",
     "FlatOrder",
+    "Flight",
     "FullFieldContract",
     "PointContract",
     "SoftContract",
@@ -287,6 +288,44 @@ class StoredSpectrum(BaseModel):
         return self
 
 
+class Flight(BaseModel):
+    """What is recorded while the energy axis moves: one row for each sample, in columns of the stream "primary".
+
+    Parameters
+    ----------
+    sample_s : float
+        Time of a sample.
+    position : str
+        Key of the position of the axis, mean of a sample.
+    position_unit : {"eV", "deg"}
+        Whether that is an energy or the Bragg angle.
+    d_spacing_angstrom : float, optional
+        Lattice spacing, where it is an angle.
+    offset_ev : float
+        Calibration of the axis: what is added to the energy that belongs to the position.
+    exposure, sweep, flight : str
+        Keys of the counting time of a sample (s), of the number of its sweep from 0, and of the number of its flight: a
+        sweep that is flown once more has a higher one, which replaces what the earlier one gave.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    sample_s: Positive
+    position: str
+    position_unit: Literal["eV", "deg"] = "eV"
+    d_spacing_angstrom: Positive | None = None
+    offset_ev: float = 0.0
+    exposure: str
+    sweep: str
+    flight: str
+
+    @model_validator(mode="after")
+    def _angle_of_a_lattice(self) -> "Flight":
+        if self.position_unit == "deg" and self.d_spacing_angstrom is None:
+            raise ValueError("an angle needs d_spacing_angstrom to be an energy")
+        return self
+
+
 class PointContract(Contract):
     """An energy scan with point detectors.
 
@@ -302,6 +341,9 @@ class PointContract(Contract):
         Standards of known valence that make the calibration line.
     compared_with : StoredSpectrum, optional
         A spectrum, such as that of the pristine sample, to take the difference to.
+    flight : Flight, optional
+        What is recorded of a continuous scan; its channels are columns too, by the names of their devices. A sample
+        belongs to the energy of the grid that it is nearest to.
     """
 
     technique: Literal["xas"] = "xas"
@@ -310,6 +352,7 @@ class PointContract(Contract):
     target_sigma_ev: Positive | None = None
     anchors: Anchors | None = None
     compared_with: StoredSpectrum | None = None
+    flight: Flight | None = None
 
     @property
     def events_expected(self) -> int:
@@ -319,7 +362,7 @@ class PointContract(Contract):
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as plain data for a start document; of the optional parts, those that were said."""
         said = super().to_dict()
-        optional = ("n_darks", "target_sigma_ev", "anchors", "compared_with")
+        optional = ("n_darks", "target_sigma_ev", "anchors", "compared_with", "flight")
         return {key: value for key, value in said.items() if value or key not in optional}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._contracts import Contract, FullFieldContract
+from ._contracts import Contract, FullFieldContract, PointContract
 from ._labels import ALL_ENERGIES, LABEL_DEVICE, STREAMS, read_label, read_shot
 from ._read_contract import read_contract
 from .errors import ContractError
@@ -21,7 +21,7 @@ def validate_run_documents(documents: Iterable[tuple[str, Mapping[str, Any]]]) -
 
     The start document describes the grid, every event of the streams dark, flat and primary says which reading
     it is, none was taken twice as the same attempt, and a run that ended in success holds every reading it
-    announced.
+    announced. A continuous scan has the columns that its contract names.
 
     Parameters
     ----------
@@ -75,12 +75,24 @@ class _Run:
         self._streams[doc["uid"]] = stream
         if stream not in STREAMS:
             return
+        if stream == "primary" and isinstance(scan, PointContract) and scan.flight is not None:
+            self._columns(doc, scan)
+            return
         for key in _EVENT_KEYS:
             if key not in doc["data_keys"]:
                 raise ContractError(f"the stream {stream} has no data key {key}")
         for role, device in scan.devices.items():
             if device is not None and device not in doc.get("object_keys", {}):
                 raise ContractError(f"the stream {stream} holds no reading of the {role} {device!r}")
+
+    @staticmethod
+    def _columns(doc: Mapping[str, Any], scan: PointContract) -> None:
+        """Check that a continuous scan records what its contract says."""
+        assert scan.flight is not None
+        flight = scan.flight
+        for key in (flight.position, flight.exposure, flight.sweep, flight.flight, *scan.channels.values()):
+            if key not in doc["data_keys"]:
+                raise ContractError(f"the stream primary has no column {key}")
 
     def _event(self, descriptor: str, data: Mapping[str, Any], scan: Contract) -> None:
         stream = self._streams.get(descriptor)
@@ -129,6 +141,8 @@ class _Run:
             raise ContractError("there is no stop document; the run is not finished")
         if self._exit_status != "success":
             return
+        if isinstance(self._scan, PointContract) and self._scan.flight is not None:
+            return  # its samples are in a file
         frames = {(index, repeat) for index, _, repeat, *_ in self._seen["primary"]}
         if (self._scan.model_extra or {}).get("adaptive") is not None:
             self._check_adaptive(frames)

@@ -25,6 +25,7 @@ PLANS = {
     "soft_xas_scan",
     "xanes_scan",
     "xanes_series",
+    "xas_fly",
     "xas_scan",
 }
 SOFT_EDGES_OFFERED = "typing.Literal['Ni_L3', 'Co_L3', 'Mn_L3', 'O_K']"

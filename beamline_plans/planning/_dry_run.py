@@ -11,6 +11,7 @@ import numpy as np
 from bluesky import Msg
 from bluesky.utils import MsgGenerator
 
+from beamline_devices.protocols import FlightPath
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import DEFAULT_EXPOSURE_S, EnergyGrid
 from beamline_plans.running import Clock, FrameLabel, TimeModel, check_value
@@ -162,6 +163,7 @@ class _Simulation:
         self.found = DryRun()
         self._where: dict[int, Any] = {}
         self._groups: dict[Any, float] = {}
+        self._paths: dict[int, FlightPath] = {}
         self._axes: set[str] = set()
         self._detectors: set[str] = set()
         self._bytes: dict[int, int] = {}
@@ -259,9 +261,32 @@ class _Simulation:
         self._groups[group] = max(self._groups.get(group, 0.0), self.now_s + exposure_s)
         self._event_exposure_s = max(self._event_exposure_s, exposure_s)
 
-    def _wait(self, msg: Msg) -> None:
+    def _prepare(self, msg: Msg) -> None:
+        path = msg.args[0]
+        if not isinstance(path, FlightPath):
+            return
+        self._paths[id(msg.obj)] = path
+        self.found.n_moves += 1
+        group = msg.kwargs.get("group")
+        way_ev = abs(path.energies_ev[-1] - path.energies_ev[0])
+        done = self.now_s + self._times.energy_s + self._times.energy_s_per_ev * way_ev
+        self._groups[group] = max(self._groups.get(group, 0.0), done)
+
+    def _complete(self, msg: Msg) -> None:
+        path = self._paths.get(id(msg.obj))
+        if path is None:
+            return
+        n_samples = math.ceil(path.duration_s / path.sample_s)
+        group = msg.kwargs.get("group")
+        self._groups[group] = max(self._groups.get(group, 0.0), self.now_s + path.duration_s)
+        self.found.frames["primary"] += n_samples
+        self.found.sample_exposure_s += path.duration_s
+        self.found.disk_bytes += n_samples * _bytes_per_event(msg.obj.describe_collect())
+
+    def _wait(self, msg: Msg) -> bool:
         group = msg.args[0] if msg.args else msg.kwargs.get("group")
         self._advance(self._groups.pop(group, self.now_s))
+        return True
 
     def _sleep(self, msg: Msg) -> None:
         self._advance(self.now_s + float(msg.args[0]))
@@ -297,7 +322,7 @@ class _Simulation:
 
     def _size(self, device: Any) -> int:
         if id(device) not in self._bytes:
-            self._bytes[id(device)] = _bytes_per_event(device)
+            self._bytes[id(device)] = _bytes_per_event(device.describe())
         return self._bytes[id(device)]
 
     def _save(self, _msg: Msg) -> None:
@@ -312,9 +337,8 @@ class _Simulation:
         self._stream, self._event_exposure_s = "", 0.0
 
 
-def _bytes_per_event(device: Any) -> int:
-    """Size of what a device adds to an event; 0 where only an event loop could tell."""
-    description = device.describe()
+def _bytes_per_event(description: Any) -> int:
+    """Size of what a device adds to an event; 0 where only an event loop could tell what that is."""
     if inspect.iscoroutine(description):
         description.close()
         return 0

@@ -1,11 +1,13 @@
 """Plans of point spectroscopy."""
 
 from ._calibrate import calibrate_energy
+from ._fly import xas_fly
 from ._soft_xas import soft_xas_scan
 from ._xas import xas_scan
 
 __all__ = [
     "calibrate_energy",
     "soft_xas_scan",
+    "xas_fly",
     "xas_scan",
 ]

@@ -196,65 +196,18 @@ def checked_run(
     PlanError
         If the request makes no sense or a device would refuse a move.
     """
-    if not channels:
-        raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
-    if repeats < 1:
-        raise PlanError(f"repeats must be at least 1, not {repeats}.")
-    if sweeps < 1:
-        raise PlanError(f"sweeps must be at least 1, not {sweeps}.")
-    entries = {key: value for key, value in (entries or {}).items() if value}
+    entries = check_point_request(energy, channels, grid, repeats, sweeps, shutter, entries)
     n_darks = entries.get("n_darks", 0)
-    if n_darks and shutter is None:
-        raise PlanError("Readings without beam need the shutter: give shutter, or n_darks=0.")
-    check_roles(
-        (
-            ("energy", energy, ("name", "read", "describe", "set", "hints")),
-            *((role, device, ("name", "read", "describe")) for role, device in channels.items()),
-            ("shutter", shutter, ("name", "set")),
-        )
-    )
-    for energy_ev in sorted(set(grid.energies_ev)):
-        check_value(energy, energy_ev)
-    if shutter is not None:
-        for position in ("open", "closed"):
-            check_value(shutter, position)
     detectors = list(channels.values())
     timed = [device.exposure_s for device in detectors if hasattr(device, "exposure_s")]
     label, watch = FrameLabel(), PauseWatch()
     heard: list[tuple[float, dict[str, float]]] = []
-    try:
-        contract = make_contract(
-            model,
-            edge=edge,
-            **grid.to_dict(),
-            repeats=repeats,
-            channels={role: device.name for role, device in channels.items()},
-            devices={"energy": energy.name, **{role: device.name for role, device in channels.items()}},
-            axes={SWEEP_AXIS: tuple(float(sweep) for sweep in range(sweeps))} if sweeps > 1 else {},
-            max_frames=None if is_enough is None else len(grid) * repeats * sweeps,
-            **entries,
-            **check_provenance(md),
-        )
-    except ContractError as error:
-        raise PlanError(f"The scan cannot be described: {error}.") from error
-    start = {
-        "detectors": [device.name for device in detectors],
-        "motors": [energy.name],
-        "num_points": contract.readings_expected,
-        "hints": {"dimensions": [([*energy.hints.get("fields", [])[:1]], "primary")]},
-        **md,
-        CONTRACT_KEY: contract.to_dict(),
-    }
+    start = describe_points(
+        energy, channels, edge, grid, repeats, sweeps, md, entries, model=model, may_end=is_enough is not None
+    )
 
     def one_reading(shot: Shot) -> MsgGenerator[None]:
-        yield from trigger(detectors, label, shot)
-        yield from bps.create(name=shot.stream)
-        yield from bps.read(label)
-        readback = first_value(energy, (yield from bps.read(energy)))
-        values = {}
-        for device in detectors:
-            values[device.name] = first_value(device, (yield from bps.read(device)))
-        yield from bps.save()
+        readback, values = yield from read_point(energy, detectors, label, shot)
         if (
             shot.stream == "primary"
             and listener is not None
@@ -291,13 +244,7 @@ def checked_run(
     def inside() -> MsgGenerator[Any]:
         yield from watch.register()
         if n_darks:
-            yield from bps.checkpoint()
-            yield from bps.mv(
-                shutter, "closed", *(item for axis in timed for item in (axis, max(grid.exposure_s)))
-            )
-            for repeat in range(n_darks):
-                shot = Shot("dark", ALL_ENERGIES, grid.energies_ev[0], max(grid.exposure_s), repeat)
-                yield from one_reading(shot)
+            yield from take_darks(energy, detectors, label, shutter, grid, n_darks)
         for sweep in range(sweeps):
             axes = ((SWEEP_AXIS, sweep),) if sweeps > 1 else ()
             for index, (energy_ev, exposure_s) in enumerate(grid):
@@ -308,3 +255,116 @@ def checked_run(
 
     run: Callable[[], MsgGenerator[str]] = inside
     return run
+
+
+def check_point_request(
+    energy: Any,
+    channels: dict[str, Any],
+    grid: EnergyGrid,
+    repeats: int,
+    sweeps: int,
+    shutter: Optional[Any],
+    entries: Optional[dict[str, Any]],
+) -> dict[str, Any]:
+    """Check what every spectrum needs, and return those entries of the contract that were given.
+
+    Raises
+    ------
+    PlanError
+        If the request makes no sense or a device would refuse a move.
+    """
+    if not channels:
+        raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
+    if repeats < 1:
+        raise PlanError(f"repeats must be at least 1, not {repeats}.")
+    if sweeps < 1:
+        raise PlanError(f"sweeps must be at least 1, not {sweeps}.")
+    entries = {key: value for key, value in (entries or {}).items() if value}
+    if entries.get("n_darks", 0) and shutter is None:
+        raise PlanError("Readings without beam need the shutter: give shutter, or n_darks=0.")
+    check_roles(
+        (
+            ("energy", energy, ("name", "read", "describe", "set", "hints")),
+            *((role, device, ("name", "read", "describe")) for role, device in channels.items()),
+            ("shutter", shutter, ("name", "set")),
+        )
+    )
+    for energy_ev in sorted(set(grid.energies_ev)):
+        check_value(energy, energy_ev)
+    if shutter is not None:
+        for position in ("open", "closed"):
+            check_value(shutter, position)
+    return entries
+
+
+def describe_points(
+    energy: Any,
+    channels: dict[str, Any],
+    edge: str,
+    grid: EnergyGrid,
+    repeats: int,
+    sweeps: int,
+    md: dict[str, Any],
+    entries: dict[str, Any],
+    *,
+    model: Any = PointContract,
+    may_end: bool = False,
+) -> dict[str, Any]:
+    """Return the start document of a spectrum.
+
+    Raises
+    ------
+    PlanError
+        If no contract can say it.
+    """
+    try:
+        contract = make_contract(
+            model,
+            edge=edge,
+            **grid.to_dict(),
+            repeats=repeats,
+            channels={role: device.name for role, device in channels.items()},
+            devices={"energy": energy.name, **{role: device.name for role, device in channels.items()}},
+            axes={SWEEP_AXIS: tuple(float(sweep) for sweep in range(sweeps))} if sweeps > 1 else {},
+            max_frames=len(grid) * repeats * sweeps if may_end else None,
+            **entries,
+            **check_provenance(md),
+        )
+    except ContractError as error:
+        raise PlanError(f"The scan cannot be described: {error}.") from error
+    return {
+        "detectors": [device.name for device in channels.values()],
+        "motors": [energy.name],
+        "num_points": contract.readings_expected,
+        "hints": {"dimensions": [([*energy.hints.get("fields", [])[:1]], "primary")]},
+        **md,
+        CONTRACT_KEY: contract.to_dict(),
+    }
+
+
+def read_point(
+    energy: Any, detectors: list[Any], label: FrameLabel, shot: Shot
+) -> MsgGenerator[tuple[Optional[float], dict[str, Any]]]:
+    """Take one reading; return the energy as read back and the value of each detector by its name."""
+    yield from trigger(detectors, label, shot)
+    yield from bps.create(name=shot.stream)
+    yield from bps.read(label)
+    readback = first_value(energy, (yield from bps.read(energy)))
+    values = {}
+    for device in detectors:
+        values[device.name] = first_value(device, (yield from bps.read(device)))
+    yield from bps.save()
+    return readback, values
+
+
+def take_darks(
+    energy: Any, detectors: list[Any], label: FrameLabel, shutter: Any, grid: EnergyGrid, n_darks: int
+) -> MsgGenerator[None]:
+    """Take readings with the shutter closed, as long as the longest of the grid."""
+    exposure_s = max(grid.exposure_s)
+    timed = [device.exposure_s for device in detectors if hasattr(device, "exposure_s")]
+    yield from bps.checkpoint()
+    yield from bps.mv(shutter, "closed", *(item for axis in timed for item in (axis, exposure_s)))
+    for repeat in range(n_darks):
+        shot = Shot("dark", ALL_ENERGIES, grid.energies_ev[0], exposure_s, repeat)
+        yield from read_point(energy, detectors, label, shot)

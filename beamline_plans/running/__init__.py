@@ -7,7 +7,7 @@ from ._label import FrameLabel
 from ._pauses import PauseWatch
 from ._request import ScanRequest, check_provenance, grid_from, requests_for_edges
 from ._run import one_run, take_frames
-from ._safe_state import restore_wrapper, safe_state_wrapper
+from ._safe_state import QuietStop, restore_wrapper, safe_state_wrapper
 from ._suspend import beam_suspenders
 from ._times import TimeModel, learn_times
 
@@ -17,6 +17,7 @@ __all__ = [
     "FrameTaker",
     "Instrument",
     "PauseWatch",
+    "QuietStop",
     "ScanRequest",
     "TimeModel",
     "beam_suspenders",

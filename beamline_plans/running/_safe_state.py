@@ -20,7 +20,7 @@ from ._failures import ATTEMPTS, POLL_S, describe_failure, is_lost_connection
 from ._instrument import Instrument, first_value
 from ._pauses import PauseWatch
 
-__all__ = ["restore_wrapper", "safe_state_wrapper"]
+__all__ = ["QuietStop", "restore_wrapper", "safe_state_wrapper"]
 
 # How long a lost control system may take to come back in the cleanup.
 _RETURN_IN_CLEANUP_S = 30.0
@@ -119,7 +119,7 @@ def _move_in_cleanup(
             yield from _limit_rewind(watch.rewindable)
             if attempt:
                 # Whatever it was still doing for the scan.
-                yield Msg("stop", _Stop(device))
+                yield Msg("stop", QuietStop(device))
             yield from bps.mv(device, value)
             return None, ended
         except (RunEngineControlException, FailedPause) as error:
@@ -131,7 +131,7 @@ def _move_in_cleanup(
     return problem, ended
 
 
-class _Stop:
+class QuietStop:
     """Stops a device without its last move counting as failed, which the message of bluesky has no word for."""
 
     parent = None

@@ -78,7 +78,7 @@ class AssetIndex:
             self._sources[doc["uid"]] = _Source(_place_of_resource(cast(Resource, doc), self._roots), None)
             return [("datum", id_) for id_, (resource, _) in self._datums.items() if resource == doc["uid"]]
         if name == "stream_resource" and doc["uid"] not in self._sources:
-            place = _place_of_stream(cast(StreamResource, doc), self._roots)
+            place = place_of_stream(cast(StreamResource, doc), self._roots)
             self._sources[doc["uid"]] = _Source(place, doc["data_key"])
             return [found for early in self._early.pop(doc["uid"], ()) for found in self._stream_datum(early)]
         return []
@@ -162,7 +162,7 @@ def _place_of_resource(doc: Resource, roots: RootMap) -> FramePlace:
     return FramePlace(path, spec=spec, per_event=per_event, resource_kwargs=kwargs)
 
 
-def _place_of_stream(doc: StreamResource, roots: RootMap) -> FramePlace | DocumentError:
+def place_of_stream(doc: StreamResource, roots: RootMap) -> FramePlace | DocumentError:
     parameters = doc["parameters"]
     uri = urlsplit(doc["uri"])
     if doc["mimetype"] != _HDF5_MIMETYPE or parameters.get("template") or uri.scheme != "file":

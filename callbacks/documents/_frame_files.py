@@ -45,6 +45,8 @@ class FramePlace:
         Number of the event in the file.
     per_event : int
         Exposures per event.
+    samples : int
+        Values from the index on of a column that holds one a sample; 0 for images.
     spec : str or None
         None for HDF5, read here; otherwise the name of a reader that an installed package registers.
     resource_kwargs, datum_kwargs : mapping
@@ -55,6 +57,7 @@ class FramePlace:
     dataset: str = ""
     index: int = 0
     per_event: int = 1
+    samples: int = 0
     spec: str | None = None
     resource_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     datum_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -87,7 +90,7 @@ class FrameFiles:
 
         Returns
         -------
-        ndarray, (n, rows, cols)
+        ndarray, (n, rows, cols) or (samples,)
             As the detector wrote them.
 
         Raises
@@ -261,6 +264,8 @@ def _missing_filter(dataset: h5py.Dataset) -> str:
 def _read_hdf5(dataset: h5py.Dataset, files: Sequence[SourceFile], place: FramePlace) -> npt.NDArray[Any]:
     if dataset.dtype.kind not in "uif":
         raise FrameError(f"{place.path} holds {dataset.dtype} in {place.dataset} where counts are needed")
+    if place.samples:
+        return _read_column(dataset, files, place)
     if dataset.ndim not in (2, 3, 4):
         raise FrameError(
             f"{place.path} holds {dataset.ndim} dimensions in {place.dataset} where images are needed"
@@ -287,6 +292,26 @@ def _read_hdf5(dataset: h5py.Dataset, files: Sequence[SourceFile], place: FrameP
         raise _NotYetError(f"its dataset {place.dataset} has room for the frame but no values")
     block = np.asarray(dataset[()] if dataset.ndim == 2 else dataset[first:stop])
     block = block.reshape(-1, *block.shape[-2:])
+    return block.astype(block.dtype.newbyteorder("="), copy=False)
+
+
+def _read_column(dataset: h5py.Dataset, files: Sequence[SourceFile], place: FramePlace) -> npt.NDArray[Any]:
+    """Return some values of a column, (samples,)."""
+    if dataset.ndim != 1:
+        raise FrameError(
+            f"{place.path} holds {dataset.ndim} dimensions in {place.dataset} where a column of samples is needed"
+        )
+    dataset.refresh()
+    first, stop = place.index, place.index + place.samples
+    if stop > dataset.shape[0]:
+        raise _NotYetError(f"its dataset {place.dataset} ends before the sample")
+    if what := too_large(dataset, 1):
+        raise FrameError(f"{place.path} has {what} in {place.dataset}")
+    if what := missing_source(files, first, stop):
+        raise _NotYetError(f"its dataset {place.dataset} needs {what}, which is not there")
+    if not is_written(dataset, first, stop):
+        raise _NotYetError(f"its dataset {place.dataset} has room for the samples but no values")
+    block = np.asarray(dataset[first:stop])
     return block.astype(block.dtype.newbyteorder("="), copy=False)
 
 

@@ -87,7 +87,7 @@ def source_files(dataset: h5py.Dataset) -> list[SourceFile]:
     for source in dataset.virtual_sources():
         if source.file_name == _SAME_FILE or "%" in source.file_name:  # a pattern of names
             continue
-        low, high = source.vspace.get_select_bounds() if dataset.ndim > 2 else ((0,), (dataset.shape[0],))
+        low, high = source.vspace.get_select_bounds() if dataset.ndim != 2 else ((0,), (dataset.shape[0],))
         name = Path(source.file_name)
         # Where HDF5 looks: beside the file that names it, as named, and there by the last part of the name.
         found.append((int(low[0]), int(high[0]), (folder / name, name, folder / name.name)))
@@ -116,8 +116,9 @@ def is_written(dataset: h5py.Dataset, first: int, stop: int) -> bool:
 
 def _chunks(dataset: h5py.Dataset, first: int, stop: int) -> Iterator[tuple[int, ...]]:
     """Origins of the chunks that hold the images from first to stop."""
-    start = (first, *[0] * (dataset.ndim - 1)) if dataset.ndim > 2 else (0, 0)
-    end = (stop, *dataset.shape[1:]) if dataset.ndim > 2 else dataset.shape
+    # A dataset of two dimensions is one image.
+    start = (0, 0) if dataset.ndim == 2 else (first, *[0] * (dataset.ndim - 1))
+    end = dataset.shape if dataset.ndim == 2 else (stop, *dataset.shape[1:])
     grids = [
         range(low // size * size, high, size)
         for low, high, size in zip(start, end, dataset.chunks, strict=True)

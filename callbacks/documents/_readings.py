@@ -9,10 +9,11 @@ from event_model import Event, EventDescriptor, EventPage, unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from edge_fitting import EDGES, SOFT_EDGES
-from scan_contract import LABEL_DEVICE, STREAMS, RunContract, read_label
+from scan_contract import LABEL_DEVICE, STREAMS, PointContract, RunContract, read_label
 
 from ._assets import AssetIndex, Reference
 from ._channels import EXPOSURE_KEY, ChannelKey, StreamKeys, as_image, as_number, channel_value, resolve_keys
+from ._flown_readings import FlownReadings
 from ._frame_files import FrameFiles, FramePlace, mean_exposure
 from ._left_out import FrameLoss, LeftOut
 from ._reading import IMAGE_CHANNELS, Channel, EventIdentity, Image, Reading, event_identity
@@ -50,8 +51,6 @@ class RunReadings:
     ----------
     left_out : LeftOut
         The frames that could not be used so far.
-    warnings : list of str
-        What else a reader of the results should know.
 
     Raises
     ------
@@ -79,9 +78,20 @@ class RunReadings:
         self._seen: set[EventIdentity] = set()
         self._assets = AssetIndex(roots)
         self._files = FrameFiles(file_timeout_s)
+        scan = contract.scan
+        self._flown = (
+            FlownReadings(scan, roots, self._files)
+            if isinstance(scan, PointContract) and scan.flight is not None
+            else None
+        )
         self._waiting: dict[Reference, deque[Event]] = defaultdict(deque)
         self._late: list[tuple[StreamKeys, Event, FramePlace]] = []
-        self.warnings: list[str] = []
+        self._said: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What else a reader of the results should know."""
+        return self._said + ([] if self._flown is None else self._flown.warnings)
 
     def add(self, name: str, doc: Mapping[str, Any]) -> list[Reading]:
         """Take one document and return the readings it completes, in order.
@@ -112,13 +122,17 @@ class RunReadings:
             return self._each([cast(Event, doc)])
         if name == "event_page":
             return self._each(unpack_event_page(cast(EventPage, doc)))
+        if self._flown is not None:
+            return self._flown.add(name, doc)
         references = self._assets.add(name, doc)
         return self._each(
             [event for found in references for event in self._waiting.pop(found, ())], waited=True
         )
 
     def _open_stream(self, doc: EventDescriptor) -> None:
-        if doc["name"] in STREAMS and doc["uid"] not in self._keys:
+        if self._flown is not None and doc["name"] == "primary":
+            self._flown.open(doc)
+        elif doc["name"] in STREAMS and doc["uid"] not in self._keys:
             self._keys[doc["uid"]] = resolve_keys(self._contract, self._channels, doc)
 
     def _each(self, events: Iterable[Event], *, waited: bool = False) -> list[Reading]:
@@ -160,7 +174,7 @@ class RunReadings:
                 reason=reason.removesuffix(MissingFrameError.OUTLOOK).removesuffix("; it is left out"),
             )
         except (KeyError, TypeError, ValueError):
-            self.warnings.append(reason)  # nothing says which frame it was
+            self._said.append(reason)  # nothing says which frame it was
             return
         self.left_out.add(loss)
 
@@ -191,7 +205,7 @@ class RunReadings:
         return mean_exposure(block, image.saturation)
 
     def _finish(self) -> list[Reading]:
-        readings = []
+        readings = [] if self._flown is None else self._flown.finish()
         self._files.wait_again()
         for keys, event, place in self._late:
             assert keys.image is not None
@@ -249,8 +263,8 @@ class RunReadings:
             return value
         if _is_near(1000.0 * value, self._edge_ev):
             note = f"{keys.energy or 'the energy'} reads back in keV; its values were multiplied by 1000"
-            if note not in self.warnings:
-                self.warnings.append(note)
+            if note not in self._said:
+                self._said.append(note)
             return 1000.0 * value
         if keys.stream != "primary":
             return value  # darks and flats are used by their energy index

@@ -91,6 +91,11 @@ class _StoredStream:
         held = {key: array.shape[0] for key, array in self._arrays.items()}
         held |= {key: len(file.indices) for key, file in self._files.items()}
         rows = len(self._table)
+        if self._files and not self._arrays and not any(part.startswith(_TABLE) for part in parts):
+            # Samples of a continuous scan have no events.
+            self._n_rows, self._n_samples = 0, min(held.values())
+            return
+        self._n_samples = 0
         for key, count in held.items():
             if finished and count != rows:
                 raise ReadingError(
@@ -101,7 +106,15 @@ class _StoredStream:
         self._n_rows = min([rows, *held.values()])
 
     def documents(self, skip: Callable[[EventIdentity], bool]) -> Iterator[tuple[float, list[NamedDocument]]]:
-        """Yield, for each event, its time and the documents that tell it."""
+        """Yield, for each event, its time and the documents that tell it; for samples without events, all at once."""
+        if self._n_samples:
+            descriptor = self.descriptors[0]
+            told: list[NamedDocument] = []
+            for file in self._files.values():
+                told.append(("stream_resource", cast(AnyDocument, file.resource(self._run_uid))))
+                told.append(("stream_datum", cast(AnyDocument, file.all(self._n_samples, descriptor["uid"]))))
+            yield float(descriptor["time"]), told
+            return
         for file in self._files.values():
             if self._n_rows:
                 first = float(self._table["time"].iloc[0])
@@ -116,14 +129,14 @@ class _StoredStream:
                     if row in by_row:
                         event["data"][key] = by_row[row]
                         event["timestamps"].setdefault(key, event["time"])
-                told = [
+                placed = [
                     (
                         "stream_datum",
                         cast(AnyDocument, file.datum(row, event["descriptor"], event["seq_num"])),
                     )
                     for file in self._files.values()
                 ]
-                yield event["time"], [*told, ("event", cast(AnyDocument, event))]
+                yield event["time"], [*placed, ("event", cast(AnyDocument, event))]
 
     def _rows(self, key: str, portion: list[int]) -> dict[int, Any]:
         """Read neighbouring rows at once, or one by one where that fails; those that cannot be read are missing."""
@@ -221,6 +234,15 @@ class _StoredFile:
             "descriptor": descriptor,
             "indices": {"start": index, "stop": index + 1},
             "seq_nums": {"start": seq_num, "stop": seq_num + 1},
+        }
+
+    def all(self, count: int, descriptor: str) -> StreamDatum:
+        return {
+            "uid": f"{self._name}/all",
+            "stream_resource": self._name,
+            "descriptor": descriptor,
+            "indices": {"start": 0, "stop": count},
+            "seq_nums": {"start": 1, "stop": count + 1},
         }
 
 

@@ -16,12 +16,13 @@ class FrameAssets(RunNormalizer):
     A scan takes darks, flats and sample frames into one file in turn. Left alone, Tiled would show the
     whole file under the stream that came first, or refuse to read it. Here each stream has a resource of
     its own, whose parameter ``slice`` lists the positions of its frames along the first axis of the
-    dataset, in the order of the events.
+    dataset, in the order of the events. A column of samples belongs to one stream as a whole.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._resources: dict[str, StreamResource] = {}
+        self._columns: set[str] = set()
         self._per_event: dict[tuple[str, str], int] = {}
         self._own: dict[tuple[str, str], StreamResource] = {}
         self._resource_of: dict[tuple[str, str], str] = {}
@@ -32,8 +33,14 @@ class FrameAssets(RunNormalizer):
         if name is DocumentNames.descriptor:
             for key, about in doc["data_keys"].items():
                 shape = list(about.get("shape") or ())
+                if len(shape) < 2:
+                    self._columns.add(key)
                 self._per_event[doc["uid"], key] = int(shape[0]) if len(shape) == 3 else 1
-        if name is DocumentNames.stream_resource and _is_one_file(doc):
+        if (
+            name is DocumentNames.stream_resource
+            and _is_one_file(doc)
+            and doc["data_key"] not in self._columns
+        ):
             self._resources[doc["uid"]] = doc
             return
         if name is DocumentNames.stream_datum and doc["stream_resource"] in self._resources:

@@ -20,8 +20,9 @@ def scan_documents() -> type[ScanDocuments]:
 
 @pytest.fixture(scope="session")
 def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Run a real Tiled server on loopback, shared by the tests of one session."""
-    with temporary_server(tmp_path_factory.mktemp("tiled")) as server:
+    """Run a real Tiled server on loopback, shared by the tests of one session; it reads ``data_dir / "files"``."""
+    folder = tmp_path_factory.mktemp("tiled")
+    with temporary_server(folder, readable=(folder / "files",)) as server:
         yield server
 
 

@@ -1,11 +1,14 @@
 """The whole simulated beamline in one object."""
 
+from pathlib import Path
+
 from beamline_devices import DeviceError
 from sim_devices.twin import EDGE_ELEMENT, Fault, Faults, IonChambers, Truth, Twin, TwinSettings, yields_of
 
 from ._camera import SimCamera
 from ._counters import SimElectrometer, SimFluorescence, SimIonChamber, SimPointDetector
 from ._energy import SimEnergy
+from ._flyer import SimEnergyFlyer
 from ._optics import SimOptics
 from ._positions import SimFilters, SimNamedPosition, SimSampleStage
 
@@ -31,6 +34,8 @@ class SimBeamline:
         The knobs of the twin.
     time_scale : float
         Real seconds per simulated second of motion and exposure; 0 waits for nothing.
+    data_dir : Path, optional
+        Where flights are recorded; by default a new temporary folder.
 
     Attributes
     ----------
@@ -42,6 +47,8 @@ class SimBeamline:
     i0_chamber, it_chamber, iref_chamber
         Ion chambers of the end station for point spectra: before the sample, behind it, and behind the reference foil
         that follows it; named like that.
+    flyer
+        Moves the energy evenly and records the ion chambers on the way; named "flyer".
     twin : Twin
         The physics behind them.
 
@@ -60,6 +67,7 @@ class SimBeamline:
         pixel_size_nm: float | None = None,
         settings: TwinSettings | None = None,
         time_scale: float = 0.0,
+        data_dir: Path | None = None,
     ) -> None:
         if pixel_size_nm is None:
             pixel_size_nm = _FULL_FRAME_PIXEL_NM * max(_FULL_FRAME / max(min(shape), 1), 1.0)
@@ -94,6 +102,15 @@ class SimBeamline:
                 time_scale=time_scale,
             )
             for chamber in IonChambers.names
+        )
+        self.flyer = SimEnergyFlyer(
+            name="flyer",
+            twin=self.twin,
+            energy=self.energy,
+            chambers=chambers,
+            keys={chamber: f"{chamber}_chamber" for chamber in IonChambers.names},
+            folder=data_dir,
+            time_scale=time_scale,
         )
         self.electrometer = SimElectrometer(name="electrometer", twin=self.twin, time_scale=time_scale)
         self.fluorescence = SimFluorescence(

@@ -90,6 +90,13 @@ class SimEnergy(TwinEnergyAxis):
         self.setpoint.put(target)
         return status
 
+    def follow(self, energy_ev: float) -> None:
+        """Be at an energy (eV) on a flight; what follows the axis stays where it is."""
+        self._twin.energy_ev = energy_ev - float(self.offset_ev.get())
+        self.bragg.put(self._angle_deg())
+        self.readback.put(energy_ev)
+        self.setpoint.put(energy_ev)
+
     def stop(self, *, success: bool = False) -> None:
         """Stop the axis and what follows it."""
         super().stop(success=success)

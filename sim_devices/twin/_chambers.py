@@ -40,11 +40,12 @@ class IonChambers:
         twin = self._twin
         state = twin.energy_ev, twin.shutter_open, twin.sample_in
         if state != self._state or chamber not in self._left:
-            self._left = self._shot(exposure_s)
+            self._left = self.shot(exposure_s)
             self._state = state
         return self._left.pop(chamber)
 
-    def _shot(self, exposure_s: float) -> dict[Chamber, float]:
+    def shot(self, exposure_s: float) -> dict[Chamber, float]:
+        """Return the mean currents of all chambers over an exposure, nA."""
         twin, settings = self._twin, self._twin.settings.chambers
         # The monitor of the twin stands before the shutter, these chambers behind it.
         incident = twin.read_i0() * float(twin.shutter_open)

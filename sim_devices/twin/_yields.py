@@ -22,7 +22,7 @@ FLUORESCENCE_EV = {metal: float(xraydb.xray_lines(metal, "K")["Ka1"].energy) for
 
 _SAMPLED_PIXELS = 4096
 _FOIL_UM = 5.0
-_K_EDGES_EV = {metal: float(xraydb.xray_edge(metal, "K").energy) for metal in METALS}
+_K_EDGES = {metal: xraydb.xray_edge(metal, "K") for metal in METALS}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _foil_absorber(metal: str, resolution: float) -> PureAbsorption:
 
 def _foil(energy_ev: float, resolution: float) -> float:
     """Optical depth of the reference foil that a foil wheel puts in at an energy."""
-    metal = min(METALS, key=lambda name: abs(_K_EDGES_EV[name] - energy_ev))
+    metal = min(METALS, key=lambda name: abs(_K_EDGES[name].energy - energy_ev))
     return _FOIL_UM * float(_foil_absorber(metal, resolution).table(energy_ev)[0, 0])
 
 
@@ -82,8 +82,8 @@ def yields_of(twin: Twin) -> Yields:
         absorbed = -np.expm1(-total)
         share = np.divide(absorbed * depths, total, out=np.zeros_like(depths), where=total > 0)
         for row, metal in enumerate(METALS):
-            if energy_ev > xraydb.xray_edge(metal, "K").energy:
-                fluorescence[row] = share[row].mean() * xraydb.xray_edge(metal, "K").fyield
+            if energy_ev > _K_EDGES[metal].energy:
+                fluorescence[row] = share[row].mean() * _K_EDGES[metal].fyield
     return Yields(
         transmitted=transmitted,
         behind_foil=transmitted * foil,
