@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Tests of one file share what they start, so they stay together.
-WORKERS ?= --numprocesses 2 --dist loadfile
+# Tests of one file share what they start, so they stay together; a third worker works while others wait for something.
+WORKERS ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The kernels as plain Python: small enough for that, and all of them met.
 PLAIN := tests/test_edge_fitting_streaming.py tests/test_edge_fitting_map_statistics.py \

@@ -9,6 +9,7 @@ from ._browser import Browser, BrowserError, Page, browser_program
 from ._channel_access import loopback_ioc, use_loopback_channel_access
 from ._collector import DocumentCollector
 from ._documents import ScanDocuments, play
+from ._run_engine import close_run_engine
 from ._server import temporary_server
 from ._twin_session import TwinSession, devices_of
 from ._waiting import free_port, wait_until
@@ -21,6 +22,7 @@ __all__ = [
     "ScanDocuments",
     "TwinSession",
     "browser_program",
+    "close_run_engine",
     "devices_of",
     "free_port",
     "loopback_ioc",

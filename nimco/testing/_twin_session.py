@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._collector import DocumentCollector
+from ._run_engine import close_run_engine
 from ._server import temporary_server
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class TwinSession:
         with ExitStack() as opened:
             self.beamline = SimBeamline(self._shape, seed=self._seed)
             self.run_engine = RunEngine({})
+            opened.callback(close_run_engine, self.run_engine)
             self.collector = DocumentCollector(self.run_engine)
             self.server = self._running or opened.enter_context(temporary_server())
             self.session = opened.enter_context(Session(self.server, **self._options))
