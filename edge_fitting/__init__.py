@@ -26,7 +26,15 @@ from edge_fitting.design import (
     optical_depth_sigma,
 )
 from edge_fitting.errors import EdgeFittingError
-from edge_fitting.fit import EdgeFitter, FrameJudge, OffsetChoice, check_offset, fit_stack, warm_up
+from edge_fitting.fit import (
+    EdgeFitter,
+    FrameJudge,
+    OffsetChoice,
+    check_offset,
+    fit_stack,
+    warm_up,
+    without_stray_light,
+)
 from edge_fitting.maps import (
     Clusters,
     GroupSpectra,
@@ -56,7 +64,7 @@ from edge_fitting.maps import (
     segment_cracks,
     split_particles,
 )
-from edge_fitting.quality import FrameDoubt, SpikeFinder
+from edge_fitting.quality import FrameDoubt, SpikeFinder, StrayLight
 from edge_fitting.references import (
     AnchorCalibration,
     CalibratedMap,
@@ -169,6 +177,7 @@ __all__ = [
     "SoftYieldFit",
     "SpectrumFit",
     "SpikeFinder",
+    "StrayLight",
     "Sweep",
     "SweepAxis",
     "TextTable",
@@ -226,5 +235,6 @@ __all__ = [
     "split_particles",
     "unsaturated",
     "warm_up",
+    "without_stray_light",
     "write_athena_project",
 ]

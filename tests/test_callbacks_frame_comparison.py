@@ -183,3 +183,27 @@ def test_zingers_become_missing_values_before_the_sums(sample: type[Scan], regis
     )
     assert within == pytest.approx(of_sound_within, abs=0.05)
     assert np.nanstd(error) < 1.1 * np.nanstd(of_sound)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02])
+def test_light_beside_thick_pixels_is_taken_out_of_all_frames_at_the_end(share: float) -> None:
+    scan = Scan()
+    scan.jump = np.linspace(0.4, 3.0, SHAPE[0])[:, None] * np.ones(SHAPE)
+
+    def veiled(index: int) -> Any:
+        depth = 0.3 + scan.jump * scan.spectrum(scan.energies_ev[index], scan.soc)
+        return scan._shot(scan.open_beam * ((1.0 - share) * np.exp(-depth) + share))
+
+    steps = [
+        (*step[:2], veiled(step[1]), *step[3:]) if step[0] == "primary" else step for step in scan.steps()
+    ]
+    result = analysed(scan.run(steps), register="off")
+    about = result.attrs
+    assert about["stray_light"] == pytest.approx(share, abs=3.0 * about["stray_light_sigma"] + 2e-4)
+    assert about["stray_light_taken_out"] == (share > 0.0)
+    assert any("is taken out of the frames" in said for said in about["warnings"]) == (share > 0.0)
+    assert about["n_frames"] == scan.energies_ev.size
+    error = result["soc"].values - scan.soc
+    thick = scan.jump > 2.0
+    assert np.isfinite(error[thick]).mean() > 0.8
+    assert abs(np.nanmean(error[thick])) < 0.02

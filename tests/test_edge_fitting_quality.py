@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from edge_fitting import EdgeFitter, EdgeMaps, ReferenceSeries, fit_stack
+from edge_fitting import EdgeFitter, EdgeMaps, FitStatus, ReferenceSeries, fit_stack
 from tests.test_edge_fitting_axis_offset import series, spectrum
 from tests.test_edge_fitting_series import GRID
 
@@ -178,8 +178,32 @@ def test_light_beside_the_sample_is_estimated_from_thick_pixels(share: float) ->
     assert maps.stray_light is not None
     assert maps.stray_light_sigma is not None
     assert abs(maps.stray_light - share) < 3.0 * maps.stray_light_sigma + 2e-4
-    assert maps.stray_light_sigma < 0.001
+    assert maps.stray_light_sigma < 0.002
     assert any("beside the sample" in said for said in maps.warnings) == (share > 0)
+    # It is taken out: 2 % of it would push pixels above a jump of 1.8 by -0.24, and the axis by +0.3 eV.
+    assert maps.stray_light_taken_out == (share > 0)
+    thick = (jump > 1.8) & np.isfinite(maps.soc)
+    error = (maps.soc - soc)[thick]
+    assert thick.sum() > 0.95 * (jump > 1.8).sum()
+    assert abs(error.mean()) < 0.01
+    assert np.std(error / maps.soc_sigma[thick]) < 1.1
+    assert abs(maps.axis_offset_ev) < 0.05
+
+
+def test_pixels_that_light_beside_the_sample_leaves_open_have_a_status_and_no_value() -> None:
+    random = np.random.default_rng(1)
+    soc = random.uniform(0.15, 0.85, (SIZE, SIZE))
+    jump = 6.0 * np.linspace(0.1, 1.0, SIZE)[:, None] * random.uniform(0.9, 1.1, (SIZE, SIZE))
+    through = np.exp(-0.3 * jump - jump * np.moveaxis(spectrum(GRID, soc), -1, 0))
+    light = random.poisson(20000 * (0.98 * through + 0.02)).clip(1)
+    maps = fit_stack(GRID, -np.log(light / 20000).astype(np.float32), references=series())
+    lost = maps.status == FitStatus.STRAY_LIGHT
+    assert (jump[lost] > 1.5).all()
+    assert lost[jump > 5.0].mean() > 0.95
+    assert np.isnan(maps.soc[lost]).all()
+    assert maps.status[jump < 1.5].max() == FitStatus.OK
+    assert any("STRAY_LIGHT" in said or "have no value" in said for said in maps.warnings)
+    assert abs(np.nanmean(maps.soc - soc)) < 0.01
 
 
 def test_thin_pixels_say_nothing_of_light_beside_the_sample() -> None:

@@ -10,6 +10,7 @@ from ._reducer import Item, Reduced, Reducer, Retraction
 from ._registration import FrameRegistration, RegisterChoice, check_register
 from ._screen import FrameScreen
 from ._spectra import SampledSpectra, Spectrum, optical_depth
+from ._stray_light import note_taken_out
 
 __all__ = [
     "CorrectedFrame",
@@ -29,5 +30,6 @@ __all__ = [
     "SampledSpectra",
     "Spectrum",
     "check_register",
+    "note_taken_out",
     "optical_depth",
 ]

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from callbacks.documents import FrameLoss, LeftOut, Slot
-from edge_fitting import EdgeFittingError, FrameJudge
+from edge_fitting import EdgeFittingError, FrameJudge, StrayLight
 
 from ._corrected_frame import CorrectedFrame
 from ._reducer import Item, Reduced, Retraction
 from ._spectra import optical_depth
+from ._stray_light import take_out
 
 # Frames are compared anew once there are so many times as many of them.
 _JUDGE_ANEW = 1.1
@@ -31,7 +32,8 @@ class FrameComparison:
 
     A frame goes on as it comes. Once there are a tenth more of them, and at the end, all are compared with each other
     by the rule of `edge_fitting.FrameJudge`. One that does not belong is retracted and noted among those left out; one
-    that does again, now that others have come, is given again.
+    that does again, now that others have come, is given again. At the end, light beside the sample that thick pixels
+    show clearly is taken out of all frames: they are retracted and given again without it.
 
     Parameters
     ----------
@@ -50,6 +52,7 @@ class FrameComparison:
         self._frames: dict[Slot, _Frame] = {}
         self._pixels: npt.NDArray[np.intp] | None = None
         self._judged_of = 0
+        self._light: StrayLight | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -71,20 +74,21 @@ class FrameComparison:
         if isinstance(item, Retraction):
             frame = self._frames.pop(item.reduced.slot, None)
             if frame is None or not frame.is_left_out:
-                yield item
+                yield Retraction(take_out(item.reduced, self._light))
             else:
                 self._left_out.discard(item.reduced.slot)
         elif isinstance(item, Reduced):
             self._frames[item.slot] = _Frame(replace(item, values=None), self._sample(item))
-            yield item
+            yield take_out(item, self._light)
             if len(self._frames) >= _JUDGE_ANEW * self._judged_of:
                 yield from self._compare()
         else:
             yield item
 
     def finish(self) -> Iterator[Item]:
-        """Compare all frames."""
+        """Compare all frames, and take out the light beside the sample."""
         yield from self._compare()
+        yield from self._without_stray_light()
 
     def reopen(self) -> None:
         """Take further frames after `finish`, of a run that resumes the one that ended."""
@@ -116,7 +120,7 @@ class FrameComparison:
             frame.is_left_out = k in doubted
             slot = reduced.slot
             if frame.is_left_out:
-                yield Retraction(reduced)
+                yield Retraction(take_out(reduced, self._light))
                 exposure_s = float(reduced.notes.get("exposure_s", 0.0))
                 self._left_out.add(
                     FrameLoss(
@@ -129,7 +133,29 @@ class FrameComparison:
                 )
             else:
                 self._left_out.discard(slot)
-                yield reduced
+                yield take_out(reduced, self._light)
+
+    def _without_stray_light(self) -> Iterator[Item]:
+        """Give the frames again without the light beside the sample, where it is found or was another one."""
+        frames = [frame for frame in self._frames.values() if not frame.is_left_out]
+        if not frames or len({frame.sample.size for frame in frames}) > 1:
+            return
+        try:
+            light = self._judge.stray_light(
+                [frame.reduced.energy_ev for frame in frames],
+                np.stack([frame.sample for frame in frames]),
+                [frame.reduced.weight for frame in frames],
+            )
+        except EdgeFittingError:
+            return
+        before, self._light = self._light, light
+        if light == before:
+            return
+        for frame in frames:
+            reduced = self._again(frame.reduced.slot)
+            if reduced is not None:
+                yield Retraction(take_out(reduced, before))
+                yield take_out(reduced, light)
 
     def _sample(self, reduced: Reduced) -> npt.NDArray[np.float32]:
         values = reduced.values

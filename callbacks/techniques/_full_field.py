@@ -20,7 +20,15 @@ from callbacks.reduce import (
     SampledSpectra,
     optical_depth,
 )
-from edge_fitting import EdgeFitter, EdgeMaps, FrameJudge, OffsetChoice, ReferenceSeries, add_shift_sigma
+from edge_fitting import (
+    EdgeFitter,
+    EdgeMaps,
+    FrameJudge,
+    OffsetChoice,
+    ReferenceSeries,
+    StrayLight,
+    add_shift_sigma,
+)
 from scan_contract import CONTRACT_KEY, FullFieldContract, RunContract
 
 from ._planned import is_jump_map, references_of
@@ -65,6 +73,7 @@ class FullFieldEstimator:
         self._no_dark: FloatImage | None = None
         self._summaries: dict[Slot, FrameSummary] = {}
         self._retracted: set[Slot] = set()
+        self._stray_light: dict[Slot, StrayLight | None] = {}
         self._history: list[tuple[float, float]] = []
 
     def push(self, reduced: Reduced) -> None:
@@ -105,6 +114,7 @@ class FullFieldEstimator:
         notes = reduced.notes
         spectra.add(reduced.label.energy_index, reduced.energy_ev, notes["sample"])
         self._retracted.discard(reduced.slot)
+        self._stray_light[reduced.slot] = notes.get("stray_light")
         self._summaries[reduced.slot] = FrameSummary(
             energy_index=reduced.label.energy_index,
             repeat=reduced.label.repeat,
@@ -132,12 +142,14 @@ class FullFieldEstimator:
             fitter.retract(reduced.energy_ev, _depth(values), reduced.weight)
         spectra.retract(reduced.label.energy_index, reduced.energy_ev, reduced.notes["sample"])
         self._retracted.add(reduced.slot)
+        self._stray_light.pop(reduced.slot, None)
 
     def merge(self, other: "FullFieldEstimator") -> None:
         """Add the frames of another part of the scan."""
         self._history = [*other._history, *self._history]
         self._summaries = {**other._summaries, **self._summaries}
         self._retracted |= other._retracted
+        self._stray_light = {**other._stray_light, **self._stray_light}
         if other._fitter is not None and other._spectra is not None:
             fitter, spectra = self._made_for(other._fitter.shape)
             fitter.merge(other._fitter)
@@ -151,6 +163,8 @@ class FullFieldEstimator:
         is_due = state.final or n_frames >= _OFFSET_GROWTH * self._offset_of
         if is_due:
             self._offset_of = n_frames
+        taken_out = set(self._stray_light.values())
+        self._fitter.note_taken_out(taken_out.pop() if len(taken_out) == 1 else None)
         maps = self._fitter.maps(find_offset=is_due, final=state.final)
         if (sigma_px := self._shift_sigma_px()) is not None:
             maps = add_shift_sigma(maps, sigma_px)

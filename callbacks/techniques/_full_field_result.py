@@ -292,6 +292,7 @@ def _metadata(update: SOCUpdate) -> dict[str, Any]:
         "chi2": maps.chi2,
         "stray_light": maps.stray_light,
         "stray_light_sigma": maps.stray_light_sigma,
+        "stray_light_taken_out": maps.stray_light_taken_out,
         "grid": None if update.grid is None else update.grid.to_dict(),
         "pixels": _pixels(maps.status),
         "median_soc_sigma": _finite_median(maps.soc_sigma, exact=update.final),

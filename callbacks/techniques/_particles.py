@@ -148,7 +148,7 @@ def find_particles(maps: EdgeMaps, pixel_size_nm: float | None) -> Particles:
 
 def _labels(maps: EdgeMaps) -> npt.NDArray[np.int32]:
     # Too thick for light in its middle, a particle is one still.
-    mask = maps.has_value | (maps.status == FitStatus.SATURATED)
+    mask = maps.has_value | np.isin(maps.status, (FitStatus.SATURATED, FitStatus.STRAY_LIGHT))
     if not maps.has_value.any():
         return np.zeros(maps.shape, np.int32)
     return split_particles(mask, min_diameter=2 * np.sqrt(_SMALLEST_PX / np.pi) - 1e-9)

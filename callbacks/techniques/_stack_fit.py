@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from callbacks.documents import FrameLoss, LeftOut
+from callbacks.documents import FrameLoss, LeftOut, Slot
 from callbacks.errors import CallbackError
-from callbacks.reduce import Reduced
-from edge_fitting import EdgeFitter, EdgeFittingError, FrameJudge
+from callbacks.reduce import Reduced, note_taken_out
+from edge_fitting import EdgeFitter, EdgeFittingError, FrameJudge, StrayLight, without_stray_light
 
 from ._depth_stack import StackedScan
 from ._full_field import FULL_FIELD, FullFieldEstimator, is_compared
@@ -100,7 +100,10 @@ class StackFit:
                 if refused
                 else f"run {self._contract.raw_uid[:8]} holds no frames"
             )
-        self._frames = tuple(frame for frame, _ in taken)
+        self._light = _stray_light(scan, options, {frame.slot for frame, _ in taken})
+        self._frames = tuple(
+            frame if self._light is None else note_taken_out(frame, self._light) for frame, _ in taken
+        )
         self._places = tuple(place for _, place in taken)
 
     @property
@@ -125,6 +128,8 @@ class StackFit:
         fitter = self._whole.tile((tile.first, 0), (tile.stop - tile.first, self._scan.shape[1]))
         own = replace(self._scan, frames=self._frames, places=self._places)
         depths = own.depths(self._path, slice(tile.first, tile.stop))
+        if self._light is not None:
+            depths = without_stray_light(depths, self._light.share)
         energies = np.array([frame.energy_ev for frame in self._frames])
         fitter.push(energies, depths, np.array([frame.weight for frame in self._frames]))
         return fitter
@@ -151,15 +156,39 @@ class StackFit:
         return result.assign_attrs({**provenance, **result.attrs})
 
 
-def _doubts(scan: StackedScan, options: EstimatorOptions) -> dict[int, str]:
-    """Return which frames the comparison of the live analysis leaves out at the end of a run, and why."""
+def _judge(scan: StackedScan, options: EstimatorOptions) -> FrameJudge | None:
+    """Return what compares the frames with each other; None where they are not compared."""
     contract = scan.state.contract
     references = options.references_for(contract.scan.edge) or references_of(contract)
     if not is_compared(contract, options, references):
-        return {}
+        return None
     assert references is not None
+    return FrameJudge(references, options.axis_offset)
+
+
+def _stray_light(scan: StackedScan, options: EstimatorOptions, taken: set[Slot]) -> StrayLight | None:
+    """Return the light beside the sample that the live analysis takes out at the end of a run."""
+    judge = _judge(scan, options)
+    kept = [k for k, frame in enumerate(scan.frames) if frame.slot in taken]
+    if judge is None:
+        return None
     try:
-        doubts = FrameJudge(references, options.axis_offset).doubts(
+        return judge.stray_light(
+            [scan.frames[k].energy_ev for k in kept],
+            np.stack([scan.samples[k] for k in kept]),
+            [scan.frames[k].weight for k in kept],
+        )
+    except EdgeFittingError:
+        return None
+
+
+def _doubts(scan: StackedScan, options: EstimatorOptions) -> dict[int, str]:
+    """Return which frames the comparison of the live analysis leaves out at the end of a run, and why."""
+    judge = _judge(scan, options)
+    if judge is None:
+        return {}
+    try:
+        doubts = judge.doubts(
             [frame.energy_ev for frame in scan.frames],
             np.stack(scan.samples),
             [frame.weight for frame in scan.frames],

@@ -42,6 +42,8 @@ class FitStatus(IntEnum):
     NOT_CONVERGED = 11
     #: Set aside by a mask.
     MASKED = 12
+    #: So thick that light beside the sample, though taken out, leaves the state open.
+    STRAY_LIGHT = 13
 
     @property
     def has_value(self) -> bool:
@@ -98,7 +100,9 @@ class EdgeMaps:
         Optical depth of each frame beyond the fit, mean over pixels with an edge.
     stray_light, stray_light_sigma : float or None
         Part of the open beam that reaches the camera beside the sample (stray light, harmonics, a dark that is too
-        low), told from thick pixels; None where nothing is thick enough to tell. It is not taken out.
+        low), told from thick pixels; None where nothing is thick enough to tell.
+    stray_light_taken_out : bool
+        Whether it was subtracted from the frames before the fit: where it is significant.
     left_out_ev : tuple of float
         Energies of frames that do not belong and were left out.
     n_masked_values : int
@@ -136,6 +140,7 @@ class EdgeMaps:
     frame_residual: NDArray[np.float64] | None = None
     stray_light: float | None = None
     stray_light_sigma: float | None = None
+    stray_light_taken_out: bool = False
     left_out_ev: tuple[float, ...] = ()
     n_masked_values: int = 0
     warnings: tuple[str, ...] = ()

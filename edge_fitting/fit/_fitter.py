@@ -20,7 +20,7 @@ from edge_fitting.base import (
     resolve_edge,
 )
 from edge_fitting.errors import EdgeFittingError
-from edge_fitting.quality import FrameDoubt
+from edge_fitting.quality import FrameDoubt, StrayLight
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.sums import CountsFrame
 
@@ -77,6 +77,7 @@ class EdgeFitter:
             method, self._edge, self._shape, references, self._axis_offset
         )
         self._doubts: tuple[FrameDoubt, ...] = ()
+        self._taken_out: StrayLight | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -418,7 +419,7 @@ class EdgeFitter:
         fields: dict[str, Any] = {}
         warnings: tuple[str, ...] = ()
         if isinstance(self._estimator, SeriesWithOffset):
-            fields, warnings, self._doubts = judge_streamed(self._estimator, fitted)
+            fields, warnings, self._doubts = judge_streamed(self._estimator, fitted, self._taken_out)
             if len(self._estimator.sample):
                 energies, sample, _ = self._estimator.sample.stack
                 warnings += without_value(fitted[1], self._edge, energies, sample, final=final)
@@ -432,6 +433,16 @@ class EdgeFitter:
             self._references,
         )
         return judged(maps, fields, warnings)
+
+    def note_taken_out(self, background: StrayLight | None) -> None:
+        """Note the light beside the sample that all frames had lost before they came, with its uncertainty.
+
+        Parameters
+        ----------
+        background : StrayLight or None
+            As :meth:`FrameJudge.stray_light` found it; None where nothing was taken out.
+        """
+        self._taken_out = background
 
     @property
     def doubts(self) -> tuple[FrameDoubt, ...]:

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_fitting.base import check_energies
-from edge_fitting.quality import FrameDoubt, spread_pixels
+from edge_fitting.quality import FrameDoubt, StrayLight, spread_pixels
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.series import compile_series
 
 from ._offset import OffsetChoice, moved_energies
-from ._quality import look_at_frames
+from ._quality import background_of, look_at_frames
+from ._stray_light import can_be_taken_out
 
 # Pixels of each frame that are kept: enough with an edge where the sample fills a small part of the field.
 _KEPT = 4096
@@ -60,3 +61,22 @@ class FrameJudge:
         own = np.asarray(weights, np.float64)
         check, _, _ = look_at_frames(self._basis.at(energies), energies, samples, own)
         return check.doubts
+
+    def stray_light(
+        self, energy_ev: ArrayLike, samples: NDArray[np.float32], weights: ArrayLike
+    ) -> StrayLight | None:
+        """Return the light beside the sample, where it is known well enough to be taken out of the frames.
+
+        Parameters
+        ----------
+        energy_ev, samples, weights
+            As for `doubts`, of the frames that belong.
+
+        Raises
+        ------
+        EdgeFittingError
+            If the references do not cover an energy.
+        """
+        energies = moved_energies(check_energies(energy_ev), self._axis_offset, self._basis.series)
+        found = background_of(self._basis.at(energies), energies, samples, np.asarray(weights, np.float64))
+        return found if can_be_taken_out(found) else None

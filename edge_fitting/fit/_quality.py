@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from edge_fitting.base import FitStatus
 from edge_fitting.quality import (
-    Background,
     FrameCheck,
     FrameDoubt,
     JudgedPixels,
     NoiseModel,
     SigmaScale,
+    StrayLight,
     check_frames,
     estimate_background,
     expected_noise,
@@ -32,6 +32,7 @@ from edge_fitting.stack import Values
 
 from ._methods import StreamingSeries
 from ._offset import SeriesWithOffset
+from ._stray_light import add_share_sigma, can_be_taken_out, stray_light_warning, without_stray_light
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.float32]
@@ -101,8 +102,24 @@ def fit_checked(
 ) -> CheckedFit:
     """Fit the series to the frames and values of a stack, shape (n_frames, n_pixels), that belong.
 
-    Without weights, those of counting statistics are taken where the noise is that of counting.
+    Without weights, those of counting statistics are taken where the noise is that of counting. Light beside the sample
+    that the first fit finds is taken out of all frames for a second one.
     """
+    found, background = _fit_once(estimator, energy_ev, stack, weight, None)
+    if not can_be_taken_out(background):
+        return found
+    corrected = without_stray_light(stack, background.share)
+    return _fit_once(estimator, energy_ev, corrected, weight, background)[0]
+
+
+def _fit_once(
+    estimator: SeriesWithOffset,
+    energy_ev: Array,
+    stack: Frame,
+    weight: Array | None,
+    taken_out: StrayLight | None,
+) -> tuple[CheckedFit, StrayLight]:
+    """Fit the frames and values that belong, of frames that may have lost the light beside the sample."""
     basis = estimator.basis
     sample = np.take(stack, estimator.sample.pixels, axis=1)
     functions = basis.at(energy_ev)
@@ -129,15 +146,22 @@ def fit_checked(
     n_masked = 0
     if judged is not None and scale is not None:
         n_masked = _refit_zingers(basis, looked, stack, fitted, judged, fields["chi2"], scale)
-    background = _background(looked)
-    fields |= {"left_out_ev": left_out_ev, "n_masked_values": n_masked, **_background_fields(background)}
-    return CheckedFit(fitted, energy_ev.size, fields, _sentences(check, fitted, background, left_out=True))
+    background = _background(looked) if taken_out is None else taken_out
+    if taken_out is not None:
+        add_share_sigma(basis, functions, weight, looked_at, fitted, taken_out)
+    fields |= {"left_out_ev": left_out_ev, "n_masked_values": n_masked}
+    fields |= _background_fields(background, taken_out is not None)
+    said = _sentences(check, fitted, background, left_out=True, is_taken_out=taken_out is not None)
+    return CheckedFit(fitted, energy_ev.size, fields, said), background
 
 
 def judge_streamed(
-    estimator: SeriesWithOffset, fitted: Values
+    estimator: SeriesWithOffset, fitted: Values, taken_out: StrayLight | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...], tuple[FrameDoubt, ...]]:
-    """Judge the frames of a fit that keeps a sample of them: fields, warnings, and frames that do not belong."""
+    """Judge the frames of a fit that keeps a sample of them: fields, warnings, and frames that do not belong.
+
+    With ``taken_out``, light beside the sample that the frames had lost before they came.
+    """
     sampled, basis = estimator.sample, estimator.basis
     if not len(sampled):
         return {}, (), ()
@@ -148,25 +172,40 @@ def judge_streamed(
     level = np.ones(energy_ev.size) if check.noise is None else check.noise.level
     looked = _Looked(functions, energy_ev, weight, level, sampled.pixels[chosen], looked_at, check.noise)
     fields, _, _ = _agreement(basis, looked, fitted)
-    background = _background(looked)
-    fields |= _background_fields(background)
-    return fields, _sentences(check, fitted, background, left_out=False), check.doubts
+    background = _background(looked) if taken_out is None else taken_out
+    if taken_out is not None:
+        add_share_sigma(basis, functions, weight, looked_at, fitted, taken_out)
+    fields |= _background_fields(background, taken_out is not None)
+    said = _sentences(check, fitted, background, left_out=False, is_taken_out=taken_out is not None)
+    return fields, said, check.doubts
 
 
-def _background(looked: _Looked) -> Background:
+def background_of(functions: Array, energy_ev: Array, sample: Frame, weight: Array) -> StrayLight:
+    """Estimate the light beside the sample from a sample of pixels of some frames."""
+    check, chosen, looked_at = look_at_frames(functions, energy_ev, sample, weight)
+    return _background(
+        _Looked(functions, energy_ev, weight, np.ones(energy_ev.size), chosen, looked_at, check.noise)
+    )
+
+
+def _background(looked: _Looked) -> StrayLight:
     """Estimate the light beside the sample from the pixels that are looked at."""
     if looked.noise is None:
-        return Background()
+        return StrayLight()
     complete = np.isfinite(looked.sample).all(axis=0)
     return estimate_background(
         np.ascontiguousarray(looked.functions[:, :_DESIGN]), looked.sample[:, complete], looked.noise, looked.weight
     )  # fmt: skip
 
 
-def _background_fields(background: Background) -> dict[str, float]:
+def _background_fields(background: StrayLight, is_taken_out: bool) -> dict[str, Any]:
     if not math.isfinite(background.sigma):
         return {}
-    return {"stray_light": background.share, "stray_light_sigma": background.sigma}
+    return {
+        "stray_light": background.share,
+        "stray_light_sigma": background.share_sigma if background.is_significant else background.sigma,
+        "stray_light_taken_out": is_taken_out,
+    }
 
 
 def look_at_frames(
@@ -262,7 +301,7 @@ def _refit_zingers(
 
 
 def _sentences(
-    check: FrameCheck, fitted: Values, background: Background, *, left_out: bool
+    check: FrameCheck, fitted: Values, background: StrayLight, *, left_out: bool, is_taken_out: bool
 ) -> tuple[str, ...]:
     """Say what a reader of the maps should know."""
     values, status = fitted
@@ -270,5 +309,9 @@ def _sentences(
     return (
         *(f"{doubt}: {done}." for doubt in check.doubts),
         *check.warnings,
-        *thick_warning(values[_HIGHEST], status <= FitStatus.ABOVE_RANGE, background),
+        *(
+            stray_light_warning(status, background)
+            if is_taken_out
+            else thick_warning(values[_HIGHEST], status <= FitStatus.ABOVE_RANGE, background)
+        ),
     )

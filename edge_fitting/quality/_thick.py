@@ -5,17 +5,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ._background import Background
+from ._stray_light import StrayLight
 
 #: Optical depth above which stray light of 1 % of the open beam is a fifth of the light that is measured.
 THICK_OD = 3.0
 _LEAST_SHARE = 0.002
-# Background as part of a pixel's light from which on it misleads, by about 0.03 of the range of states.
+# StrayLight as part of a pixel's light from which on it misleads, by about 0.03 of the range of states.
 _MOST_OF_LIGHT = 0.1
 
 
 def thick_warning(
-    optical_depth: NDArray[np.float32], found: NDArray[np.bool_], background: Background
+    optical_depth: NDArray[np.float32], found: NDArray[np.bool_], background: StrayLight
 ) -> tuple[str, ...]:
     """Warn where fitted pixels are beyond the limit.
 
@@ -25,7 +25,7 @@ def thick_warning(
         Highest optical depth of each pixel.
     found : ndarray of bool
         Pixels with a value.
-    background : Background
+    background : StrayLight
         Light beside the sample, as far as it could be estimated.
 
     Returns

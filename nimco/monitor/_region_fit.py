@@ -139,6 +139,7 @@ _WORDS = {
     FitStatus.SATURATED: "saturated here",
     FitStatus.UNCERTAIN: "there is an edge, but its position is not determined",
     FitStatus.NOT_FOUND: "there is an edge, but not where it is looked for",
+    FitStatus.STRAY_LIGHT: "so thick that light beside the sample leaves the state open",
     FitStatus.FLAT: "the same value in every frame",
     FitStatus.NO_DATA: "no values here",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,12 @@ _LEAST_Z = 5.0
 _LEAST = 0.001
 # Single values that stick out count no more than this many standard deviations.
 _MOST_Z = 6.0
+# The estimate is off by up to this many of its sigmas where counts are few, and by this part of it where many.
+_MISFIT_SIGMAS, _MISFIT_SHARE = 3.0, 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
+class StrayLight:
     """Light beside the sample as part of the open beam: stray light, harmonics, or a dark that is too low.
 
     Attributes
@@ -40,12 +43,17 @@ class Background:
     sigma: float = np.nan
 
     @property
+    def share_sigma(self) -> float:
+        """Standard deviation with what the groups of pixels do not show: a model that is not quite right for all."""
+        return math.hypot(_MISFIT_SIGMAS * self.sigma, _MISFIT_SHARE * self.share)
+
+    @property
     def is_significant(self) -> bool:
         """Whether there is some."""
         return self.share > max(_LEAST, _LEAST_Z * self.sigma)
 
 
-def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, weights: Array) -> Background:
+def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, weights: Array) -> StrayLight:
     """Estimate a constant background from how the spectra of thick pixels are compressed.
 
     Parameters
@@ -61,7 +69,7 @@ def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, 
 
     Returns
     -------
-    Background
+    StrayLight
 
     Notes
     -----
@@ -82,7 +90,7 @@ def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, 
         or n_frames <= design.shape[1] + 4
         or np.mean(typical > _THICK_OD) < _THICK_SHARE
     ):
-        return Background()
+        return StrayLight()
     transmission = np.exp(-optical_depth.astype(np.float64)).T
     coefficients = linear_fit(design, optical_depth)[0].T
     relative = np.sqrt(noise.gain * weights.mean() / weights)
@@ -106,7 +114,7 @@ def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, 
         products, squares = np.sum(x * y, axis=1), np.sum(x**2, axis=1)
         total = float(squares.sum())
         if not total > 0.0:
-            return Background()
+            return StrayLight()
         step = float(np.clip(products.sum() / total, -share, 0.5 * transmission.max() - share))
         share += step
         ridge = triangle + 1e-9 * np.eye(design.shape[1])
@@ -114,4 +122,4 @@ def estimate_background(design: Array, optical_depth: Frame, noise: NoiseModel, 
         parts = np.array([np.sum(products[k::_GROUPS] - step * squares[k::_GROUPS]) for k in range(_GROUPS)])
         if abs(step) < _AT_REST:
             break
-    return Background(share, float(np.sqrt(np.sum(parts**2))) / total)
+    return StrayLight(share, float(np.sqrt(np.sum(parts**2))) / total)
