@@ -14,6 +14,7 @@ from rich.table import Table
 
 from callbacks import draw_series, follow_series, series_table, stored_fields
 from callbacks.publish import replacing
+from nimco._charging import Charging, join_and_say
 from nimco._derived_results import publish_derived
 from nimco._soc_range import parse_soc_range
 from nimco._stopping import ended_by_signal
@@ -33,6 +34,7 @@ def series(
     plot: Path | None,
     table: Path | None,
     soc_range: str | None,
+    charging: Charging,
     publish: bool,
     tiled: str | None,
     api_key_file: Path | None,
@@ -42,6 +44,7 @@ def series(
     if not runs and not sample:
         raise NimcoError("Say what to follow: a series_group, uids of runs, or --sample NAME.")
     limits = parse_soc_range(soc_range)
+    cycler = charging.read()
     console = Console()
     done: list[str] = []
     with (
@@ -63,12 +66,27 @@ def series(
             console.print(series_summary(one))
             for warning in one.attrs["warnings"]:
                 console.print(warning, highlight=False)
+        tables = [series_table(one) for one in found]
+        if cycler is not None:
+            for number, one in enumerate(found):
+                place = charging.plot
+                if place is not None and len(found) > 1:
+                    place = place.with_stem(f"{place.stem}-{number}")
+                joined, calibration = join_and_say(one, cycler, charging, console, place)
+                tables[number] = tables[number].merge(joined, on="time_s", how="left")
+                if calibration is not None:
+                    tables[number]["calibrated"] = tables[number]["value"] + calibration.offset
+                    tables[number]["calibrated_sigma"] = np.hypot(
+                        tables[number]["sigma"], calibration.offset_sigma
+                    )
+                if place is not None:
+                    done.append(str(place))
         if publish:
             done += [publish_derived(client, CONTAINER, one) for one in found]
         if plot is not None:
             done.append(str(draw_series(found, plot, limits)))
         if table is not None:
-            rows = pd.concat([series_table(one) for one in found], ignore_index=True)
+            rows = pd.concat(tables, ignore_index=True)
             done.append(str(replacing(table, lambda unfinished: rows.to_csv(unfinished, index=False))))
     for path in done:
         console.print(path, highlight=False, soft_wrap=True)

@@ -515,6 +515,35 @@ def series(
     soc_range: Annotated[
         str | None, typer.Option(help="Range of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
     ] = None,
+    cycler: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text export of the battery cycler: the state of charge against the charge passed."
+        ),
+    ] = None,
+    cycler_start: Annotated[
+        str | None,
+        typer.Option(
+            help="When its test began, such as 2026-11-28T10:00:00, where the file does not say (time of this machine "
+            "unless +00:00 follows)."
+        ),
+    ] = None,
+    clock_offset: Annotated[float, typer.Option(help="Seconds to add to the time of the cycler.")] = 0.0,
+    clock_drift: Annotated[float, typer.Option(help="Seconds to add for every hour after its start.")] = 0.0,
+    capacity_mah: Annotated[
+        float | None,
+        typer.Option(
+            help="Charge from SOC 0 to 1: calibrates the axis of the state of charge by the coulomb count."
+        ),
+    ] = None,
+    capacity_sigma_mah: Annotated[float, typer.Option(help="Its standard deviation.")] = 0.0,
+    initial_soc: Annotated[
+        float, typer.Option(help="State of charge at the first line of the cycler's file.")
+    ] = 0.0,
+    initial_soc_sigma: Annotated[float, typer.Option(help="Its standard deviation.")] = 0.0,
+    charge_plot: Annotated[
+        Path | None, typer.Option(help="PNG of the state of charge against the charge passed.")
+    ] = None,
     publish: Annotated[
         bool, typer.Option(help="Publish the stack of maps with its tracks to Tiled, as series/NAME/EDGE.")
     ] = True,
@@ -527,6 +556,7 @@ def series(
     ] = Path("nimco-data"),
 ) -> None:
     """Put the maps of each place on each other, and follow particles and regions over time."""
+    from nimco._charging import Charging
     from nimco._cmd_series import series
 
     series(
@@ -536,6 +566,17 @@ def series(
         plot=plot,
         table=table,
         soc_range=soc_range,
+        charging=Charging(
+            file=cycler,
+            start=cycler_start,
+            offset_s=clock_offset,
+            drift_s_per_h=clock_drift,
+            capacity_mah=capacity_mah,
+            capacity_sigma_mah=capacity_sigma_mah,
+            initial_soc=initial_soc,
+            initial_soc_sigma=initial_soc_sigma,
+            plot=charge_plot,
+        ),
         publish=publish,
         tiled=tiled,
         api_key_file=api_key_file,

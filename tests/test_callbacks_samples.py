@@ -226,6 +226,34 @@ def test_particles_and_regions_are_followed_through_the_maps_of_each_place(
     np.testing.assert_allclose(
         series_table(stack)["value"], found[found["place"] == "field 0"]["value"], rtol=1e-5
     )
+    # With the charge that has passed, on a clock that is 50 s behind.
+    times = found[(found["place"] == "field 0") & (found["what"] == "map")]["time_s"].to_numpy()
+    cycler = tmp_path / "cell.csv"
+    ah = [0.0, 0.0, 2.5e-4, 2.5e-4]
+    when = [times[0] - 90, times[0] - 50, times[1] - 50, times[1] + 90]
+    lines = [f"{time:.3f},{charge:.6f},3.9" for time, charge in zip(when, ah, strict=True)]
+    cycler.write_text("\n".join(["Unix Time / s,Net Capacity / Ah,Voltage / V", *lines]))
+    uids = [stored[cycle][0] for cycle in OF_CYCLE]
+    how = {"cycler": cycler, "clock_offset": 50.0, "publish": False, "tiled": tiled_server.uri, "table": path}
+    series(uids, capacity_mah=1.0, initial_soc=0.40, charge_plot=tmp_path / "charge.png", **how)
+    said = capsys.readouterr().out
+    assert "charge passed (mAh, column of net charge): 0.000, 0.250" in said
+    assert "coulomb count less maps: +0.05" in said
+    assert (tmp_path / "charge.png").stat().st_size > 10_000
+    with_charge = pd.read_csv(path)
+    whole = with_charge[with_charge["what"] == "map"]
+    np.testing.assert_allclose(whole["calibrated"], [0.40, 0.65], atol=0.02)
+    assert (whole["calibrated_sigma"] > 0.01).all()  # six particles are a small part of a cell
+    for wrong, problem in (
+        ({"clock_offset": 7200.0}, "do not overlap; give the offset of the clocks"),
+        ({"cycler": tmp_path / "none.csv"}, "there is no file"),
+        ({"cycler": picture}, "is no text; export it as text"),
+        ({"cycler": None, "capacity_mah": 1.0}, "need a file of a cycler"),
+        ({"cycler_start": "yesterday"}, "is a date and time such as"),
+        ({"capacity_mah": -1.0}, "a capacity is a positive number"),
+    ):
+        with pytest.raises((NimcoError, CallbackError), match=problem):
+            series(uids[:1], **{**how, **wrong})
     # Another place, and one of another size.
     one, other = (open_soc(client, uid) for uid in (stored[1.0][0], stored[50.0][0]))
     stripes = other["edge_jump"] * 0 + np.arange(other.sizes["row"])[:, None] % 2 + 0.1

@@ -1,20 +1,29 @@
 """Many results of one sample, of several, and over time: pooled, compared, followed."""
 
+from ._charge import CellCapacity, ChargeCalibration, calibrate_by_charge, draw_charge, join_charge
 from ._comparison import SampleComparison, SampleGroup, compare_samples
 from ._comparison_picture import draw_samples
+from ._cycler import CyclerData, read_cycler
 from ._series import SERIES_SCHEMA, follow_series, series_table
 from ._series_picture import draw_series, draw_tracks
 from ._stored_fields import stored_fields
 
 __all__ = [
     "SERIES_SCHEMA",
+    "CellCapacity",
+    "ChargeCalibration",
+    "CyclerData",
     "SampleComparison",
     "SampleGroup",
+    "calibrate_by_charge",
     "compare_samples",
+    "draw_charge",
     "draw_samples",
     "draw_series",
     "draw_tracks",
     "follow_series",
+    "join_charge",
+    "read_cycler",
     "series_table",
     "stored_fields",
 ]

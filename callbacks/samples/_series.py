@@ -45,6 +45,7 @@ SERIES_SCHEMA = ResultSchema(
             "column", ("column",), "float64", "um", "position along columns", "coordinate", storage="array"
         ),
         _of_step("time_s", "float64", "s", "middle of the scan, since the epoch"),
+        _of_step("duration_s", "float64", "s", "from its first frame to its last"),
         _of_step("cycle", "float64", "", "cycle of the series or of the sample; NaN: not said"),
         _of_step(
             "shift_row_px",
@@ -80,6 +81,7 @@ class _Step:
     place: str
     edge: str
     time_s: float
+    duration_s: float
     cycle: float
     values: dict[str, npt.NDArray[np.float32]]
     jump: npt.NDArray[np.float32]
@@ -199,12 +201,14 @@ def _step_of(result: xr.Dataset) -> _Step:
         for part in ("field_of_view", "series", "sample")
     )
     place = series.get("place", view.get("name"))
+    time_s, duration_s = _time_of(result)
     cycle = series.get("cycle", sample.get("cycle"))
     return _Step(
         uid=uid,
         place="" if place is None else str(place),
         edge=str(about.get("edge")),
-        time_s=_time_of(result),
+        time_s=time_s,
+        duration_s=duration_s,
         cycle=float("nan") if cycle is None else float(cycle),
         values=values,
         jump=jump_scene(result),
@@ -222,11 +226,13 @@ def jump_scene(result: xr.Dataset) -> npt.NDArray[np.float32]:
     return np.asarray(np.where(result["status"].values == FitStatus.NO_EDGE, np.float32(0.0), jump))
 
 
-def _time_of(result: xr.Dataset) -> float:
+def _time_of(result: xr.Dataset) -> tuple[float, float]:
+    """Return the middle of a scan, and how long it took."""
     times = result["frame_time_s"].values if "frame_time_s" in result else np.empty(0)
     times = times[np.isfinite(times) & (times > 0)]
-    said = result.attrs.get("start_time_s", result.attrs.get("time"))
-    return float(0.5 * (times.min() + times.max())) if times.size else _number(said)
+    if not times.size:
+        return _number(result.attrs.get("start_time_s", result.attrs.get("time"))), float("nan")
+    return float(0.5 * (times.min() + times.max())), float(np.ptp(times))
 
 
 def _number(value: Any) -> float:
@@ -296,6 +302,7 @@ def _series_of(place: str, steps: Sequence[_Step], regions: Mapping[str, Mask], 
         **first.coordinates,
         "particle_label_map": labels,
         "step_time_s": [step.time_s for step in steps],
+        "step_duration_s": [step.duration_s for step in steps],
         "step_cycle": [step.cycle for step in steps],
         "step_shift_row_px": [-offset[0] for offset in offsets],
         "step_shift_column_px": [-offset[1] for offset in offsets],

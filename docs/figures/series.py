@@ -1,5 +1,6 @@
-"""Draw a simulated electrode that is charged while its sample drifts: docs/figures/series.png."""
+"""Draw a simulated electrode that is charged while its sample drifts: docs/figures/series.png and charge.png."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,17 @@ from bluesky import RunEngine
 from PIL import Image
 
 from beamline_plans import EnergyGrid, xanes_scan
-from callbacks import LiveSOC, draw_series, follow_series, series_table
+from callbacks import (
+    CellCapacity,
+    LiveSOC,
+    calibrate_by_charge,
+    draw_charge,
+    draw_series,
+    follow_series,
+    join_charge,
+    read_cycler,
+    series_table,
+)
 from nimco import measure_standards
 from sim_devices import SampleSettings, SimBeamline, TwinSettings
 
@@ -39,6 +50,28 @@ def measure(step: int, references: dict, grid: EnergyGrid):
     )
 
 
+def draw_with_charge(series) -> None:
+    """Draw the series against the charge of the cell, recorded on a clock that is ten minutes behind."""
+    hours = np.arange(-0.5, 5.0, 0.05)
+    current_a = np.where((hours > 0) & (hours < 4.2), 1e-4, 0.0)
+    lines = [
+        f"{1.7e9 - 600 + 3600 * hour:.1f},{current},{3.6 + 0.1 * min(max(hour, 0), 4.2)}"
+        for hour, current in zip(hours, current_a, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cell.bdf.csv"
+        file.write_text("\n".join(["Unix Time / s,Current / A,Voltage / V", *lines]))
+        cycler = read_cycler(file).on_clock(offset_s=600.0)
+    cell = CellCapacity(1e-3, 2e-5, initial_soc=STATES[0], initial_soc_sigma=0.01)
+    joined = join_charge(series, cycler)
+    calibration = calibrate_by_charge(series, joined, cell)
+    picture = draw_charge(
+        series, joined, cycler, OUT.with_name("charge.png"), cell=cell, calibration=calibration
+    )
+    Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(picture, optimize=True)
+    print(calibration)
+
+
 def main() -> None:
     grid = EnergyGrid.preset("default", "Ni_K")
     references = measure_standards(
@@ -47,6 +80,7 @@ def main() -> None:
     series = follow_series(measure(step, references, grid) for step in range(len(STATES)))
     draw_series(series, OUT, (0.0, 1.0))
     Image.open(OUT).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(OUT, optimize=True)
+    draw_with_charge(series[0])
     table = series_table(series[0])
     print(table[table["what"] == "map"].round(4).to_string(index=False))
     print("shifts", np.round([series[0]["step_shift_row_px"], series[0]["step_shift_column_px"]], 2).tolist())
