@@ -55,6 +55,7 @@ class ResultWriter:
             maps_container.create_container(uid, metadata=about)
         self._of_run = maps_container[uid]
         self._node: Any = None
+        self._made_with: dict[str, xr.Dataset] = {}
 
     def write(self, result: xr.Dataset) -> None:
         """Write a result: what viewers watch first, the rest from time to time and at the end.
@@ -87,6 +88,7 @@ class ResultWriter:
 
     def _claim(self, result: xr.Dataset) -> None:
         """Find the container of this analysis, and what is in it already."""
+        self._made_with.clear()
         specs = [Spec(result.attrs["spec"], version=str(result.attrs["schema_version"]))]
         metadata = container_metadata(result)
         self._node = claim(
@@ -99,9 +101,9 @@ class ResultWriter:
             self._known.pop(key).delete(external_only=False)
         # What an earlier writer left is not what this one has.
         self._others_written = -np.inf if self._known else time.monotonic()
-        for key, array in arrays.items():
-            if key not in self._known:
-                self._create(key, array, result)
+        for key in [key for key in arrays if key not in self._known]:
+            self._create(key, arrays[key], result)
+            self._made_with[key] = result
 
     def _held_metadata(self) -> dict[str, Any]:
         return {key: value for key, value in self._node.metadata.items() if key not in BY_STORE}
@@ -127,6 +129,7 @@ class ResultWriter:
                 self._write_array(key, arrays[key], result)
             elif key in tables:
                 self._write_table(key, tables[key])
+        self._made_with.clear()
         if now:
             self._others_written = time.monotonic()
         metadata = container_metadata(result)
@@ -150,6 +153,8 @@ class ResultWriter:
         self._moved()
 
     def _write_array(self, key: str, array: npt.NDArray[Any], result: xr.Dataset) -> None:
+        if self._made_with.get(key) is result:
+            return  # it holds these values already
         there = self._known.get(key)
         if there is not None and (tuple(there.shape), there.dtype) != (array.shape, array.dtype):
             # The server keeps the shape of an array; one that has grown is another one.
