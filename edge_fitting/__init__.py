@@ -64,7 +64,15 @@ from edge_fitting.maps import (
     segment_cracks,
     split_particles,
 )
-from edge_fitting.quality import FrameDoubt, SpikeFinder, StrayLight
+from edge_fitting.quality import (
+    FrameDoubt,
+    SpikeFinder,
+    Spikes,
+    StrayLight,
+    bright_pixels,
+    confirm_spikes,
+    spread_pixels,
+)
 from edge_fitting.references import (
     AnchorCalibration,
     CalibratedMap,
@@ -177,12 +185,14 @@ __all__ = [
     "SoftYieldFit",
     "SpectrumFit",
     "SpikeFinder",
+    "Spikes",
     "StrayLight",
     "Sweep",
     "SweepAxis",
     "TextTable",
     "Title",
     "add_shift_sigma",
+    "bright_pixels",
     "calibrate_foil",
     "calibration_bias",
     "can_watch",
@@ -191,6 +201,7 @@ __all__ = [
     "clipped",
     "cluster_maps",
     "cluster_spectra",
+    "confirm_spikes",
     "describe_spectrum",
     "describe_yield",
     "drift_px",
@@ -233,6 +244,7 @@ __all__ = [
     "segment_cracks",
     "soft_edge",
     "split_particles",
+    "spread_pixels",
     "unsaturated",
     "warm_up",
     "without_stray_light",

@@ -207,3 +207,83 @@ def test_light_beside_thick_pixels_is_taken_out_of_all_frames_at_the_end(share: 
     thick = scan.jump > 2.0
     assert np.isfinite(error[thick]).mean() > 0.8
     assert abs(np.nanmean(error[thick])) < 0.02
+
+
+class RoughScan(Scan):
+    """A sample that changes from pixel to pixel, such as particles of one pixel in an empty field."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        rows, cols = np.indices(SHAPE)
+        random = np.random.default_rng(13)
+        self.pre_edge = 0.3
+        if kind == "chequered":
+            self.jump = np.where((rows + cols) % 2, 1.5, 0.2)
+        elif kind == "any":
+            self.jump, self.soc = random.uniform(0.05, 1.5, SHAPE), random.uniform(0, 1, SHAPE)
+        else:
+            self.jump, self.pre_edge = random.uniform(0.5, 2.0, SHAPE) * (random.random(SHAPE) < 0.003), 0.0
+
+    def frame(self, index: int, **options: float) -> Any:
+        energy = self.energies_ev[index]
+        depth = self.pre_edge + self.jump * self.spectrum(energy, self.soc)
+        return self._shot(self.open_beam * np.exp(-depth))
+
+
+def in_any_order(steps: list[Any]) -> list[Any]:
+    order = np.random.default_rng(4).permutation(1 + max(step[1] for step in steps))
+    place = {int(index): number for number, index in enumerate(order)} | {-1: -1}
+    return sorted(steps, key=lambda step: place[step[1]])
+
+
+@pytest.mark.parametrize("arranged", [list, in_any_order])
+@pytest.mark.parametrize("kind", ["particles of one pixel", "chequered", "any"])
+def test_what_changes_from_pixel_to_pixel_is_no_zinger(kind: str, arranged: Any) -> None:
+    """Nothing of a clean scan is dropped, in whatever order its energies come; zingers in it are."""
+    scan = RoughScan(kind)
+    steps = arranged(scan.steps())
+    sound = analysed(scan.run(steps), register="off")
+    assert not any("stick out" in said for said in sound.attrs["warnings"])
+    result = analysed(scan.run(with_zingers(steps)), register="off")
+    assert any("stick out" in said for said in result.attrs["warnings"])
+    if kind != "particles of one pixel":
+        error, of_sound = (one["soc"].values - scan.soc for one in (result, sound))
+        assert abs(np.nanmean(error)) <= 0.01
+        within, of_sound_within = (
+            np.nanmean(np.abs(one["soc"].values - scan.soc) < one["soc_sigma"].values)
+            for one in (result, sound)
+        )
+        assert within == pytest.approx(of_sound_within, abs=0.05)
+        assert np.nanstd(error) < 1.2 * np.nanstd(of_sound)
+
+
+@pytest.mark.parametrize("flats", ["one an energy", "two", "one"])
+def test_a_zinger_of_the_first_flat_is_missing(flats: str) -> None:
+    """By the next flat; where there is none, since it stands out of the flat and of no frame."""
+    scan = Scan()
+    scan.open_beam = scan.open_beam * (1.0 + 0.05 * np.random.default_rng(6).standard_normal(SHAPE))
+    scan.open_beam[20, 11] *= 1.6  # a pixel of another gain is none
+    scan.jump[40, 50] = 0.05  # and neither is one of the sample
+    steps = scan.steps()
+    if flats != "one an energy":
+        scan.xanes |= {"flat_order": "before_all", "n_flats": 2 if flats == "two" else 1}
+        of_flats = [("flat", -1, scan.flat(), {"xanes_repeat": k}) for k in range(scan.xanes["n_flats"])]
+        steps = [*steps[:2], *of_flats, *(step for step in steps if step[0] == "primary")]
+    sound = analysed(scan.run(steps), register="off")
+    assert not any("stick out" in said for said in sound.attrs["warnings"])
+    first = next(k for k, step in enumerate(steps) if step[0] == "flat")
+    spoilt = steps[first][2].copy()
+    spoilt[30, 40] = 60000
+    steps[first] = (*steps[first][:2], spoilt, *steps[first][3:])
+    result = analysed(scan.run(steps), register="off")
+    n_missing = {"one an energy": 1, "two": 0, "one": scan.energies_ev.size}[flats]
+    said = [text.partition(" ")[0] for text in result.attrs["warnings"] if "stick out" in text]
+    assert said == ([str(n_missing)] if n_missing else [])
+    jump, of_sound = result["edge_jump"].values, sound["edge_jump"].values
+    others = np.ones(SHAPE, bool)
+    others[30, 40] = False
+    np.testing.assert_allclose(jump[others], of_sound[others], rtol=1e-5)
+    if flats == "one":
+        assert np.isnan(jump[30, 40])
+    else:
+        assert jump[30, 40] == pytest.approx(of_sound[30, 40], rel=0.03)

@@ -1,6 +1,6 @@
 """The reducer for transmission: counts to optical depth, each frame with its darks and flats."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from callbacks.documents import FrameLoss, LeftOut, Reading, SaturationWatch, Slot, energies_text
 from callbacks.errors import SpoolError
-from edge_fitting import SpikeFinder
 from scan_contract import FullFieldContract
 
 from ._corrected_frame import CorrectedFrame, Correction
@@ -17,6 +16,7 @@ from ._image_store import HeldFrame, ImageStore
 from ._light import LEAST_OF_BRIGHTEST
 from ._reducer import Item, Reduced, Retraction
 from ._spectra import counting_variance, finite_mean, optical_depth, sampled_pixels
+from ._spike_watch import SpikeWatch, confirmed_spikes, spikes_of_lone_flat
 
 # A share of pixels without open beam that is worth a word.
 _WARNING_SHARE = 0.01
@@ -83,8 +83,9 @@ class FlatFieldCorrector:
         self._stuck: dict[Slot, Reading] = {}
         self._unit_variance: float | None = None
         self._pixels: npt.NDArray[np.intp] | None = None
-        self._spikes = SpikeFinder()
-        self._first: HeldFrame | None = None
+        self._frame_spikes = SpikeWatch()
+        self._flat_spikes = SpikeWatch()
+        self._are_spikes_confirmed = False
 
     @property
     def warnings(self) -> list[str]:
@@ -96,7 +97,8 @@ class FlatFieldCorrector:
                 f"in {100 * share:.3g} % of the pixels the flat field holds no light above the dark "
                 "(out of the field of view, or a dark taken with light): they have no value"
             )
-        if n_spikes := sum(given.n_spikes for given in self._given.values()):
+        n_spikes = sum(given.n_spikes for given in self._given.values())
+        if n_spikes and self._are_spikes_confirmed:
             said.append(
                 f"{n_spikes} values stick out of their frame or flat field (cosmic rays, pixels hot for one frame): "
                 "they count as missing"
@@ -150,9 +152,13 @@ class FlatFieldCorrector:
         yield from self._retract_saturated()
         if self._pairs.take_revised():
             yield from self._revise()
+        yield from self._change_spikes(self._lone_flat_spikes())
+        yield from self._change_spikes(confirmed_spikes(self._corrections, self._pairs.correct))
+        self._are_spikes_confirmed = True
 
     def reopen(self) -> None:
         """Take further frames after `finish`, of a run that resumes the one that ended."""
+        self._are_spikes_confirmed = False
         self._pairs.reopen()
 
     def close(self) -> None:
@@ -164,7 +170,11 @@ class FlatFieldCorrector:
         self.saturation.state(reading.saturation_counts)
         if reading.stream != "dark" and self.saturation.look(reading.image, reading.exposure_s):
             yield from self._revise()
-        yield from self._give(self._pairs.add(reading))
+        held = self._pairs.hold(reading)
+        if reading.stream == "flat":
+            # With another energy the beam has another intensity and no other pattern of single pixels.
+            yield from self._change_spikes(self._flat_spikes.look(held, self._pairs.light(reading)))
+        yield from self._give(self._pairs.add(reading, held))
         if self._pairs.take_revised():
             yield from self._revise()
 
@@ -186,22 +196,44 @@ class FlatFieldCorrector:
             yield self._reduced(frame)
 
     def _look_for_spikes(self, frame: CorrectedFrame) -> Iterator[Item]:
-        """Note pixels that stick out of a frame before it is given; give the first one anew where it has some."""
+        """Note pixels that stick out of a frame before it is given; give earlier ones anew that can be judged now."""
         held = frame.correction.held
-        if held.spikes is not None:
+        if held.spikes is None:
+            light = np.subtract(frame.reading.image, frame.dark, dtype=np.float32)
+            yield from self._change_spikes(self._frame_spikes.look(held, light))
+
+    def _change_spikes(self, changes: Mapping[HeldFrame, npt.NDArray[np.int64]]) -> Iterator[Item]:
+        """Note other pixels that stick out of frames or flats, and give the frames anew that they are of."""
+        if not changes:
             return
-        light = np.subtract(frame.reading.image, frame.dark, dtype=np.float32)
-        held.spikes, of_first = self._spikes.find(light)
-        if self._first is None:
-            self._first = held
-        given = self._given.get(self._first.reading.slot)
-        if not of_first.size or given is None or given.correction.held is not self._first:
-            return
-        retraction = self._retraction(self._first.reading.slot)
-        if retraction is not None:
-            yield retraction
-            self._first.spikes = of_first
-            yield self._reduced(self._pairs.correct(given.correction))
+        stuck: set[HeldFrame] = set()
+        again = []
+        for slot, given in list(self._given.items()):
+            correction = given.correction
+            concerned = {held for held in (correction.held, *correction.flats) if held in changes}
+            if not concerned:
+                continue
+            if (retraction := self._retraction(slot)) is None:
+                stuck |= concerned
+            else:
+                yield retraction
+                again.append(correction)
+        for held, pixels in changes.items():
+            if held not in stuck:
+                held.spikes = pixels
+        self._pairs.forget_flats()
+        for correction in again:
+            yield self._reduced(self._pairs.correct(correction))
+
+    @property
+    def _corrections(self) -> list[Correction]:
+        return [given.correction for given in self._given.values()]
+
+    def _lone_flat_spikes(self) -> dict[HeldFrame, npt.NDArray[np.int64]]:
+        """Return the pixels that stick out of the only flat there is."""
+        if self._flat_spikes.n_looked != 1:
+            return {}
+        return spikes_of_lone_flat(self._corrections, self._pairs.correct)
 
     def _revise(self) -> Iterator[Item]:
         """Give the frames anew whose darks, flats or limits are no longer those with which they were given."""

@@ -121,10 +121,23 @@ class DarksAndFlats:
             said.append(f"no dark of {exposure_s:g} s was recorded; that of {nearest_s:g} s is used instead")
         return said
 
-    def add(self, reading: Reading) -> Iterator[CorrectedFrame]:
+    def hold(self, reading: Reading) -> HeldFrame:
+        """Hold a frame, for `add`."""
+        return self._store.hold(reading)
+
+    def light(self, reading: Reading) -> FloatImage:
+        """Return the counts of a frame above the dark that there is by now."""
+        dark = self._dark_of(reading.exposure_s, reading.image.shape)
+        return np.subtract(reading.image, dark, dtype=np.float32)
+
+    def forget_flats(self) -> None:
+        """Average flats anew: other pixels of them are known to stick out."""
+        self._means.forget_flats()
+
+    def add(self, reading: Reading, held: HeldFrame | None = None) -> Iterator[CorrectedFrame]:
         """Take one frame and return the sample frames that are now complete."""
         index = reading.energy_index
-        held = self._store.hold(reading)
+        held = self._store.hold(reading) if held is None else held
         if reading.stream == "dark":
             again = reading.attempt > 0 or self._darks[reading.exposure_s].was_refused(reading.slot)
             if self._darks[reading.exposure_s].add(held):

@@ -35,6 +35,8 @@ class HeldFrame:
         Whether it was on disk and could not be read back.
     spikes : ndarray of int64 or None
         Flat indices of pixels that do not belong, once it has been looked at.
+    suspected : ndarray of int64
+        Of those of which that may be.
     """
 
     def __init__(self, reading: Reading, store: RecordStore) -> None:
@@ -43,6 +45,7 @@ class HeldFrame:
         self.light: float | None = None
         self.is_lost = False
         self.spikes: npt.NDArray[np.int64] | None = None
+        self.suspected: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self.dtype, self.shape = image.dtype, image.shape
         self.record = store.add("image", {"image": image}, nbytes=image.nbytes)
         self._store = store

@@ -11,7 +11,6 @@ from callbacks.documents import (
     Reading,
     saturated_pixels,
 )
-from edge_fitting import SpikeFinder
 from edge_fitting.base import MAD_TO_SIGMA
 
 from ._corrected_frame import BoolImage, Correction, FloatImage
@@ -45,11 +44,14 @@ class MeanFrames:
     def __init__(self) -> None:
         self._darks: OrderedDict[tuple[HeldFrame, ...], FloatImage] = OrderedDict()
         self._flats: OrderedDict[_FlatKey, FlatMean] = OrderedDict()
-        self._spikes = SpikeFinder()
 
     def clear(self) -> None:
         """Let go of all."""
         self._darks.clear()
+        self._flats.clear()
+
+    def forget_flats(self) -> None:
+        """Average flats anew: other pixels of them are known to stick out."""
         self._flats.clear()
 
     def flat(self, correction: Correction) -> FlatMean:
@@ -84,7 +86,6 @@ class MeanFrames:
         for number, (held, darks, limit) in enumerate(zip(flats, flat_darks, limits, strict=True)):
             reading = held.load()
             dark = self.dark(darks, reading.image.shape)
-            spikes = self._spikes_of(held, reading, dark)
             clipped = saturated_pixels(reading.image, limit)
             if clipped is not None:
                 saturated = clipped if saturated is None else saturated | clipped
@@ -93,7 +94,8 @@ class MeanFrames:
             else:
                 total += reading.image
                 total -= dark
-            if spikes.size:
+            spikes = held.spikes
+            if spikes is not None and spikes.size:
                 if missing is None:
                     missing = np.zeros(total.shape, np.uint16)
                 missing.reshape(-1)[spikes] += 1
@@ -108,12 +110,6 @@ class MeanFrames:
             total[~np.isfinite(total) & saturated] = 1.0  # any light: the pixel is marked
         nowhere = np.empty(0, np.int64) if missing is None else np.flatnonzero(missing == len(flats))
         return FlatMean(total, dose / len(flats), saturated, nowhere)
-
-    def _spikes_of(self, held: HeldFrame, reading: Reading, dark: FloatImage) -> npt.NDArray[np.int64]:
-        """Return the pixels of a flat that stick out, by the flat before: the same whenever it is asked for."""
-        if held.spikes is None:
-            held.spikes, _ = self._spikes.find(np.subtract(reading.image, dark, dtype=np.float32))
-        return held.spikes
 
 
 def _mean_dark(images: list[npt.NDArray[Any]], shape: tuple[int, ...]) -> FloatImage:

@@ -14,12 +14,16 @@ _LARGEST_SAMPLE = 16_384
 
 
 def optical_depth(
-    frame: CorrectedFrame, pixels: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice = slice(None)
+    frame: CorrectedFrame,
+    pixels: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice = slice(None),
+    *,
+    own_spikes: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return the optical depth of a frame at some of its pixels (flat indices, mask, or all).
 
     NaN where the flat field has no light above the dark and where a pixel sticks out, infinite where the frame has none
-    (+inf) or where frame or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it.
+    (+inf) or where frame or flat field are saturated (-inf), as `edge_fitting.EdgeFitter.push` takes it. With
+    `own_spikes` those of the frame itself, not of its flat field, have their value.
     """
     image = frame.reading.image.reshape(-1)[pixels]
     light = image - frame.dark.reshape(-1)[pixels]
@@ -32,9 +36,10 @@ def optical_depth(
         depth[saturated.reshape(-1)] = -np.inf
     if frame.saturated_flat is not None:
         depth[frame.saturated_flat.reshape(-1)[pixels]] = -np.inf
-    if frame.spikes.size:
+    spikes = frame.flat_spikes if own_spikes else frame.spikes
+    if spikes.size:
         missing = np.zeros(frame.reading.image.size, np.bool_)
-        missing[frame.spikes] = True
+        missing[spikes] = True
         depth[missing[pixels]] = np.nan
     return np.asarray(depth, np.float32)
 

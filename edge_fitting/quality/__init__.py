@@ -5,7 +5,8 @@ from ._judged_pixels import JudgedPixels, judge_all_pixels
 from ._noise_model import NoiseModel, estimate_noise, linear_fit
 from ._pixel_chi2 import expected_noise, frame_chi2
 from ._sigma_scale import SigmaScale, sigma_scale
-from ._spikes import SpikeFinder
+from ._spike_spectra import confirm_spikes
+from ._spikes import SpikeFinder, Spikes, bright_pixels
 from ._spread import pixels_with_edge, spread_pixels
 from ._stray_light import StrayLight, estimate_background
 from ._thick import thick_warning
@@ -18,8 +19,11 @@ __all__ = [
     "NoiseModel",
     "SigmaScale",
     "SpikeFinder",
+    "Spikes",
     "StrayLight",
+    "bright_pixels",
     "check_frames",
+    "confirm_spikes",
     "estimate_background",
     "estimate_noise",
     "expected_noise",

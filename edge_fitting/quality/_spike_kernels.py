@@ -9,6 +9,7 @@ _ROWS = 32
 _REACH = 2
 # Part of the light around that a spike has at least.
 _LEAST_PART = 0.02
+_MOST_RATIO = 1e6
 _AROUND = (2 * _REACH + 1) ** 2 - 1
 
 
@@ -105,7 +106,7 @@ def _size_around(now, before, r, c, share):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def judge(now, before, candidates, gain, least_z, times_around, share, found):
+def judge(now, before, candidates, gain, least_z, share, ratios):
     """Judge marked pixels one by one.
 
     Parameters
@@ -116,13 +117,14 @@ def judge(now, before, candidates, gain, least_z, times_around, share, found):
         Flat indices.
     gain : float
         Counts of one photon, as far as the spread of the frame tells.
-    least_z, times_around, share : float
-        Standard deviations that are needed, and times the deviation that a share of the pixels around does not exceed.
-    found : bool (n,)
-        Result.
+    least_z, share : float
+        Standard deviations that are needed; share of the pixels around.
+    ratios : float32 (n,)
+        Result: times the deviation that the share of the pixels around does not exceed; 0 for what does not stick out.
     """
     cols = now.shape[1]
     root = np.sqrt(gain)
+    ratios[:] = 0.0
     for k in range(candidates.size):
         r, c = candidates[k] // cols, candidates[k] % cols
         z = deviation(now, before, r, c) / root
@@ -142,7 +144,7 @@ def judge(now, before, candidates, gain, least_z, times_around, share, found):
                 beside |= other * z < 0 and abs(other) > abs(z)
         if beside:
             continue
-        found[k] = abs(z) * root > times_around * _size_around(now, before, r, c, share)
+        ratios[k] = min(abs(z) * root / _size_around(now, before, r, c, share), _MOST_RATIO)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
