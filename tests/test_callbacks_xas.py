@@ -379,10 +379,30 @@ def test_a_spectrum_is_written_as_xdi_and_read_back(measured, tmp_path):
 def test_larch_reads_what_is_written(measured, tmp_path):
     io = pytest.importorskip("larch.io", reason="xraylarch is not installed")
     _, _, result, _ = measured
-    read = io.read_xdi(str(export_xdi(result, tmp_path / "pellet.xdi")))
+    path = export_xdi(result, tmp_path / "pellet.xdi")
+    read = io.read_xdi(str(path))
     assert np.allclose(read.energy, result["energy_ev"], atol=1e-4)
+    assert np.allclose(read.mutrans, result["mu"])
+    assert np.allclose(read.murefer, result["foil_mu"])
+    header = [line[2:].split(": ", 1) for line in path.read_text().partition("# ///")[0].splitlines()[1:]]
+    assert len(header) > 25
+    for name, value in header:
+        family, _, key = name.partition(".")
+        assert read.attrs[family.lower()][key.lower()] == value, name
+    assert read.attrs["detector"]["i0"] == "i0_chamber"
     project = io.read_athena(str(export_athena([result], tmp_path / "pellet.prj")))
-    assert np.allclose(project.nim0000.mu, result["mu"])
+    sample, foil = (group for group in project.groups.values())
+    assert np.allclose(sample.mu, result["mu"])
+    assert np.allclose(foil.mu, result["foil_mu"])
+    assert sample.label == "pellet"
+    # What Larch makes of it with our windows is what we made of it.
+    edge = EDGES["Ni_K"]
+    e0 = float(result["inflection_ev"])
+    pre, post = ((low - e0, high - e0) for low, high in (edge.pre_edge_ev, edge.post_edge_ev))
+    xafs = pytest.importorskip("larch.xafs")
+    xafs.pre_edge(sample, e0=e0, pre1=pre[0], pre2=pre[1], norm1=post[0], norm2=post[1])
+    assert sample.edge_step == pytest.approx(float(result["edge_step"]), rel=1e-6)
+    assert np.allclose(sample.norm, result["normalized_mu"], atol=1e-6)
 
 
 def test_a_campaign_is_a_project_and_a_table(measured, tmp_path):

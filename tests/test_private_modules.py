@@ -50,6 +50,7 @@ TESTED: dict[str, set[str]] = {
         "callbacks.publish._result_writer",
         "nimco._commands",
     },
+    "test_edge_fitting_larch.py": {"nimco._reference_files"},
     "test_callbacks_wire_format.py": {
         "callbacks.documents._received_documents",
         "callbacks.documents._trusted_messages",

@@ -198,6 +198,8 @@ def _header(result: xr.Dataset) -> dict[str, Any]:
         "Sample.name": sample_name(about) or None,
         "Sample.id": about["raw_uid"],
         **{f"Sample.{_word(key)}": value for key, value in sample.items() if key != "name"},
+        **{f"Detector.{role}": device for role, device in (about.get("channels") or {}).items()},
+        "Mono.d_spacing": about.get("d_spacing_angstrom"),
         "Scan.start_time": _time(about),
         "Scan.edge_energy": _number(result, "inflection_ev"),
         **{f"Facility.{_word(key)}": value for key, value in proposal.items()},

@@ -256,6 +256,7 @@ class XASEstimator:
             "edge": scan.edge,
             "element": edge.element,
             "channels": dict(scan.channels),
+            "d_spacing_angstrom": None if scan.flight is None else scan.flight.d_spacing_angstrom,
             "measured_as": _measured_as(scan.channels),
             "definitions": {name: fit.positions[name].definition for name in EDGE_DEFINITIONS},
             "edge_status": {name: fit.positions[name].status for name in EDGE_DEFINITIONS},
