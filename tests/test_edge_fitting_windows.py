@@ -139,6 +139,20 @@ def test_arctan_gauss_sigma_agrees_with_monte_carlo():
     assert np.nanmean(maps.edge_energy_ev) == pytest.approx(8343.2, abs=0.1 * float(scatter))
 
 
+@pytest.mark.parametrize("dip", [0.0, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("shoulder", [0.0, 0.15, 0.3])
+def test_arctan_gauss_moves_with_spectra_that_are_not_its_own_model(dip, shoulder):
+    # Their least residual is often that of a broad peak with a step in its middle, 6 eV above the edge.
+    shifts = np.linspace(0.0, 1.4, 8)
+    x = ENERGY[:, None] - 8344.8 - shifts
+    own = 0.5 + np.arctan(x / 2.2) / np.pi + 0.75 * np.exp(-0.5 * ((x - 6.8) / 2.4) ** 2)
+    other = shoulder * np.exp(-0.5 * ((x - 2.5) / 2.0) ** 2) - dip * np.exp(-0.5 * ((x - 17.0) / 5.0) ** 2)
+    maps = fit_stack(ENERGY, (own + other)[:, None], method="arctan_gauss")
+    assert (maps.status == FitStatus.OK).all()
+    moved = maps.edge_energy_ev[0] - maps.edge_energy_ev[0, 0]
+    assert moved == pytest.approx(shifts, abs=0.05)
+
+
 def test_arctan_gauss_recovers_its_own_model():
     centres = np.linspace(8341.5, 8345.5, 15)
     maps = fit_stack(ENERGY, arctan_gauss(centres[None]), method="arctan_gauss")

@@ -126,6 +126,7 @@ class ArctanGaussMethod:
         )
         start = np.empty((N_PARAMETERS, jump.size))
         found = ArctanFit(np.full(jump.size, np.inf), np.empty(jump.size), np.zeros(jump.size, np.bool_))
+        is_apart = np.zeros(jump.size, np.bool_)
         left = np.flatnonzero(np.isfinite(jump))
         start[:, np.isnan(jump)] = np.nan
         dof = x.size - N_PARAMETERS
@@ -142,14 +143,17 @@ class ArctanGaussMethod:
             attempt = ArctanFit(np.empty(left.size), np.empty(left.size), np.empty(left.size, np.bool_))
             frames = stack if left.size == jump.size else np.ascontiguousarray(stack[:, left])
             launch(fit_arctan_gauss, read_only(frames), x, read_only(weights), trial, limits, attempt)
-            better = (attempt.residual < found.residual[left]) & (attempt.converged | ~found.converged[left])
-            better |= attempt.converged & ~found.converged[left]
+            # A step in the middle of its white line is the minimum of another shape, often a lower one.
+            apart = attempt.converged & (trial[6] - trial[3] > width)
+            rank, known = attempt.converged + 1 * apart, found.converged[left] + 1 * is_apart[left]
+            better = (rank > known) | ((rank == known) & (attempt.residual < found.residual[left]))
             taken = left[better]
             start[:, taken] = trial[:, better]
+            is_apart[taken] = apart[better]
             for of_all, of_these in zip(found, attempt, strict=True):
                 of_all[taken] = of_these[better]
             misfit = found.residual[left] > _MISFIT * dof * half_jump[6][left].astype(np.float64) ** 2
-            left = left[~found.converged[left] | misfit]
+            left = left[~is_apart[left] | misfit]
             if not left.size:
                 break
         return start, found
