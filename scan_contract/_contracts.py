@@ -341,6 +341,9 @@ class PointContract(Contract):
         Standards of known valence that make the calibration line.
     compared_with : StoredSpectrum, optional
         A spectrum, such as that of the pristine sample, to take the difference to.
+    dead_time_s : mapping of str to float
+        Of each channel whose values are counts and not currents, 0 for none: its counts are divided by the exposure and
+        corrected for what was lost.
     flight : Flight, optional
         What is recorded of a continuous scan; its channels are columns too, by the names of their devices. A sample
         belongs to the energy of the grid that it is nearest to.
@@ -352,7 +355,15 @@ class PointContract(Contract):
     target_sigma_ev: Positive | None = None
     anchors: Anchors | None = None
     compared_with: StoredSpectrum | None = None
+    dead_time_s: dict[str, Annotated[float, Field(ge=0)]] = {}
     flight: Flight | None = None
+
+    @model_validator(mode="after")
+    def _dead_times_of_channels(self) -> "PointContract":
+        for role in self.dead_time_s:
+            if role not in self.channels:
+                raise ValueError(f"dead_time_s names {role!r}, which is no channel of the scan")
+        return self
 
     @property
     def events_expected(self) -> int:
@@ -362,7 +373,7 @@ class PointContract(Contract):
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as plain data for a start document; of the optional parts, those that were said."""
         said = super().to_dict()
-        optional = ("n_darks", "target_sigma_ev", "anchors", "compared_with", "flight")
+        optional = ("n_darks", "target_sigma_ev", "anchors", "compared_with", "dead_time_s", "flight")
         return {key: value for key, value in said.items() if value or key not in optional}
 
 

@@ -38,6 +38,10 @@ def test_k_region_follows_the_free_electron_dispersion():
     # hbar c = 1973.269804 eV A and m_e c^2 = 510998.95 eV give E = (hbar c k)^2 / (2 m_e c^2)
     expected = [8333.0 + (1973.269804 * k) ** 2 / (2 * 510998.95) for k in (2, 4, 6)]
     assert grid.energies_ev == pytest.approx(expected, abs=2e-3)
+    longer = EnergyGrid.from_regions(
+        [(8300, 8347, 1, 0.2), {"edge": "Ni", "start_k": 2, "stop_k": 6, "step_k": 2, "exposure_power": 2}]
+    )
+    assert longer.exposure_s[-4:] == pytest.approx((0.2, 0.5, 2.0, 4.5))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,8 @@ def test_any_order_and_repeated_energies_are_legal():
         (lambda: EnergyGrid.from_regions([7]), "region"),
         (lambda: EnergyGrid.from_regions([{"start_ev": 8330, "stop": 8340}]), "region"),
         (lambda: EnergyGrid.from_regions([KRegion("Ni_K", -1, 6, 1)]), "negative"),
+        (lambda: EnergyGrid.from_regions([KRegion("Ni_K", 0, 6, 1, exposure_power=1)]), "above the edge"),
+        (lambda: EnergyGrid.from_regions([KRegion("Ni_K", 1, 16, 1, exposure_power=3)]), "seconds"),
         (lambda: EnergyGrid.preset("ssrl", "Ni_K"), "ssrl_62"),
         (lambda: EnergyGrid.preset("ssrl_62", "Fe_K"), "Ni_K"),
         (lambda: EnergyGrid.preset("l_edge", "Ni_K"), "ssrl_62"),

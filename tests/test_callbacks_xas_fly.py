@@ -150,6 +150,16 @@ def test_samples_are_binned_to_the_grid_by_their_counting_time(flown):
     readings = check_readings(documents, folder, {0: 0, 1: 1})
     assert len(readings) == 2 * len(GRID)
     assert [readings[0, i].exposure_s for i in (2, len(GRID) - 2)] == pytest.approx([0.5, 1.0])
+    # Counts of samples add up, where currents are averaged.
+    counted = [
+        (name, {**doc, "xanes": {**doc["xanes"], "dead_time_s": {"it": 0.0}}} if name == "start" else doc)
+        for name, doc in documents
+    ]
+    as_counts = readings_of(counted)[1, len(GRID) - 2]
+    plain = readings[1, len(GRID) - 2]
+    n_samples = plain.exposure_s / SAMPLE_S
+    assert as_counts.channels["it"] == pytest.approx(n_samples * plain.channels["it"])
+    assert as_counts.channels["i0"] == pytest.approx(plain.channels["i0"])
     # Between two regions the middle of a cell is not the energy of the grid.
     assert abs(readings[0, 5].energy_ev - GRID.energies_ev[5]) > 5
 

@@ -105,11 +105,11 @@ class EnergyGrid:
         exposures: list[float] = []
         for region in regions:
             parsed = _region(region)
-            new = parsed.energies_ev()
+            new, times = parsed.energies_ev(), parsed.exposures_s()
             if energies and new and abs(new[0] - energies[-1]) < _SAME_ENERGY_EV:
-                new = new[1:]
+                new, times = new[1:], times[1:]
             energies += new
-            exposures += [parsed.exposure_s] * len(new)
+            exposures += times
         if not energies:
             raise GridError("The energy grid is empty; give at least one region.")
         return cls(tuple(energies), tuple(exposures))

@@ -85,6 +85,10 @@ class EnergyRegion:
     step_ev: float
     exposure_s: float = DEFAULT_EXPOSURE_S
 
+    def exposures_s(self) -> list[float]:
+        """Return the exposure at each energy of this region, s."""
+        return [self.exposure_s] * len(self.energies_ev())
+
     def energies_ev(self) -> list[float]:
         """Return the energies of this region in eV."""
         start, stop, step = (
@@ -116,7 +120,9 @@ class KRegion:
     start_k, stop_k, step_k : float
         Wavenumbers in inverse Angstrom.
     exposure_s : float
-        Exposure of each frame in seconds.
+        Exposure of each frame in seconds, at the lower end of the region where they grow.
+    exposure_power : float
+        Exposures grow as (k / k of the lower end) to this power: counting time for what falls off with k.
     """
 
     edge: str
@@ -124,9 +130,24 @@ class KRegion:
     stop_k: float
     step_k: float
     exposure_s: float = DEFAULT_EXPOSURE_S
+    exposure_power: float = 0.0
+
+    def exposures_s(self) -> list[float]:
+        """Return the exposure at each energy of this region, s."""
+        power = finite_number(self.exposure_power, "The exposure_power of a k region")
+        ks = self._wavenumbers()
+        if power and not min(ks) > 0:
+            raise GridError(
+                "Exposures that grow with k need a k region that begins above the edge, not at k = 0; give start_k."
+            )
+        return [self.exposure_s * (k / min(ks)) ** power if power else self.exposure_s for k in ks]
 
     def energies_ev(self) -> list[float]:
         """Return the energies of this region in eV."""
+        e0 = edge_named(self.edge).energy_ev
+        return [round(e0 + _EV_PER_INVERSE_ANGSTROM_SQUARED * k * k, 3) for k in self._wavenumbers()]
+
+    def _wavenumbers(self) -> list[float]:
         start, stop, step = (
             finite_number(v, f"The {n} of a k region")
             for v, n in ((self.start_k, "start"), (self.stop_k, "stop"), (self.step_k, "step"))
@@ -135,6 +156,4 @@ class KRegion:
             raise GridError(
                 f"A k region lies above the edge: its ends must not be negative, not {start:g}-{stop:g}."
             )
-        e0 = edge_named(self.edge).energy_ev
-        ks = _points(start, stop, step, f"the k region {start:g}-{stop:g}/A")
-        return [round(e0 + _EV_PER_INVERSE_ANGSTROM_SQUARED * k * k, 3) for k in ks]
+        return _points(start, stop, step, f"the k region {start:g}-{stop:g}/A")

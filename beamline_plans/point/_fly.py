@@ -50,6 +50,7 @@ def xas_fly(
     references: Optional[dict] = None,
     anchors: Optional[dict] = None,
     compared_with: Optional[dict] = None,
+    dead_time_s: Optional[dict] = None,
     md: Optional[dict] = None,
 ) -> MsgGenerator[str]:
     """Take a spectrum across one edge while the energy axis moves (fly scan).
@@ -87,6 +88,8 @@ def xas_fly(
         edge_energy_sigma_ev.
     compared_with : dict
         A stored spectrum to take the difference to: energy_ev, normalized_mu and name.
+    dead_time_s : dict
+        Dead time of each channel that counts photons, such as {"fy": 1e-6}, 0 for none; those not named are currents.
     md : dict
         Metadata of the run, who and what among them as for `xanes_scan`.
 
@@ -111,6 +114,7 @@ def xas_fly(
         "references": references,
         "anchors": anchors,
         "compared_with": compared_with,
+        "dead_time_s": dead_time_s,
     }
     entries = check_point_request(energy, channels, planned, 1, sweeps, shutter, entries)
     check_roles(

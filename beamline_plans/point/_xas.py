@@ -57,6 +57,7 @@ def xas_scan(
     references: Optional[dict] = None,
     anchors: Optional[dict] = None,
     compared_with: Optional[dict] = None,
+    dead_time_s: Optional[dict] = None,
     md: Optional[dict] = None,
 ) -> MsgGenerator[str]:
     """Take a spectrum across one edge with point detectors.
@@ -93,6 +94,8 @@ def xas_scan(
         edge_energy_sigma_ev.
     compared_with : dict
         A stored spectrum to take the difference to: energy_ev, normalized_mu and name.
+    dead_time_s : dict
+        Dead time of each channel that counts photons, such as {"fy": 1e-6}, 0 for none; those not named are currents.
     md : dict
         Metadata of the run, who and what among them as for `xanes_scan`.
 
@@ -120,6 +123,7 @@ def xas_scan(
         "references": references,
         "anchors": anchors,
         "compared_with": compared_with,
+        "dead_time_s": dead_time_s,
     }
     watch = None if target_sigma_ev is None else SweepWatch(edge_named(edge).name, target_sigma_ev)
     scan = point_scan(

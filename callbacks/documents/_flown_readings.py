@@ -226,7 +226,9 @@ class FlownReadings:
             held.exposure_s += exposure_s
             held.energy += exposure_s * float(energies[row])
             for role in self._scan.channels:
-                held.values[role] += exposure_s * float(values[role][row])
+                # Counts add up; currents are averaged over the time.
+                counts = role in self._scan.dead_time_s
+                held.values[role] += (1.0 if counts else exposure_s) * float(values[role][row])
             left += [other for other in self._held if other != place]
             self._held = {place}
         return [self._reading(place) for place in dict.fromkeys(left)]
@@ -243,7 +245,10 @@ class FlownReadings:
             energy_setpoint_ev=float(self._scan.energies_ev[index]),
             exposure_s=held.exposure_s,
             i0=held.values.get("i0", math.nan) / held.exposure_s,
-            channels={role: held.values[role] / held.exposure_s for role in self._scan.channels},
+            channels={
+                role: value if role in self._scan.dead_time_s else value / held.exposure_s
+                for role, value in held.values.items()
+            },
             seq_num=self._done,
             uid=f"{self._descriptor}/{sweep}/{index}",
             time_s=self._time_s,

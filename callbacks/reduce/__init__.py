@@ -2,6 +2,7 @@
 
 from ._corrected_frame import CorrectedFrame, Correction
 from ._corrector import FlatFieldCorrector
+from ._count_rates import CountRates
 from ._dark_currents import DarkCurrents
 from ._each_reading import EachReading
 from ._flat_field import DarksAndFlats
@@ -15,6 +16,7 @@ from ._stray_light import note_taken_out
 __all__ = [
     "CorrectedFrame",
     "Correction",
+    "CountRates",
     "DarkCurrents",
     "DarksAndFlats",
     "EachReading",

@@ -48,18 +48,30 @@ class PointSweeps:
 
     def currents(self, number: int, roles: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Return the energies (eV) of a sweep, increasing, and the mean current there of each channel it has."""
-        points = sorted(self._points[number].values(), key=lambda point: point.energy_ev)
-        by_energy: dict[int, list[Reduced]] = {}
-        for point in points:
-            by_energy.setdefault(point.label.energy_index, []).append(point)
-        energies = np.array([np.mean([p.energy_ev for p in held]) for held in by_energy.values()])
+        points = list(self._points[number].values())
+        by_energy = self._by_energy(number)
+        energies = np.array([np.mean([p.energy_ev for p in held]) for held in by_energy])
         currents = {
-            role: np.array([np.mean([p.values[role] for p in held]) for held in by_energy.values()])
+            role: np.array([np.mean([p.values[role] for p in held]) for held in by_energy])
             for role in roles
             if points and all(role in point.values for point in points)
         }
         energies, first = np.unique(energies, return_index=True)
         return energies, {role: values[first] for role, values in currents.items()}
+
+    def exposures_s(self, number: int) -> Array:
+        """Return how long the readings at each energy of `currents` took together, s."""
+        by_energy = self._by_energy(number)
+        energies = np.array([np.mean([p.energy_ev for p in held]) for held in by_energy])
+        exposures = np.array([sum(float(p.notes.get("exposure_s", 1.0)) for p in held) for held in by_energy])
+        return exposures[np.unique(energies, return_index=True)[1]]
+
+    def _by_energy(self, number: int) -> list[list[Reduced]]:
+        """Return the readings of a sweep, those of one energy of the grid together."""
+        by_energy: dict[int, list[Reduced]] = {}
+        for point in sorted(self._points[number].values(), key=lambda point: point.energy_ev):
+            by_energy.setdefault(point.label.energy_index, []).append(point)
+        return list(by_energy.values())
 
     @property
     def offsets(self) -> dict[str, float]:

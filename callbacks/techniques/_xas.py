@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from callbacks.documents import Channel, LeftOut
-from callbacks.reduce import DarkCurrents, Reduced, Reducer
+from callbacks.reduce import CountRates, DarkCurrents, Reduced, Reducer
 from edge_fitting import (
     EDGE_DEFINITIONS,
     EDGES,
@@ -132,6 +132,7 @@ class XASEstimator:
                 f"sweep {number + 1}: {n_bad} of {good.size} points behind the foil have a current of zero or less, "
                 "or that is no number: the foil is without them"
             )
+        exposures_s = self._points.exposures_s(number)[good]
         energies, mu = energies[good], mu[good]
         foil = None if foil is None else foil[good]
         glitches = find_glitches(energies, None if i0 is None else i0[good], mu, edge=self._scan.edge)
@@ -142,7 +143,7 @@ class XASEstimator:
             said.append(f"sweep {number + 1}: {_glitch_words(energies, glitches.kind)}: they are left out")
         kept = ~found
         return _OneSweep(
-            sweep=Sweep(energies[kept], mu[kept], None if foil is None else foil[kept]),
+            sweep=Sweep(energies[kept], mu[kept], None if foil is None else foil[kept], exposures_s[kept]),
             glitch_ev=energies[found],
             glitch_kind=glitches.kind[found],
             warnings=tuple(said),
@@ -256,6 +257,7 @@ class XASEstimator:
             "edge": scan.edge,
             "element": edge.element,
             "channels": dict(scan.channels),
+            "dead_time_s": dict(scan.dead_time_s),
             "d_spacing_angstrom": None if scan.flight is None else scan.flight.d_spacing_angstrom,
             "measured_as": _measured_as(scan.channels),
             "definitions": {name: fit.positions[name].definition for name in EDGE_DEFINITIONS},
@@ -327,7 +329,8 @@ def _glitch_words(energies: Array, kinds: npt.NDArray[np.uint8]) -> str:
 
 
 def _reducers(contract: RunContract, left_out: LeftOut) -> list[Reducer]:
-    return [DarkCurrents(cast(PointContract, contract.scan).n_darks)]
+    scan = cast(PointContract, contract.scan)
+    return [CountRates(scan.dead_time_s), DarkCurrents(scan.n_darks)]
 
 
 def _estimator(contract: RunContract, options: EstimatorOptions) -> XASEstimator | None:

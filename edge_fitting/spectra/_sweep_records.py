@@ -29,11 +29,14 @@ class Sweep:
         Absorption of the sample; NaN where there is none.
     foil_mu : ndarray, shape (n,), optional
         Absorption of the reference foil in the same points.
+    exposure_s : ndarray, shape (n,), optional
+        Counting time of each point, where they differ: the variance of a point goes with its inverse.
     """
 
     energy_ev: Array
     mu: Array
     foil_mu: Array | None = None
+    exposure_s: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class MergedSweeps:
     axes : tuple of SweepAxis
         Of each sweep.
     noise : ndarray, shape (n_sweeps,)
-        Standard deviation of one point of each sweep.
+        Standard deviation of one point of each sweep, of those of the middling counting time.
     deviation : ndarray, shape (n_sweeps,)
         Root mean square of each sweep minus the others, relative to the noise of both; NaN for a single one.
     used : ndarray of bool, shape (n_sweeps,)

@@ -107,6 +107,9 @@ def merge_sweeps(
     base = values[first].copy()
     for row in values:
         row -= _line(grid, row - base)
+    for row, (sweep, energies) in enumerate(zip(whole, moved, strict=True)):
+        if sweep.exposure_s is not None:
+            spread[row] /= np.interp(grid, energies, _weights(sweep))
     used = np.array([np.isfinite(row).sum() >= min(FEWEST, grid.size) for row in values])
     step = float(np.ptp(np.quantile(whole[first].mu, (0.05, 0.95))))
     used, deviation, named = find_outliers(values, noise, used, step)
@@ -146,14 +149,24 @@ def merge_sweeps(
 def _finite(sweep: Sweep) -> Sweep:
     good = np.isfinite(sweep.mu)
     return Sweep(
-        sweep.energy_ev[good], sweep.mu[good], None if sweep.foil_mu is None else sweep.foil_mu[good]
+        sweep.energy_ev[good],
+        sweep.mu[good],
+        None if sweep.foil_mu is None else sweep.foil_mu[good],
+        None if sweep.exposure_s is None else sweep.exposure_s[good],
     )
+
+
+def _weights(sweep: Sweep) -> Array:
+    """Return the counting time of each point relative to the middling one."""
+    if sweep.exposure_s is None:
+        return np.ones(sweep.mu.size)
+    return sweep.exposure_s / float(np.median(sweep.exposure_s))
 
 
 def _noise(sweep: Sweep) -> float:
     """Return the standard deviation of a point; 0 where it cannot be told."""
     variance, _ = noise_of_differences(
-        sweep.energy_ev, np.ones(sweep.mu.size), np.asarray(sweep.mu[:, None], np.float32)
+        sweep.energy_ev, _weights(sweep), np.asarray(sweep.mu[:, None], np.float32)
     )
     return 0.0 if variance is None else float(np.sqrt(variance[0]))
 
