@@ -12,6 +12,8 @@ from beamline_plans.full_field import (
     edge_jump_map,
     multi_edge_xanes,
     resume_scan,
+    tile_centres,
+    xanes_mosaic,
     xanes_scan,
     xanes_series,
 )
@@ -51,7 +53,9 @@ __all__ = [
     "preset_names",
     "resume_scan",
     "soft_xas_scan",
+    "tile_centres",
     "validate_run_documents",
+    "xanes_mosaic",
     "xanes_scan",
     "xanes_series",
     "xas_fly",

@@ -584,6 +584,50 @@ def series(
     )
 
 
+def mosaic(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="UID...", help="A mosaic_group, or stored runs of tiles by their uids."),
+    ],
+    edge: Annotated[str | None, typer.Option(help="Edge, where there are maps of several.")] = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(
+            help="How far in um tiles may lie from where the motors put them; by default 1/8 of a field."
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG of the mosaic and its sigma.")] = None,
+    soc_range: Annotated[
+        str | None,
+        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option(help="Publish the map of all tiles to Tiled, as mosaics/NAME/EDGE.")
+    ] = True,
+    tiled: Annotated[
+        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+    ] = Path("nimco-data"),
+) -> None:
+    """Put the tiles of a mosaic on each other where they overlap, and join them into one map."""
+    from nimco._cmd_mosaic import mosaic
+
+    mosaic(
+        runs=runs,
+        edge=edge,
+        reach=reach,
+        plot=plot,
+        soc_range=soc_range,
+        publish=publish,
+        tiled=tiled,
+        api_key_file=api_key_file,
+        data_dir=data_dir,
+    )
+
+
 def ioc(
     prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
     size: _Size = 256,

@@ -31,6 +31,8 @@ __all__ = [
     "electrometer",
     "energy",
     "filters",
+    "fine_x",
+    "fine_y",
     "fluorescence",
     "flyer",
     "foil",
@@ -49,6 +51,7 @@ __all__ = [
     "soft_tey",
     "soft_xas_scan",
     "stage",
+    "xanes_mosaic",
     "xanes_scan",
     "xanes_series",
     "xas_fly",
@@ -67,6 +70,8 @@ energy = _beamline.energy
 shutter = _beamline.shutter
 stage = _beamline.stage
 filters = _beamline.filters
+fine_x = _beamline.fine_x
+fine_y = _beamline.fine_y
 i0 = _beamline.i0
 foil = _beamline.foil
 flyer = _beamline.flyer
@@ -102,6 +107,7 @@ def _follow(run_engine: RunEngine) -> LiveSOC:
 
 xanes_scan = queue_plan(beamline_plans.xanes_scan)
 multi_edge_xanes = queue_plan(beamline_plans.multi_edge_xanes, beamline_plans.xanes_scan)
+xanes_mosaic = queue_plan(beamline_plans.xanes_mosaic, beamline_plans.xanes_scan)
 xanes_series = queue_plan(beamline_plans.xanes_series, beamline_plans.xanes_scan)
 edge_jump_map = queue_plan(beamline_plans.edge_jump_map, beamline_plans.xanes_scan)
 xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)

@@ -23,6 +23,7 @@ PLANS = {
     "multi_edge_xanes",
     "resume_scan",
     "soft_xas_scan",
+    "xanes_mosaic",
     "xanes_scan",
     "xanes_series",
     "xas_fly",

@@ -38,6 +38,7 @@ TESTED: dict[str, set[str]] = {
         "callbacks.views._quantity",
     },
     "test_callbacks_lost_frames.py": {"callbacks.reduce._image_store"},
+    "test_callbacks_mosaic.py": {"nimco._commands"},
     "test_callbacks_plain_documents.py": {"callbacks.documents._plain_documents"},
     "test_callbacks_raw_writer.py": {"callbacks.publish._raw_writer"},
     "test_callbacks_routing.py": {"nimco._progress"},

@@ -4,11 +4,14 @@ from ._charge import CellCapacity, ChargeCalibration, calibrate_by_charge, draw_
 from ._comparison import SampleComparison, SampleGroup, compare_samples
 from ._comparison_picture import draw_samples
 from ._cycler import CyclerData, read_cycler
+from ._mosaic import MOSAIC_SCHEMA, stitch_mosaic
+from ._mosaic_picture import draw_mosaic
 from ._series import SERIES_SCHEMA, follow_series, series_table
 from ._series_picture import draw_series, draw_tracks
 from ._stored_fields import stored_fields
 
 __all__ = [
+    "MOSAIC_SCHEMA",
     "SERIES_SCHEMA",
     "CellCapacity",
     "ChargeCalibration",
@@ -18,6 +21,7 @@ __all__ = [
     "calibrate_by_charge",
     "compare_samples",
     "draw_charge",
+    "draw_mosaic",
     "draw_samples",
     "draw_series",
     "draw_tracks",
@@ -25,5 +29,6 @@ __all__ = [
     "join_charge",
     "read_cycler",
     "series_table",
+    "stitch_mosaic",
     "stored_fields",
 ]

@@ -10,7 +10,7 @@ from callbacks.errors import ReadingError
 from callbacks.publish import open_soc
 from edge_fitting import edge_name
 
-_TIES = ("scan_group", "series_group")
+_TIES = ("scan_group", "series_group", "mosaic_group")
 # Where a start document says the name of the sample: of our plans, and as a user gives it to any plan.
 _SAMPLE_KEYS = ("xanes.sample.name", "sample.name", "sample")
 _VERSION_MARK = "@"
@@ -35,7 +35,8 @@ def stored_fields(
     client : tiled client
         Root of a server.
     runs : iterable of str
-        Uids of runs or their beginnings (five characters or more), a ``scan_group`` or a ``series_group``.
+        Uids of runs or their beginnings (five characters or more), a ``scan_group``, ``series_group`` or
+        ``mosaic_group``.
     samples : iterable of str
         Names of samples: all their runs that have maps.
     edge : str, optional
@@ -45,7 +46,7 @@ def stored_fields(
     ------
     xarray.Dataset
         The current version of each, of its maps those of state of charge, edge energy, jump, status and particles;
-        with ``start_time_s`` and, of a `xanes_series`, ``series`` among its attributes.
+        with ``start_time_s`` and, of a `xanes_series` ``series``, of a `xanes_mosaic` ``mosaic`` among its attributes.
 
     Raises
     ------
@@ -92,7 +93,11 @@ def _read(
 ) -> Iterator[xr.Dataset]:
     for uid in uids:
         start = starts[uid]
-        said = {name: start[name] for name in ("series", "series_group") if start.get(name)}
+        said = {
+            name: start[name]
+            for name in ("series", "series_group", "mosaic", "mosaic_group")
+            if start.get(name)
+        }
         if isinstance(time_s := start.get("time"), int | float):
             said["start_time_s"] = float(time_s)
         yield open_soc(client, uid, edge, arrays=_READ).assign_attrs(said)
@@ -106,7 +111,7 @@ def _of_name(raw: Any, name: str) -> dict[str, Mapping[str, Any]]:
         start = raw[name].metadata["start"]
     except (KeyError, ValueError) as error:  # less than five characters of a uid are no key for Tiled
         raise ReadingError(
-            f"there is no run, scan_group or series_group {name} on this server, or several runs begin like that"
+            f"there is no run, scan_group, series_group or mosaic_group {name} on this server, or several runs begin so"
         ) from error
     return {str(start["uid"]): start}
 

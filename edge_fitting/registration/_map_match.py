@@ -66,7 +66,7 @@ def match_maps(
     -----
     D. Padfield, Masked object registration in the Fourier domain, IEEE Trans. Image Process. 21, 2706 (2012): of the
     offsets at which at least a quarter of the most common pixels remain, the one with the highest correlation; between
-    pixels by a parabola along each axis.
+    pixels by one step of least squares on the slopes of the fixed map there.
     """
     from scipy import fft
 
@@ -111,16 +111,32 @@ def match_maps(
     k, m = (int(place) for place in np.unravel_index(int(np.argmax(score)), score.shape))
     if not np.isfinite(score[k, m]):
         return None
+    whole = int(near[0][k]), int(near[1][m])
+    beyond = _between(np.where(masks[0], a, np.nan), np.where(masks[1], b, np.nan), whole)
     return MapMatch(
-        offset_px=(near[0][k] + _between(score[:, m], k), near[1][m] + _between(score[k, :], m)),
+        offset_px=(whole[0] + beyond[0], whole[1] + beyond[1]),
         correlation=float(score[k, m]),
         n_pixels=int(n[k, m]),
     )
 
 
-def _between(line: Array, k: int) -> float:
-    """Return by how much of a pixel the top of a parabola through three values is beside the middle one."""
-    if not 0 < k < line.size - 1 or not np.isfinite(line[k - 1 : k + 2]).all():
-        return 0.0
-    bend = line[k - 1] - 2.0 * line[k] + line[k + 1]
-    return float(0.5 * (line[k - 1] - line[k + 1]) / bend) if bend < 0 else 0.0
+def _between(fixed: Array, moved: Array, offset: tuple[int, int]) -> tuple[float, float]:
+    """Return by how much of a pixel the moved map lies beyond a whole-pixel offset."""
+    here, there = [], []
+    for size, other, shift in zip(fixed.shape, moved.shape, offset, strict=True):
+        low, high = max(shift, 0), min(size, other + shift)
+        if high - low < 3:
+            return 0.0, 0.0
+        here.append(slice(low, high))
+        there.append(slice(low - shift, high - shift))
+    one, other_map = fixed[tuple(here)], moved[tuple(there)]
+    slopes = np.gradient(one)
+    good = np.isfinite(other_map) & np.isfinite(one) & np.isfinite(slopes[0]) & np.isfinite(slopes[1])
+    if good.sum() < _FEWEST_PIXELS:
+        return 0.0, 0.0
+    terms = np.column_stack([np.ones(int(good.sum())), one[good], slopes[0][good], slopes[1][good]])
+    _, gain, *steps = np.linalg.lstsq(terms, other_map[good], rcond=None)[0]
+    if not gain > 0:
+        return 0.0, 0.0
+    row, column = (float(np.clip(step / gain, -1.0, 1.0)) for step in steps)
+    return row, column

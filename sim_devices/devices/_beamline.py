@@ -10,7 +10,7 @@ from ._counters import SimElectrometer, SimFluorescence, SimIonChamber, SimPoint
 from ._energy import SimEnergy
 from ._flyer import SimEnergyFlyer
 from ._optics import SimOptics
-from ._positions import SimFilters, SimNamedPosition, SimSampleStage
+from ._positions import SimAxis, SimFilters, SimNamedPosition, SimSampleStage
 
 __all__ = ["SimBeamline"]
 
@@ -44,6 +44,9 @@ class SimBeamline:
     optics, ring, filters, electrometer, fluorescence
         What else there is, named "optics" (follows the energy), "ring_current", "filters", "electrometer" and
         "fluorescence".
+    fine_y, fine_x
+        Axes in um on top of the stage, named "fine_y" and "fine_x": they displace the picture along rows and columns
+        and stay where they are when the stage takes the sample out.
     i0_chamber, it_chamber, iref_chamber
         Ion chambers of the end station for point spectra: before the sample, behind it, and behind the reference foil
         that follows it; named like that.
@@ -86,6 +89,19 @@ class SimBeamline:
             time_scale=time_scale,
         )
         self.stage = SimSampleStage(name="sample", twin=self.twin, time_scale=time_scale)
+        self.fine_y, self.fine_x = (
+            SimAxis(
+                name=f"fine_{axis}",
+                twin=self.twin,
+                units="um",
+                limits=(-500.0, 500.0),
+                speed=50.0,
+                time_scale=time_scale,
+            )
+            for axis in "yx"
+        )
+        for fine in (self.fine_y, self.fine_x):
+            fine.when_moved(self._set_fine)
         self.filters = SimFilters(name="filters", twin=self.twin, time_scale=time_scale)
         self.i0 = SimPointDetector(name="i0", units="nA", twin=self.twin, measure=self.twin.read_i0)
         self.foil = SimPointDetector(name="foil", units="nA", twin=self.twin, measure=self._behind_foil)
@@ -120,6 +136,9 @@ class SimBeamline:
     def _behind_foil(self) -> float:
         """Intensity behind sample and reference foil in nA."""
         return self.twin.read_i0() * float(self.twin.shutter_open) * yields_of(self.twin).behind_foil
+
+    def _set_fine(self) -> None:
+        self.twin.fine_um = (self.fine_y.position, self.fine_x.position)
 
     def _set_shutter(self, position: str) -> str:
         if position == "open" and not self.twin.shutter_open:
@@ -162,6 +181,6 @@ class SimBeamline:
         """Put the electrode back on the stage."""
         self.twin.load_electrode()
 
-    def truth(self, edge: str) -> Truth:
-        """Return what is really in the beam, as maps."""
-        return self.twin.truth(edge)
+    def truth(self, edge: str, *, whole: bool = False) -> Truth:
+        """Return what is really in the beam, as maps; or in the whole of a sample that is larger than the field."""
+        return self.twin.truth(edge, whole=whole)

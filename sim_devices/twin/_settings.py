@@ -29,6 +29,8 @@ class SampleSettings:
 
     Attributes
     ----------
+    extent : float
+        Height and width of the sample over those of the field of view, 1 or more.
     coverage : float
         Share of the field covered by secondary particles.
     diameter_um : tuple of float
@@ -51,6 +53,7 @@ class SampleSettings:
         Optical depth at 8 keV of binder, carbon and electrolyte, the same everywhere.
     """
 
+    extent: float = 1.0
     coverage: float = 0.55
     diameter_um: tuple[float, float] = (5.0, 25.0)
     density: float = 0.9
@@ -243,7 +246,7 @@ _NOT_ZERO = {
     "gain",
     "full_well",
 }
-_NOT_ZERO |= {"zone_plate_um", "outermost_zone_nm", "magnification", "photons_per_s"}
+_NOT_ZERO |= {"extent", "zone_plate_um", "outermost_zone_nm", "magnification", "photons_per_s"}
 
 
 def _check(part: Any) -> None:

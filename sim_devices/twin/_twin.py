@@ -3,6 +3,7 @@
 Knows nothing of ophyd or EPICS; the simulated devices and the simulated IOC both act on it.
 """
 
+import math
 import threading
 
 import numpy as np
@@ -53,8 +54,8 @@ class Twin:
         What is in the beam.
     calibration_ev : float
         What the user's calibration adds to the monochromator's readback.
-    stage_um : tuple of float
-        Displacement (rows, columns) of the sample by its stage.
+    stage_um, fine_um : tuple of float
+        Displacement (rows, columns) of the sample by its stage, and by the fine axes on top of it.
     zone_plate_mm : float, optional
         Position of the zone plate along the beam; None keeps it in focus at every energy.
     filter_um : float
@@ -82,13 +83,15 @@ class Twin:
         self.shutter_open = False
         self.sample_in = True
         self.stage_um = (0.0, 0.0)
+        self.fine_um = (0.0, 0.0)
         self.zone_plate_mm: float | None = None
         self.filter_um = 0.0
         self.clock_s = 0.0
         self._seed = seed
         self._lock = threading.Lock()
         self._render_lock = threading.Lock()
-        self._margin = margin_px(settings.optics, self.shape, self.pixel_size_nm)
+        beyond = 0.5 * (max(settings.sample.extent, 1.0) - 1.0) * max(self.shape)
+        self._margin = margin_px(settings.optics, self.shape, self.pixel_size_nm) + math.ceil(beyond)
         self._electrode: SampleMaps | None = None
         self._sample = self._make_electrode()
         blocks = RowBlocks(rows * cols)
@@ -153,13 +156,13 @@ class Twin:
             )
         return self._electrode
 
-    def truth(self, edge: str) -> Truth:
-        """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K."""
+    def truth(self, edge: str, *, whole: bool = False) -> Truth:
+        """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K; or in the whole of the sample."""
         if edge not in EDGE_ELEMENT:
             raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
         return truth_in_view(
             self._sample,
-            self.view,
+            (slice(None), slice(None)) if whole else self.view,
             edge,
             self.settings.mono.resolution,
             self.axis_offset_ev + self.calibration_ev,
@@ -236,6 +239,7 @@ class Twin:
         with self._lock:
             true_ev = self.true_ev
             optics = self.settings.optics
+            displaced_um = (self.stage_um[0] + self.fine_um[0], self.stage_um[1] + self.fine_um[1])
             intensity = self._beam.intensity(self.clock_s, true_ev, self.filter_um)
             if self.faults.occurs(Fault.BEAM_TRIP):
                 intensity = 0.0
@@ -247,7 +251,7 @@ class Twin:
                 intensity=intensity,
                 shutter_open=self.shutter_open,
                 sample_in=self.sample_in,
-                shift_px=image_shift_px(optics, self.pixel_size_nm, self.clock_s, true_ev, self.stage_um),
+                shift_px=image_shift_px(optics, self.pixel_size_nm, self.clock_s, true_ev, displaced_um),
                 magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
                 rotation_deg=rotation_deg(optics, self.clock_s),
                 defocus_um=self._defocus_um(true_ev),
