@@ -135,6 +135,26 @@ def test_two_rises_of_nearly_the_same_steepness_are_in_the_sigma_of_the_inflecti
         assert 0.6 < rms / np.sqrt(np.mean(maps.edge_energy_sigma_ev[ok].astype(float) ** 2)) < 1.3
 
 
+@pytest.mark.parametrize("step_ev", [2.0, 2.5, 3.0])
+def test_two_rises_that_a_coarse_grid_shows_as_one_are_in_the_sigma_of_the_inflection(step_ev):
+    rises_ev = np.array([8340.0, 8344.0])
+    for off_ev in (0.0, 0.7):
+        energy = np.r_[
+            np.arange(8200.0, 8320.0, 10.0),
+            np.arange(8326.0 + off_ev, 8362.0, step_ev),
+            np.arange(8420.0, 8580.0, 10.0),
+        ]
+        clean = 0.3 + 0.3 * sum(0.5 + np.arctan((energy - rise) / 1.0) / np.pi for rise in rises_ev)
+        frames = clean[:, None, None] + 0.004 * np.random.default_rng(4).standard_normal(
+            (energy.size, 20, 20)
+        )
+        maps = fit_stack(energy, frames, method="inflection")
+        found = maps.edge_energy_ev[maps.status == FitStatus.OK].astype(float)
+        sigma = maps.edge_energy_sigma_ev[maps.status == FitStatus.OK].astype(float)
+        nearest = np.abs(found[:, None] - rises_ev).min(axis=1)
+        assert np.sqrt(np.mean((nearest / sigma) ** 2)) < 2.0
+
+
 @pytest.mark.parametrize("noise", [0.003, 0.01])
 def test_arctan_gauss_fits_its_own_spectra(noise):
     random = np.random.default_rng(5)

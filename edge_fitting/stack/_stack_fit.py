@@ -28,6 +28,9 @@ _COARSE_EV = 1.4
 _N_SHIFTS = 17
 # What a window method is off beyond that per eV of step (Monte Carlo on oxides, steps of 3 and 4 eV: 0.2 to 0.4).
 _OFF_PER_EV = 0.25
+# Two rises of an oxide's edge, 4 eV apart in Mn2O3, look like one between them: the steepest point of a coarse grid is
+# then half a step or more off either of them.
+_OFF_OF_STEEPEST = 0.5
 # So many times closer for what the scan's energies leave open between them.
 _FINER = 8
 
@@ -231,6 +234,8 @@ def _cost_of_steps(method: StackMethod, energy_ev: Array, weights: Array, stack:
     moved = float(np.nanstd(off)) if np.isfinite(off).sum() > 1 else 0.0
     # A mean spectrum of energies further apart no longer shows all of it; a model of the whole edge needs no more.
     hidden = _OFF_PER_EV * (step_ev - _COARSE_EV) if isinstance(method, WindowMethod) else 0.0
+    if method.name == "inflection":
+        hidden = _OFF_OF_STEEPEST * step_ev
     return float(np.hypot(moved, hidden))
 
 
