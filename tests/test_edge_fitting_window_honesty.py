@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from edge_fitting import EDGES, FitStatus, ReferenceSeries, fit_stack
+from edge_fitting import EDGES, EdgeFitter, FitStatus, ReferenceSeries, fit_stack
 
 METHODS = ("half_jump", "inflection", "white_line", "arctan_gauss", "lcf", "series")
 SOC = np.linspace(0.0, 1.0, 5)
@@ -277,3 +277,23 @@ def test_edge_energies_without_references_have_the_cost_of_far_energies_in_their
                 maps = fit_stack(energy, frames, method=method)
                 pulls.append(((maps.edge_energy_ev - truth) / maps.edge_energy_sigma_ev)[maps.has_value])
             assert np.sqrt(np.mean(np.concatenate(pulls) ** 2)) < 2.0, (method, step)
+
+
+@pytest.mark.parametrize("step_ev", [4.0, 5.0])
+def test_a_linear_combination_of_the_ends_is_calibrated_on_the_energies_of_the_scan(step_ev):
+    true = np.linspace(0.05, 0.95, 16)
+    for off_ev in (0.0, step_ev / 3.0):
+        energy = np.r_[
+            np.arange(8242.0, 8320.0, 13.0),
+            np.arange(8322.0 + off_ev, 8370.0, step_ev),
+            np.arange(8375.0, 8520.0, 20.0),
+        ]
+        clean = 0.3 + 0.8 * np.array([oxide(energy, s) for s in true]).T[:, None, :].repeat(20, axis=1)
+        frames = clean + 0.002 * np.random.default_rng(1).standard_normal(clean.shape)
+        fitter = EdgeFitter((20, 16), method="lcf", references=series())
+        for k in range(energy.size):
+            fitter.push(energy[k], frames[k])
+        for maps in (fit_stack(energy, frames, method="lcf", references=series()), fitter.maps(final=True)):
+            error = maps.soc - true
+            assert abs(np.nanmean(error)) < 0.003
+            assert np.sqrt(np.nanmean((error / maps.soc_sigma) ** 2)) < 1.2

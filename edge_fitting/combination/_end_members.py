@@ -24,12 +24,15 @@ from ._lcf import determined, groups, line_and, no_fit_status, solve
 
 Array = NDArray[np.float64]
 
+# States between two references that calibrate the fraction: the curve bends where energies are far apart.
+_PER_INTERVAL = 8
+
 
 class EndMemberFit:
     """Fraction of the last member of a series in each pixel, and what it means.
 
     The fraction found by the same fit on the members between calibrates fraction against state of charge, because a
-    series is not a mixture of its ends.
+    series is not a mixture of its ends. Which fraction that is depends on the energies: those of the scan count.
 
     Parameters
     ----------
@@ -39,14 +42,10 @@ class EndMemberFit:
 
     def __init__(self, series: ReferenceSeries) -> None:
         self.series = series
-        spectra = series.evaluate(series.energy_ev, series.states)
-        basis = line_and(series.energy_ev, spectra[[0, -1]], series.edge_ev)
-        weights = (np.linalg.pinv(basis) @ spectra.T)[2:]
-        fractions = weights[1] / weights.sum(axis=0)
-        # Members out of order cannot calibrate a monotone curve; the ends are exact.
-        order = np.flatnonzero(np.diff(np.maximum.accumulate(fractions), prepend=-np.inf) > 1e-6)
-        order = np.unique(np.r_[order[fractions[order] < 1.0 - 1e-6], fractions.size - 1])
-        self._calibration = AnchorCalibration(fractions[order], series.states[order])
+        n = _PER_INTERVAL * (series.states.size - 1) + 1
+        self._states = np.interp(
+            np.linspace(0.0, 1.0, n), np.linspace(0.0, 1.0, series.states.size), series.states
+        )
         nodes = np.linspace(-MARGIN, 1.0 + MARGIN, N_NODES)
         fine = energies_around_edge(series.energy_ev, series.edge_ev)
         first, last = series.evaluate(fine, [series.soc[0], series.soc[-1]])
@@ -66,13 +65,41 @@ class EndMemberFit:
         spectra = self.series.evaluate(energy_ev, [self.series.soc[0], self.series.soc[-1]])
         return line_and(energy_ev, spectra, self.series.edge_ev)
 
-    def fit(self, statistics: SufficientStatistics) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def no_products(self) -> Array:
+        """Return the products of no frames, see `products`."""
+        return np.zeros((self.n_functions, self._states.size))
+
+    def products(self, energy_ev: Array, weight: Array) -> Array:
+        """Weighted products of the basis functions with spectra along the series, summed over frames.
+
+        Parameters
+        ----------
+        energy_ev, weight : ndarray, shape (n_frames,)
+            Energies and weights of the frames.
+        """
+        spectra = self.series.evaluate(energy_ev, self._states)
+        return np.asarray(np.einsum("fk,sf->ks", self.at(energy_ev) * weight[:, None], spectra))
+
+    def _calibrated(self, gram: Array, products: Array) -> AnchorCalibration:
+        """Return what the fractions found in this scan mean."""
+        weights = np.linalg.solve(gram, products)[2:]
+        fractions = weights[1] / weights.sum(axis=0)
+        # Members out of order cannot calibrate a monotone curve; the ends are exact.
+        order = np.flatnonzero(np.diff(np.maximum.accumulate(fractions), prepend=-np.inf) > 1e-6)
+        order = np.unique(np.r_[order[fractions[order] < 1.0 - 1e-6], fractions.size - 1])
+        return AnchorCalibration(fractions[order], self._states[order])
+
+    def fit(
+        self, statistics: SufficientStatistics, products: Array
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Fit every pixel.
 
         Parameters
         ----------
         statistics : SufficientStatistics
             Sums of the frames so far.
+        products : ndarray, shape (4, n_states)
+            Of the same frames, see `products`.
 
         Returns
         -------
@@ -83,12 +110,18 @@ class EndMemberFit:
         status = no_fit_status(statistics)
         values = np.full((8, statistics.n_pixels), np.nan, np.float32)
         values[7] = np.where(statistics.highest > -np.inf, statistics.highest, np.nan)
+        calibration = None
         for pixels, gram, n_frames in groups(statistics):
             dof = n_frames - 4
             if dof < 1 or not determined(gram):
                 continue
+            if calibration is None:
+                whole = statistics.gram
+                calibration = self._calibrated(whole if determined(whole) else gram, products)
             fresh = status[pixels] == FitStatus.TOO_FEW_FRAMES
-            self._fit_group(statistics.sums[:, pixels[fresh]], gram, dof, pixels[fresh], values, status)
+            self._fit_group(
+                calibration, statistics.sums[:, pixels[fresh]], gram, dof, pixels[fresh], values, status
+            )
             clipped = (statistics.at_highest[pixels] >= 4) & (statistics.at_highest[pixels] >= 0.1 * n_frames)
             stuck = pixels[fresh & clipped & (values[5, pixels] > 1e-6)]
             values[:7, stuck] = np.nan
@@ -97,6 +130,7 @@ class EndMemberFit:
 
     def _fit_group(
         self,
+        calibration: AnchorCalibration,
         sums: Array,
         gram: Array,
         dof: int,
@@ -114,7 +148,7 @@ class EndMemberFit:
             fraction = high / jump
             lever = np.stack([-fraction, 1.0 - fraction]) / jump
         sigma = np.sqrt(np.einsum("kp,kl,lp->p", lever, covariance, lever) * noise2)
-        soc, soc_sigma = self._calibration(fraction, sigma)
+        soc, soc_sigma = calibration(fraction, sigma)
         span = self.series.soc[-1] - self.series.soc[0]
         tolerance = RANGE_TOLERANCE * span
         code = np.full(pixels.size, FitStatus.OK, np.uint8)

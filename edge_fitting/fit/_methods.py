@@ -189,11 +189,37 @@ class StreamingEndMembers(_Streaming):
 
     def __init__(self, shape: tuple[int, int], references: ReferenceSeries) -> None:
         self._fit = EndMemberFit(references)
+        self._products = self._fit.no_products()
         super().__init__(shape, self._fit)
+
+    def push(self, energy_ev: Array, stack: Frame, weight: Array) -> None:
+        """Add one frame, or many, shape (n, n_pixels)."""
+        super().push(energy_ev, stack, weight)
+        self._products += self._fit.products(energy_ev, weight)
+
+    def push_counts(self, energy_ev: float, frame: CountsFrame, weight: float) -> None:
+        """Correct and add one frame."""
+        super().push_counts(energy_ev, frame, weight)
+        self._products += self._fit.products(np.array([energy_ev]), np.array([weight]))
+
+    def retract(self, energy_ev: float, frame: Frame, weight: float) -> None:
+        """Take out one frame, shape (n_pixels,), that has been added."""
+        super().retract(energy_ev, frame, weight)
+        self._products -= self._fit.products(np.array([energy_ev]), np.array([weight]))
+
+    def merge(self, other: Self) -> None:
+        """Add all frames of another estimator of the same kind, pixels and references."""
+        super().merge(other)
+        self._products += other._products
+
+    def join_tiles(self, tiles: Sequence[tuple[NDArray[np.intp], Self]]) -> None:
+        """Take over tiles of the image, each with the flat indices of its pixels, that hold the same frames."""
+        super().join_tiles(tiles)
+        self._products = tiles[0][1]._products.copy()
 
     def fit(self) -> Values:
         """Values and status of the frames so far."""
-        return self._fit.fit(self._statistics)
+        return self._fit.fit(self._statistics, self._products)
 
 
 class KeptStack:
