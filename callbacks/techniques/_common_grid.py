@@ -48,14 +48,14 @@ class GridPlace:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the maps should know who compares them with those of the first run."""
+        """What a reader of the maps should know who compares them with those of the first run.
+
+        That no place was found is no matter of these maps alone: `open_soc_group` says it.
+        """
         first = f"those of {self.edge.replace('_', ' ')} (run {self.raw_uid[:8]})"
         place = self.place
         if not place.found:
-            return (
-                f"where these maps lie against {first} of the same measurement could not be found: "
-                f"{place.warnings[0].rstrip('.')}",
-            )
+            return ()
         said = []
         if math.hypot(*place.shift_px) > _LEAST_SAID_PX or place.magnification != 1.0 or place.rotation_deg:
             turned = (
