@@ -6,7 +6,7 @@ from event_model import DocumentRouter, Event, EventDescriptor, RunStart, RunSto
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from scan_contract import ContractError, read_contract
+from scan_contract import ContractError, FullFieldContract, read_contract
 
 
 class ScanProgress(DocumentRouter):
@@ -26,7 +26,7 @@ class ScanProgress(DocumentRouter):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("frames, left"),
+            TextColumn("{task.fields[counted]}, left"),
             TimeRemainingColumn(),
             console=console,
         )
@@ -57,7 +57,10 @@ class ScanProgress(DocumentRouter):
             return
         standard = contract.start["standard"].get("name") if contract.is_standard else None
         label = f"{contract.scan.edge.replace('_', ' ')} {standard or 'scan'}"
-        self._tasks[doc["uid"]] = self._progress.add_task(label, total=contract.scan.events_expected)
+        counted = "frames" if isinstance(contract.scan, FullFieldContract) else "readings"
+        self._tasks[doc["uid"]] = self._progress.add_task(
+            label, total=contract.scan.events_expected, counted=counted
+        )
 
     def descriptor(self, doc: EventDescriptor) -> None:
         """Remember which run it is of."""

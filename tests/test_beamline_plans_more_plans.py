@@ -271,6 +271,17 @@ def test_calibration_puts_the_foil_where_it_belongs(shifted, recorder, capsys):
         )
     ).plan_result
     assert again == pytest.approx(0.0, abs=0.1)
+    capsys.readouterr()
+    coarse = EnergyGrid(tuple(np.arange(8300.0, 8380.0, 1.0)))
+    recorder.run_engine(
+        calibrate_energy(
+            shifted.energy, shifted.i0, foil, shifted.energy.offset_ev, edge="Ni_K", grid=coarse, write="no"
+        )
+    )
+    said = capsys.readouterr().out
+    assert "by the steps of the scan" in said
+    assert "inf eV" not in said
+    assert "nan" not in said
 
 
 @pytest.mark.parametrize(("answer", "written"), [("y", True), ("", False), ("n", False)])

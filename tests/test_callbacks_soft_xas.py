@@ -10,7 +10,15 @@ from bluesky import RunEngine
 
 from beamline_devices import DeviceError
 from beamline_plans import EnergyGrid, EnergyRegion, PlanError, dry_run, soft_xas_scan
-from callbacks import ExportError, LiveSOC, LiveSOCPlot, SOCPublisher, export_soft_series, open_soc
+from callbacks import (
+    ExportError,
+    LiveSOC,
+    LiveSOCPlot,
+    ReadingError,
+    SOCPublisher,
+    export_soft_series,
+    open_soc,
+)
 from edge_fitting import Component, describe_yield, reduced_layer, saturated, unsaturated
 from nimco.monitor import Monitor
 from nimco.testing import Browser, browser_program, play
@@ -194,9 +202,25 @@ def test_it_goes_to_tiled_and_back_and_into_a_picture(measured, tiled_server, tm
         publisher(found["O_K"])
         publisher.wait(WAIT_S)
     client = tiled_server.client()
-    for result in found.values():
-        xr.testing.assert_identical(open_soc(client, result.attrs["raw_uid"]), result)
-    assert len(LiveSOCPlot(tmp_path / "soft.png", show=False).render(found["Ni_L3"]).axes) >= 2
+    for edge, written in (("Ni_L3", ("Ni L3", "ni-l", "NiL3")), ("O_K", ("O K", "ok", "o"))):
+        uid = found[edge].attrs["raw_uid"]
+        for spelling in (None, edge, *written):
+            xr.testing.assert_identical(open_soc(client, uid, spelling), found[edge])
+    with pytest.raises(ReadingError, match="no edge 'F K'"):
+        open_soc(client, uid, "F K")
+    for edge, result in found.items():
+        figure = LiveSOCPlot(tmp_path / "soft.png", show=False).render(result)
+        said = [
+            text.get_text()
+            for axes in figure.axes
+            if axes.get_legend()
+            for text in axes.get_legend().get_texts()
+        ]
+        assert len(said) >= 4
+        assert not set(said) & set(map(str, result.data_vars)), "names of variables"
+        written = " ".join(text.get_text() for text in figure.texts)
+        assert f"{edge.replace('_', ' ')} edge" in written
+        assert " points, complete" in written
 
 
 @pytest.mark.skipif(browser_program() is None, reason="no Chromium here")

@@ -14,7 +14,7 @@ from beamline_plans import (
     xas_scan,
 )
 from callbacks import LiveSOC
-from edge_fitting import EDGES, EdgeFittingError, calibrate_foil, edge_name, edge_names
+from edge_fitting import EDGES, EdgeFittingError, calibrate_foil, edge_among, edge_name, edge_names
 from sim_devices import SimBeamline
 
 
@@ -103,3 +103,24 @@ def test_foil_calibration_takes_any_spelling() -> None:
         for share, centre, width in ((0.35, 8334.0, 0.8), (0.65, 8343.0, 3.0))
     )
     assert calibrate_foil(energy_ev, mu, edge="Ni").nominal_ev == EDGES["Ni_K"].foil_inflection_ev
+
+
+@pytest.mark.parametrize("written", ["O K", "O_K", "ok", "OK", "o-k", "O K edge"])
+def test_results_of_oxygen_are_meant_by_any_spelling(written: str) -> None:
+    assert edge_among(written, ["Ni_L3", "O_K"]) == "O_K"
+
+
+def test_what_is_stored_comes_before_what_is_usual() -> None:
+    assert edge_among("Ni", ["Ni_L3", "O_K"]) == "Ni_L3"
+    assert edge_among("Ni", ["Ni_K", "Ni_L3"]) == "Ni_K"
+    assert edge_among("xrf", ["xrf"]) == "xrf"
+    assert edge_among("Mn K", ["Ni_K"]) == "Mn_K"
+    with pytest.raises(EdgeFittingError, match=r"no edge 'F K'.*O_K"):
+        edge_among("F K", ["O_K"])
+
+
+@pytest.mark.parametrize("written", ["Ni K", "ni-k", "NiK", "Ni"])
+def test_the_twin_takes_any_spelling(written: str) -> None:
+    beamline = SimBeamline((8, 8))
+    np.testing.assert_array_equal(beamline.truth(written).soc, beamline.truth("Ni_K").soc)
+    beamline.load_standard(written, 0.5)

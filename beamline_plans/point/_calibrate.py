@@ -121,9 +121,10 @@ def calibrate_energy(
             f"{getattr(offset, 'name', offset)!s} gave no reading, so the offset is left as it is."
         )
     wanted = present - shift
+    steps_sigma_ev = math.sqrt(max(found.sigma_ev**2 - found.noise_sigma_ev**2, 0.0))
     report = (
-        f"{around.name} foil: first inflection at {found.measured_ev:.3f} eV, +- "
-        f"{found.noise_sigma_ev:.3f} eV by noise and {found.smoothing_ev:.3f} eV by smoothing; "
+        f"{around.name.replace('_', ' ')} foil: first inflection at {found.measured_ev:.3f} +- {found.sigma_ev:.3f} eV "
+        f"({found.noise_sigma_ev:.3f} eV by noise, {steps_sigma_ev:.3f} eV by the steps of the scan); "
         f"convention {found.nominal_ev:.3f} eV ({found.definition}); "
         f"offset {present:.3f} -> {wanted:.3f} eV"
     )

@@ -19,7 +19,7 @@ from callbacks.results import (
     dataset_of,
     variables_from,
 )
-from edge_fitting import EdgeFittingError, edge_name
+from edge_fitting import EdgeFittingError, edge_among
 
 from ._containers import (
     VERSION_MARK,
@@ -244,7 +244,7 @@ def _place_of(client: Any, uid: str, edge: str | None) -> tuple[Any, str, str]:
     if edge is None and len(edges) != 1:
         raise ReadingError(f"run {uid} has maps of {', '.join(edges) or 'no edge yet'}; name the edge")
     try:
-        name = edges[0] if edge is None else edge if edge in edges else edge_name(edge)
+        name = edges[0] if edge is None else edge_among(edge, edges)
     except EdgeFittingError as error:
         raise ReadingError(str(error)) from error
     if name not in edges:

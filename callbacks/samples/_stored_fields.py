@@ -8,7 +8,7 @@ from tiled.queries import Key
 
 from callbacks.errors import ReadingError
 from callbacks.publish import open_soc
-from edge_fitting import edge_name
+from edge_fitting import edge_among
 
 _TIES = ("scan_group", "series_group", "mosaic_group")
 # Where a start document says the name of the sample: of our plans, and as a user gives it to any plan.
@@ -67,7 +67,6 @@ def stored_fields(
                 f"there is no run of a sample {name!r} on this server; plans take md={{'sample': {name!r}}}"
             )
         starts |= found
-    wanted = None if edge is None else edge_name(edge)
     of_run = {uid: _edges_of(maps, uid) for uid in starts}
     edges = sorted({name for names in of_run.values() for name in names})
     if not edges:
@@ -75,10 +74,9 @@ def stored_fields(
             f"none of {len(starts)} run(s) has maps yet; analyse them with: nimco reanalyse "
             f"{' '.join(uid[:8] for uid in list(starts)[:3])}"
         )
-    if wanted is None:
-        if len(edges) > 1:
-            raise ReadingError(f"there are maps at {', '.join(edges)}; say which with edge (--edge)")
-        (wanted,) = edges
+    if edge is None and len(edges) > 1:
+        raise ReadingError(f"there are maps at {', '.join(edges)}; say which with edge (--edge)")
+    wanted = edges[0] if edge is None else edge_among(edge, edges)
     if wanted not in edges:
         raise ReadingError(f"there are no maps at {wanted}, only at {', '.join(edges)}")
     ordered = sorted(

@@ -24,8 +24,7 @@ def draw_lines(figure: Figure, result: xr.Dataset) -> None:
         of_unit = [name for name in values if result[name].attrs.get("units", "") == unit]
         for number, name in enumerate(of_unit):
             _line(axes, result, name, _COLOURS[number % len(_COLOURS)])
-        label = str(result[of_unit[0]].attrs.get("long_name", "")) if len(of_unit) == 1 else ""
-        axes.set_ylabel(f"{label} ({unit})".strip() if unit else label)
+        axes.set_ylabel(unit)
         axes.legend(frameon=False)
     panels[-1].set_xlabel(_position(result, signal)[1])
 
@@ -33,7 +32,15 @@ def draw_lines(figure: Figure, result: xr.Dataset) -> None:
 def _line(axes: Axes, result: xr.Dataset, name: str, colour: str) -> None:
     position, _ = _position(result, result[name])
     values = np.atleast_1d(result[name].values)
-    axes.plot(position, values, "o-", ms=3.5, lw=1.1, color=colour, label=name)
+    axes.plot(
+        position,
+        values,
+        "o-",
+        ms=3.5,
+        lw=1.1,
+        color=colour,
+        label=str(result[name].attrs.get("long_name", name)),
+    )
     for of in related(result, name, "sigma"):
         sigma = np.atleast_1d(result[of].values)
         axes.fill_between(position, values - sigma, values + sigma, color=colour, alpha=0.25, lw=0)

@@ -12,7 +12,6 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from callbacks.results import sample_name
-from edge_fitting import EDGES
 
 from ._colours import ACCENT, INK, SECOND
 from ._lines import draw_lines
@@ -99,8 +98,8 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
         state = "complete"
     else:
         state = f"partial ({about.get('exit_status')})"
-    edge = EDGES.get(about.get("edge", ""))
-    what = f"{edge.element} {edge.level} edge" if edge is not None else str(about.get("technique", ""))
+    edge = str(about.get("edge") or "")
+    what = f"{edge.replace('_', ' ')} edge" if edge else str(about.get("technique", ""))
     figure.text(
         0.02,
         0.945,
@@ -113,7 +112,7 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
         said = f"last frame {when:%Y-%m-%d %H:%M:%S %Z}"
         figure.text(0.64, 0.948, said, fontsize=8, ha="right", color=INK)
     if "n_frames" in about:
-        _progress(figure, about, state)
+        _progress(figure, about, state, "points" if result[about["signal"]].ndim == 1 else "frames")
     words = [f"edge energy: {about['definition']}"] if "definition" in about else []
     if about.get("axis_offset_ev") is not None:
         words.append(_offset_words(about))
@@ -136,7 +135,7 @@ def _offset_words(about: Mapping[str, Any]) -> str:
     return said if shared is None else f"{said}; uncertainty common to all pixels: {shared:.3f} SOC"
 
 
-def _progress(figure: Figure, about: Mapping[str, Any], state: str) -> None:
+def _progress(figure: Figure, about: Mapping[str, Any], state: str, counted: str) -> None:
     n_frames = about["n_frames"]
     expected = about.get("frames_expected", n_frames)
     done = min(n_frames / max(expected, 1), 1.0)
@@ -146,7 +145,7 @@ def _progress(figure: Figure, about: Mapping[str, Any], state: str) -> None:
     axes.barh([0], [done], color=ACCENT if state in ("running", "complete") else SECOND, height=1)
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.axis("off")
-    figure.text(0.985, 0.972, f"{n_frames} of {expected} frames, {state}", ha="right", fontsize=9.5)
+    figure.text(0.985, 0.972, f"{n_frames} of {expected} {counted}, {state}", ha="right", fontsize=9.5)
 
 
 _STYLE: Any = {

@@ -148,13 +148,13 @@ def stray_light_warning(status: NDArray[np.uint8], background: StrayLight) -> tu
     lost = int(np.count_nonzero(status == FitStatus.STRAY_LIGHT))
     known = int(np.count_nonzero(status <= FitStatus.ABOVE_RANGE)) + lost
     left = (
-        f"; {100 * lost / max(known, 1):.2g} % of the pixels are so thick that their state stays open by more than a "
+        f"; {100 * lost / max(known, 1):.3g} % of the pixels are so thick that their state stays open by more than a "
         "tenth: they have no value"
         if lost
         else ""
     )
     return (
-        f"{100 * background.share:.2g} +- {100 * background.share_sigma:.1g} % of the open beam reached the camera "
+        f"{100 * background.share:.3g} +- {100 * background.share_sigma:.2g} % of the open beam reached the camera "
         "beside the sample (stray light, harmonics, a dark that is too low), told from how thick pixels are "
         "compressed: it is taken out of the frames, as the same everywhere, and its uncertainty is in "
         f"soc_sigma{left}.",

@@ -38,9 +38,9 @@ def thick_warning(
         limit = math.log(_MOST_OF_LIGHT / background.share) if background.share < _MOST_OF_LIGHT else 0.0
         beyond = int(np.count_nonzero(found & (optical_depth > np.float32(limit))))
         return (
-            f"{100 * background.share:.2g} +- {100 * background.sigma:.1g} % of the open beam reach the camera beside "
+            f"{100 * background.share:.3g} +- {100 * background.sigma:.2g} % of the open beam reach the camera beside "
             "the sample (stray light, harmonics, a dark that is too low), told from how thick pixels are compressed; "
-            f"above an optical depth of {limit:.1f}, in {100 * beyond / n_found:.2g} % of the pixels with a value, it "
+            f"above an optical depth of {limit:.1f}, in {100 * beyond / n_found:.3g} % of the pixels with a value, it "
             "is more than a tenth of the light and pushes soc towards the reduced side; take it from frames and flats "
             "alike, measure thinner, or set these pixels aside (mask by optical_depth). An offset of the axis that is "
             "found along with it is not to be believed.",
@@ -49,7 +49,7 @@ def thick_warning(
     if not n_found or thick < max(_LEAST_SHARE * n_found, 4):
         return ()
     return (
-        f"{100 * thick / n_found:.2g} % of the pixels with a value reach an optical depth above {THICK_OD:g}: stray "
+        f"{100 * thick / n_found:.3g} % of the pixels with a value reach an optical depth above {THICK_OD:g}: stray "
         "light, harmonics or a dark that is off by 1 % of the open beam are a fifth of their light there and push "
         "soc towards the reduced side; measure them thinner or set them aside (mask by optical_depth).",
     )

@@ -70,7 +70,7 @@ class FoilCalibration:
         0.5 eV 0.2 eV, with 1 eV 0.4 eV). The second part is the same for scans of one foil on one grid.
     smoothing_ev : float
         How far ``measured_ev`` moves when the smoothing is made half as wide again: a measure of what the shape
-        of the rise leaves open.
+        of the rise leaves open. NaN where the points are too far apart for that; ``sigma_ev`` holds all the same.
     window_ev : float
         Half width of the local fits.
     noise_sigma_ev : float
@@ -187,7 +187,7 @@ def calibrate_foil(
         measured_ev=measured,
         nominal_ev=nominal,
         sigma_ev=_sigma(closest),
-        smoothing_ev=abs(wider[0] - measured) if not isinstance(wider, str) else float("inf"),
+        smoothing_ev=abs(wider[0] - measured) if not isinstance(wider, str) else float("nan"),
         window_ev=used,
         noise_sigma_ev=sigma,
     )

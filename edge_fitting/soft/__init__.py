@@ -4,7 +4,7 @@ from ._axis import LineAxis, line_axis
 from ._components import Component, ComponentFit, fit_components, saturated, unsaturated
 from ._describe import SATURATION, Number, SoftYieldFit, clipped, describe_yield
 from ._layer import DEPTHS_NM, ReducedLayer, reduced_layer
-from ._soft_edges import SOFT_EDGES, SoftEdge, soft_edge
+from ._soft_edges import SOFT_EDGES, SoftEdge, edge_among, soft_edge
 
 __all__ = [
     "DEPTHS_NM",
@@ -19,6 +19,7 @@ __all__ = [
     "SoftYieldFit",
     "clipped",
     "describe_yield",
+    "edge_among",
     "fit_components",
     "line_axis",
     "reduced_layer",

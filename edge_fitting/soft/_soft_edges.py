@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from edge_fitting.base import Window
+from edge_fitting.base import EDGES, Window, edge_name
 from edge_fitting.errors import EdgeFittingError
 
-__all__ = ["FOREIGN_EDGES_EV", "SOFT_EDGES", "SoftEdge", "soft_edge"]
+__all__ = ["FOREIGN_EDGES_EV", "SOFT_EDGES", "SoftEdge", "edge_among", "soft_edge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def soft_edge(name: str | SoftEdge) -> SoftEdge:
     """
     if isinstance(name, SoftEdge):
         return name
-    letters = "".join(part for part in str(name) if part.isalpha()).lower()
+    letters = "".join(part for part in str(name) if part.isalpha()).lower().removesuffix("edge")
     for edge in SOFT_EDGES.values():
         level = "k" if edge.l2_ev is None else "l"
         if letters in (edge.element.lower() + level, edge.element.lower()):
@@ -121,3 +121,36 @@ def soft_edge(name: str | SoftEdge) -> SoftEdge:
     raise EdgeFittingError(
         f"there is no soft edge {name!r}: use one of {', '.join(SOFT_EDGES)}, of which an L3 edge stands for L3 and L2."
     )
+
+
+def edge_among(written: str, names: Collection[str]) -> str:
+    """Return the one of some names that is meant by an edge as people write it: "Ni K", "ni-l3", "O K", "ok".
+
+    Parameters
+    ----------
+    written : str
+        What was written.
+    names : collection of str
+        Keys of `EDGES` or `SOFT_EDGES`, or other names, which are meant by themselves only.
+
+    Returns
+    -------
+    str
+        That of `names`; where none of them is meant, the key of the edge, which is not among them.
+
+    Raises
+    ------
+    EdgeFittingError
+        There is no such edge.
+    """
+    if written in names:
+        return written
+    found: list[str] = []
+    for lookup in (edge_name, lambda name: soft_edge(name).name):
+        try:
+            found.append(lookup(written))
+        except EdgeFittingError:
+            continue
+    if not found:
+        raise EdgeFittingError(f"there is no edge {written!r}: use one of {', '.join((*EDGES, 'O_K'))}.")
+    return next((name for name in found if name in names), found[0])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from beamline_devices import DeviceError
-from sim_devices.twin import EDGE_ELEMENT, Fault, Faults, IonChambers, Truth, Twin, TwinSettings, yields_of
+from sim_devices.twin import Fault, Faults, IonChambers, Truth, Twin, TwinSettings, edge_of_twin, yields_of
 
 from ._camera import SimCamera
 from ._counters import SimElectrometer, SimFluorescence, SimIonChamber, SimPointDetector
@@ -169,8 +169,7 @@ class SimBeamline:
         soc : float
             State of charge between 0 and 1.
         """
-        if edge not in EDGE_ELEMENT:
-            raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
+        edge_of_twin(edge)  # refuses what it has not
         self.twin.load_pellet(soc)
 
     def load_compound(self, name: str) -> None:

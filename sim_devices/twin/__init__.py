@@ -1,7 +1,7 @@
 """The physics of the simulated beamline."""
 
 from ._chambers import Chamber, IonChambers
-from ._compounds import EDGE_ELEMENT, METALS
+from ._compounds import EDGE_ELEMENT, METALS, edge_of_twin
 from ._constants import FWHM_PER_SIGMA, NI_K_EV
 from ._diffraction import bragg_deg, bragg_energy_ev, focal_length_mm
 from ._faults import Fault, Faults
@@ -51,6 +51,7 @@ __all__ = [
     "YieldDepth",
     "bragg_deg",
     "bragg_energy_ev",
+    "edge_of_twin",
     "focal_length_mm",
     "soft_spectrum",
     "yields_of",

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from beamline_devices import DeviceError
+
 from ._lineshape import ChargeSeries, Lineshape, Peak, Shell
 
-__all__ = ["COMPOUNDS", "EDGE_ELEMENT", "LAYERED_OXIDE", "METALS", "Compound"]
+__all__ = ["COMPOUNDS", "EDGE_ELEMENT", "LAYERED_OXIDE", "METALS", "Compound", "edge_of_twin"]
 
 METALS: tuple[str, ...] = ("Ni", "Mn", "Co")
 """The absorbers of the electrode, in the order of the twin's maps."""
@@ -269,3 +271,18 @@ COMPOUNDS: Mapping[str, Compound] = MappingProxyType(
     }
 )
 """Pure reference materials by name: foils, oxides and the two ends of the charge of LiNiO2."""
+
+
+def edge_of_twin(written: str) -> str:
+    """Return the one of the edges of the twin that is meant by "Ni K", "ni-k" or "Ni".
+
+    Raises
+    ------
+    DeviceError
+        There is none.
+    """
+    letters = "".join(filter(str.isalnum, str(written))).lower().removesuffix("edge")
+    for edge, element in EDGE_ELEMENT.items():
+        if letters in (element.lower(), f"{element.lower()}k"):
+            return edge
+    raise DeviceError(f"the twin has no edge {written!r}, choose one of {', '.join(EDGE_ELEMENT)}")

@@ -14,7 +14,7 @@ from beamline_devices import DeviceError
 from ._absorption import NMC622, OxideAbsorption, PureAbsorption, broadened
 from ._beam import Beam
 from ._camera import Camera
-from ._compounds import COMPOUNDS, EDGE_ELEMENT
+from ._compounds import COMPOUNDS, EDGE_ELEMENT, edge_of_twin
 from ._constants import NI_K_EV
 from ._exposure import Exposure
 from ._faults import Fault, Faults
@@ -158,12 +158,10 @@ class Twin:
 
     def truth(self, edge: str, *, whole: bool = False) -> Truth:
         """Return what is really in the beam, for one of the edges Ni_K, Mn_K, Co_K; or in the whole of the sample."""
-        if edge not in EDGE_ELEMENT:
-            raise DeviceError(f"the twin has no edge {edge!r}, choose one of {', '.join(EDGE_ELEMENT)}")
         return truth_in_view(
             self._sample,
             (slice(None), slice(None)) if whole else self.view,
-            edge,
+            edge_of_twin(edge),
             self.settings.mono.resolution,
             self.axis_offset_ev + self.calibration_ev,
         )
