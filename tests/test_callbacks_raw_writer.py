@@ -1,12 +1,15 @@
+import asyncio
 import datetime
 import itertools
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -15,11 +18,14 @@ import event_model
 import httpx
 import numpy as np
 import pytest
+from tiled.client import from_uri
 from tiled.client.container import Container
 
 from callbacks import CallbackError, DeliveryError, RawRunWriter
 from callbacks.documents import Spool
 from nimco import TiledServer
+from nimco._containers import create_containers
+from nimco._server_process import build_server
 
 
 def assert_stored(client, documents):
@@ -92,6 +98,56 @@ def test_runs_at_once_from_several_sessions_of_which_the_server_keeps_some_waiti
     assert not list(tmp_path.glob("*.run*"))
     for documents in runs:
         assert_stored(tiled_server.client(), documents)
+
+
+class Failing:
+    """An application that answers 500 at every fifteenth request, to appended rows after it has taken them."""
+
+    def __init__(self, application):
+        self._application = application
+        self.n_requests, self.failed = 0, []
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            self.n_requests += 1
+            appends = scope["method"] == "PATCH" and "/table/" in scope["path"]
+            if self.n_requests % 15 == 0 or (appends and self.n_requests % 3 == 0):
+                self.failed.append(scope["path"])
+                if appends and len(self.failed) % 2:
+                    await self._application(scope, receive, lambda message: asyncio.sleep(0))
+                await send({"type": "http.response.start", "status": 500, "headers": []})
+                await send({"type": "http.response.body", "body": b"database is locked"})
+                return
+        await self._application(scope, receive, send)
+
+
+def test_a_server_that_fails_at_every_fifteenth_request_takes_a_run_once_and_in_one_go(
+    scan_documents, tmp_path
+):
+    server = build_server(tmp_path, "key", [])
+    failing = server.config.app = Failing(server.config.app)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        served = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+        served.start()
+        try:
+            client = from_uri(f"http://127.0.0.1:{listening.getsockname()[1]}", api_key="key")
+            create_containers(client)
+            runs = [scan_documents(n_energies=24).run()]
+            with RawRunWriter(client["raw"], spool_dir=tmp_path / "spool") as writer:
+                for documents in runs:
+                    for number, document in enumerate(documents):
+                        writer(*document)
+                        if number % 8 == 0:
+                            writer.wait(120)  # what has come is written: many small appends
+                writer.wait(120)
+                assert writer.errors == []
+            assert len(failing.failed) > 5
+            assert len({path for path in failing.failed if "/table/" in path}) > 1
+            for documents in runs:
+                assert_stored(client, documents)
+        finally:
+            server.should_exit = True
+            served.join()
 
 
 def test_a_document_tiled_refuses_costs_only_its_run(tiled_server, scan_documents, tmp_path, caplog):

@@ -40,7 +40,11 @@ TESTED: dict[str, set[str]] = {
     "test_callbacks_lost_frames.py": {"callbacks.reduce._image_store"},
     "test_callbacks_mosaic.py": {"nimco._commands"},
     "test_callbacks_plain_documents.py": {"callbacks.documents._plain_documents"},
-    "test_callbacks_raw_writer.py": {"callbacks.publish._raw_writer"},
+    "test_callbacks_raw_writer.py": {
+        "callbacks.publish._raw_writer",
+        "nimco._containers",
+        "nimco._server_process",
+    },
     "test_callbacks_routing.py": {"nimco._progress"},
     "test_callbacks_samples.py": {"nimco._commands"},
     "test_callbacks_spool.py": {"callbacks.documents._spool_format", "callbacks.publish._run_log"},

@@ -10,6 +10,7 @@ from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from callbacks.documents import AnyDocument, document_nbytes
 
+from ._appended_rows import AppendedRows
 from ._storable import LARGEST_IN_TABLE, StorableDocuments
 from ._stored_assets import FrameAssets
 
@@ -95,11 +96,19 @@ class TiledRun:
 
 
 class _BatchWriter(_RunWriter):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._rows = AppendedRows()
+
     def start(self, doc: Any) -> None:
         super().start(_unclipped(doc))
 
     def descriptor(self, doc: Any) -> None:
         super().descriptor(_unclipped(doc))
+
+    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+        # The field's writer repeats the request, and rows that were taken are there twice.
+        self._rows.append(df_client, table)
 
     def flush(self) -> None:
         # The files first: who finds an event in the table finds its frame.
