@@ -38,7 +38,8 @@ def measure_standards(
     run_engine : RunEngine
         Runs the scans.
     beamline : SimBeamline
-        Its standards are loaded one after the other; the electrode is back in place at the end.
+        Its standards are loaded one after the other; the electrode is back in place at the end. Where the scan of a
+        standard is paused, the standard stays until the scan has been resumed or aborted.
     edge : str
         Key of `edge_fitting.EDGES`.
     socs : sequence of float
@@ -96,7 +97,15 @@ def measure_standards(
             source = {"name": standard["name"], "source": str(uids[-1])}
             sources.append(source if keep is None else keep(energy_ev, optical_depth, soc, source))
     finally:
-        beamline.load_electrode()
+        if run_engine.state == "idle":
+            beamline.load_electrode()
+        else:
+            _LOG.warning(
+                "the scan of %s is paused and the standard stays in its place, so that no frame shows anything else; "
+                "after RE.resume() or RE.abort() put the sample back with load_electrode() and measure the standards "
+                "again",
+                standard["name"],
+            )
         run_engine.unsubscribe(token)
         spectra.close()
     axis = measured[0][0]

@@ -25,6 +25,7 @@ from beamline_plans import (
     xanes_series,
     xas_scan,
 )
+from nimco import measure_standards
 from sim_devices import Fault, SimBeamline
 
 HOME_EV = 8000.0
@@ -501,6 +502,59 @@ def test_every_plan_at_moments_drawn_by_lot(kind, monkeypatch):
                 assert watched.shots() == shots, about
                 if name == "calibration":
                     assert beamline.shift_ev == pytest.approx(shift_ev, abs=0.05), about
+
+
+def standards(watched):
+    grid = EnergyGrid(tuple(ENERGY_EV), (0.1,) * len(ENERGY_EV))
+    return measure_standards(watched.RE, watched.beamline, "Ni_K", socs=(0.0, 1.0), grid=grid)
+
+
+def counts_of(watched):
+    return {
+        (run, stream, data["xanes_energy_index"]): np.mean(data["camera_image"])
+        for run, stream, data in watched.events
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["trip", "pause", "abort", "ctrl-c"])
+def test_frames_of_standards_show_the_standard_whatever_interrupts_them(kind, monkeypatch, caplog):
+    monkeypatch.setattr("beamline_plans.running._frames.POLL_S", 0.01)
+    watched, messages = Watched(fresh(0.0)), []
+    watched.RE.msg_hook = messages.append
+    series, counts = standards(watched), counts_of(watched)
+    beamline = fresh()
+    # Not at the very ends: between the two scans nothing is running that a pause would interrupt.
+    for number in np.random.default_rng(len(kind)).integers(4, 0.45 * len(messages), MOMENTS):
+        watched = Watched(beamline)
+        RE = watched.RE
+        stopping = {
+            "trip": lambda w=watched: trip_for_a_while(w),
+            "pause": pausing(RE),
+            "abort": lambda r=RE: r.loop.create_task(end(r, "abort")),
+            "ctrl-c": lambda w=watched: ctrl_c(w),
+        }
+        at_message(RE, number, stopping[kind])
+        caplog.clear()
+        try:
+            found = standards(watched)
+        except RunEngineInterrupted:
+            assert kind != "trip"
+            if kind in ("pause", "ctrl-c"):
+                assert "paused and the standard stays in its place" in caplog.text
+                RE.resume()
+                assert len({index for _, stream, index in counts_of(watched) if stream == "primary"}) == 10
+                beamline.load_electrode()
+        else:
+            assert kind in ("trip", "ctrl-c")  # in the clean-up of a scan nothing is left that would pause
+            # Two energies of a noisy reading of a few hundred pixels.
+            np.testing.assert_allclose(found.mu, series.mu, atol=0.05)
+        watched.regain_beam()
+        watched.check()
+        taken = counts_of(watched)
+        assert taken.keys() <= counts.keys()
+        for frame, mean in taken.items():
+            assert mean == pytest.approx(counts[frame], rel=0.05), (number, frame)
 
 
 @pytest.mark.slow
