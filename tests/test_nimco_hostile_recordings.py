@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a group that holds itself": ({"frames": h5py.SoftLink("/")}, "is a group"),
     "virtual of a pipe": ({"frames": virtual_of("pipe")}, "never written"),
+    "link to a socket": ({"frames": h5py.ExternalLink("sock", "/frames")}, "in sock"),
+    "virtual of a socket": ({"frames": virtual_of("sock")}, "never written"),
+    "references as frames": (
+        {"frames": {"shape": (N,), "dtype": h5py.ref_dtype}},
+        "objects or text",
+    ),
+    "references as energies": ({"energy_ev": {"shape": (N,), "dtype": h5py.ref_dtype}}, "objects or text"),
+    "regions as pixel size": (
+        {"pixel_size_nm": {"shape": (), "dtype": h5py.regionref_dtype}},
+        "pixel_size_nm",
+    ),
     "virtual of itself": ({"frames": virtual_of("it.h5", "frames")}, "never written"),
     "energies that are no numbers": (
         {"energy_ev": np.where(ENERGIES_EV > 8400, np.nan, ENERGIES_EV)},
@@ -133,9 +145,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_is_refused_with_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_is_refused_with_one_sentence(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes, words = BROKEN[kind]
     os.mkfifo(tmp_path / "pipe")
+    bind(tmp_path, monkeypatch)
     path = write(tmp_path / "it.h5", **changes)
     with pytest.raises(RecordingError, match=words) as refused, RecordingFile(path):
         pass
@@ -143,14 +156,34 @@ def test_is_refused_with_one_sentence(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_no_file_of_frames(tmp_path: Path) -> None:
+def bind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a socket "sock" in a folder whose own path may be too long for one."""
+    with monkeypatch.context() as there, socket.socket(socket.AF_UNIX) as made:
+        there.chdir(folder)
+        made.bind("sock")
+
+
+def test_attributes_that_are_references_do_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path / "it.h5")
+    with h5py.File(path, "a") as file:
+        for name in ("frames", "energy_ev", "flats", "dark"):
+            file[name].attrs["units"] = file["frames"].ref
+            file[name].attrs["target"] = file["frames"].regionref[0:2]
+        file.attrs["default"] = file["frames"].ref
+        file.attrs["NX_class"] = h5py.Empty("S10")
+    assert len(told_frames(path)) == N
+
+
+def test_no_file_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
+    bind(tmp_path, monkeypatch)
     (tmp_path / "empty.h5").touch()
     (tmp_path / "text.h5").write_text("energy mu\n" * 1000)
     whole = write(tmp_path / "whole.h5").read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[:-50])
     for name, words in {
         "pipe": "no regular file",
+        "sock": "no regular file",
         ".": "is a folder",
         "empty.h5": "is empty",
         "text.h5": "not HDF5",
