@@ -275,7 +275,14 @@ def test_calibration_puts_the_foil_where_it_belongs(shifted, recorder, capsys):
     coarse = EnergyGrid(tuple(np.arange(8300.0, 8380.0, 1.0)))
     recorder.run_engine(
         calibrate_energy(
-            shifted.energy, shifted.i0, foil, shifted.energy.offset_ev, edge="Ni_K", grid=coarse, write="no"
+            shifted.energy,
+            shifted.i0,
+            foil,
+            shifted.energy.offset_ev,
+            edge="Ni_K",
+            grid=coarse,
+            shutter=shifted.shutter,
+            write="no",
         )
     )
     said = capsys.readouterr().out
