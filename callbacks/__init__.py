@@ -92,7 +92,7 @@ if TYPE_CHECKING:
         Technique,
         has_value,
     )
-    from callbacks.views import LiveSOCPlot
+    from callbacks.views import Alarm, AlarmWatch, LiveSOCPlot, log_alarm
 
 __all__ = [
     "FULL_FIELD",
@@ -101,6 +101,8 @@ __all__ = [
     "SOFT_XAS_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
+    "Alarm",
+    "AlarmWatch",
     "CallbackError",
     "CellCapacity",
     "Channel",
@@ -169,6 +171,7 @@ __all__ = [
     "follow_soc",
     "has_value",
     "join_charge",
+    "log_alarm",
     "open_soc",
     "open_soc_group",
     "open_soc_table",
@@ -268,6 +271,9 @@ _HOME = {
     "read_cycler": "callbacks.samples._cycler",
     "draw_mosaic": "callbacks.samples._mosaic_picture",
     "stitch_mosaic": "callbacks.samples._mosaic",
+    "Alarm": "callbacks.views._alarms",
+    "AlarmWatch": "callbacks.views._alarms",
+    "log_alarm": "callbacks.views._alarms",
     "planned_energies": "callbacks.documents._foreign_layout",
     "read_run": "callbacks.documents._run_contract",
     "waiting_in": "callbacks.publish._waiting",

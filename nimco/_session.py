@@ -10,6 +10,8 @@ from typing import Any
 import xarray as xr
 
 from callbacks import (
+    Alarm,
+    AlarmWatch,
     CallbackError,
     DocumentWorker,
     ForeignLayout,
@@ -61,6 +63,10 @@ class Session:
         New maps after so many frames however fast they come, see `LiveSOC`.
     soc_range : (float, float), optional
         Range of the colours of the plot, so that those of several scans compare.
+    on_alarm : callable, optional
+        Called with a `callbacks.Alarm` when one begins, and once more when it ends, on a thread of its own: a lost
+        beam, frames left out, drift, saturation, a sample out of the field, what cannot be delivered.
+        `callbacks.log_alarm` prints them.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Session:
         layouts: Sequence[ForeignLayout] = (),
         update_frames: int | None = None,
         soc_range: tuple[float, float] | None = None,
+        on_alarm: Callable[[Alarm], object] | None = None,
     ) -> None:
         spool = server.data_dir / "spool"
         self._server = server
@@ -92,6 +99,7 @@ class Session:
         )
         self.publisher = SOCPublisher(server.maps, raw_container=server.raw, spool_dir=spool)
         self.plot = LiveSOCPlot(Path(plot_path), soc_range=soc_range) if plot_path is not None else None
+        self._alarms = None if on_alarm is None else AlarmWatch(on_alarm, delivery=self._undelivered)
         self._observers: tuple[DocumentWorker, ...] = (
             LearnedTimes(server.data_dir),
             *(_Observer(consumer) for consumer in observers),
@@ -120,6 +128,9 @@ class Session:
         if self.plot is not None:
             self._closing.callback(self.plot.close)
             self.live.subscribe(self.plot)
+        if self._alarms is not None:
+            self._closing.callback(self._alarms.close)
+            self.live.subscribe(self._alarms)
         self._closing.callback(self.live.close)
         for observer in self._observers:
             self._closing.callback(observer.close)
@@ -167,8 +178,9 @@ class Session:
         self.live.wait(timeout_s)
         self.raw_writer.wait(timeout_s)
         self.publisher.wait(timeout_s)
-        if self.plot is not None:
-            self.plot.wait(timeout_s)
+        for sink in (self.plot, self._alarms):
+            if sink is not None:
+                sink.wait(timeout_s)
         for observer in self._observers:
             observer.wait(timeout_s)
         self._is_settled = True
@@ -186,7 +198,7 @@ class Session:
     @property
     def errors(self) -> list[BaseException]:
         """What went wrong in the analysis, on the way to Tiled, in the plot or in an observer; the last of each."""
-        parts = [self.live, self.raw_writer, self.publisher, self.plot, *self._observers]
+        parts = [self.live, self.raw_writer, self.publisher, self.plot, self._alarms, *self._observers]
         return [error for part in parts if part is not None for error in part.errors]
 
     def __repr__(self) -> str:
@@ -211,6 +223,17 @@ class Session:
         if errors := self.errors:
             lines.append(f"  errors  {len(errors)}, the last: {errors[-1]}")
         return "\n".join(lines)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms that stand now; none where no hook was given."""
+        return () if self._alarms is None else self._alarms.standing
+
+    def _undelivered(self) -> list[str]:
+        state = self.raw_writer.delivery()
+        if state.answers and not state.documents_in_memory and not state.runs_refused:
+            return []
+        return [f"{state}."]
 
     def updates(self) -> list[xr.Dataset]:
         """Return the last result of every energy scan so far that has one, in the order of the scans."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from callbacks import LiveSOC, SOCPublisher, open_soc
+from callbacks import AlarmWatch, LiveSOC, SOCPublisher, open_soc
 from callbacks.views._picture import draw
 from edge_fitting import EdgeFittingError
 from nimco.errors import NimcoError
@@ -43,6 +43,10 @@ def test_by_default_the_offset_is_told_with_the_bias_it_means() -> None:
     assert any(
         f"{about['axis_offset_ev']:+.2f}" in said and "biased by" in said for said in about["warnings"]
     )
+    with AlarmWatch(lambda alarm: None) as watch:
+        watch(result)
+        watch.wait(60)
+        assert [alarm.kind for alarm in watch.standing] == ["axis"]
     figure = Figure()
     draw(figure, result)
     assert any("axis offset +0.5" in text.get_text() for text in figure.texts)
