@@ -9,9 +9,11 @@ import pytest
 from edge_fitting import (
     EDGES,
     EdgeFittingError,
+    Sweep,
     calibrate_foil,
     describe_spectrum,
     first_shell,
+    merge_sweeps,
     normalize,
     read_athena_project,
 )
@@ -64,6 +66,46 @@ def test_larch_and_we_agree_on_every_shared_spectrum(shared_data):
             assert slope[1] > 0.85 * slope[0] or np.isnan(found[0]), (name, e0, found)
         checked += 1
     assert checked > 50
+
+
+def test_the_merge_of_the_drifting_scans_is_that_of_larch_within_noise(shared_data):
+    larch_io = pytest.importorskip("larch.io", reason="xraylarch is not installed here")
+    larch = pytest.importorskip("larch")
+    groups = {one.name: one for one in read_athena_project(shared_data / "spectra" / "Ni" / "larch_NiO.prj")}
+    scans = [one for one in groups.values() if one.label.startswith("NiO.") and one.reference in groups]
+    scans = list({scan.mu.tobytes(): scan for scan in scans}.values())
+    sweeps = [Sweep(scan.energy_ev, scan.mu, groups[scan.reference].mu) for scan in scans]
+    merged = merge_sweeps(sweeps, edge="Ni_K")
+    assert merged.used.all()
+    theirs = larch_io.merge_groups(
+        [
+            larch.Group(energy=sweep.energy_ev + axis.offset_ev, mu=sweep.mu)
+            for sweep, axis in zip(sweeps, merged.axes, strict=True)
+        ],
+        xarray="energy",
+        yarray="mu",
+    )
+    at = np.arange(8320.0, 8400.0, 0.25)
+
+    def normalized(energy, mu):
+        whole = normalize(
+            energy, mu[:, None, None], e0_ev=8345.0, pre_edge_ev=(-150, -30), post_edge_ev=(100, 600)
+        )
+        return np.interp(at, energy, whole.normalized[:, 0, 0])
+
+    each = [
+        normalized(one.energy_ev + axis.offset_ev, one.mu)
+        for one, axis in zip(sweeps, merged.axes, strict=True)
+    ]
+    sigma_of_mean = np.std(each, axis=0, ddof=1) / np.sqrt(len(each))
+    apart = normalized(merged.energy_ev, merged.mu) - normalized(theirs.energy, theirs.mu)
+    assert np.sqrt(np.mean(apart**2)) < np.sqrt(np.mean(sigma_of_mean**2))
+    for definition in ("half_jump", "inflection", "white_line"):
+        ours, other = (
+            describe_spectrum(x, y, edge="Ni_K").positions[definition].value_ev
+            for x, y in ((merged.energy_ev, merged.mu), (theirs.energy, theirs.mu))
+        )
+        assert ours == pytest.approx(other, abs=0.02)
 
 
 def fine_structure(amplitude, noise=0.0, seed=0):

@@ -79,7 +79,9 @@ def _beside_neighbours(energies: Array, mu: Array, size: int) -> Array:
     centre = energies[group].mean(axis=1)
     span = energies[around[:, -1]] - energies[around[:, 0]]
     unit = (energies[around] - centre[:, None]) / span[:, None]
-    rule = np.linalg.pinv(unit[:, :, None] ** np.arange(4))
+    powers = np.stack([np.ones_like(unit), unit, unit**2, unit**3], axis=2)
+    turned = np.swapaxes(powers, 1, 2)
+    rule = np.linalg.solve(turned @ powers, turned)
     found = np.einsum("nkj,nj->nk", rule, mu[around])
     there = (energies[group] - centre[:, None]) / span[:, None]
     expected = np.einsum("nk,ngk->ng", found, there[:, :, None] ** np.arange(4))
