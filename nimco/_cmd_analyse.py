@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import xarray as xr
 from rich.console import Console
 
 from callbacks import (
+    Alarm,
+    AlarmWatch,
     CallbackError,
     DocumentStream,
     FollowedRuns,
@@ -159,7 +162,8 @@ class _Analysis:
             root_map=options.roots,
         )
         self.selected = SelectedDocuments(self.live, options.leave_out, no_dark=options.no_dark)
-        for subscriber in (self._publisher, self._plot):
+        self._alarms = AlarmWatch(self._print_alarm)
+        for subscriber in (self._publisher, self._plot, self._alarms):
             if subscriber is not None:
                 self.live.subscribe(subscriber)
 
@@ -170,6 +174,7 @@ class _Analysis:
 
     def close(self) -> None:
         with ExitStack() as closing:
+            closing.callback(self._alarms.close)
             if self._plot is not None:
                 closing.callback(self._plot.close)
             if self._publisher is not None:
@@ -198,6 +203,10 @@ class _Analysis:
                     soft_wrap=True,
                     highlight=False,
                 )
+
+    def _print_alarm(self, alarm: Alarm) -> None:
+        when = datetime.fromtimestamp(alarm.ended_s or alarm.began_s)
+        self._console.print(f"{when:%H:%M:%S} {alarm}", soft_wrap=True, highlight=False, markup=False)
 
     def _print_update(self, update: xr.Dataset) -> None:
         if update.attrs["final"]:
