@@ -173,6 +173,16 @@ def test_a_scan_runs_through_the_queue(manager):
 
 
 @pytest.mark.slow
+def test_a_continuous_scan_runs_through_the_queue(manager):
+    channels = {"i0": "i0_chamber", "it": "it_chamber", "shutter": "shutter", "n_darks": 1}
+    result = run_plan(
+        manager, "xas_fly", "energy", "flyer", edge="Ni_K", grid=GRID, sample_s=0.01, sweeps=2, **channels
+    )
+    assert result["exit_status"] == "completed", result
+    assert len(result["run_uids"]) == 1
+
+
+@pytest.mark.slow
 def test_edges_run_as_one_run_each(manager):
     result = run_plan(manager, "edge_jump_map", edges=["Ni_K", "Co_K"], exposure_s=0.01, n_darks=1)
     assert result["exit_status"] == "completed", result
