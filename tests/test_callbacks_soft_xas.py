@@ -19,7 +19,15 @@ from callbacks import (
     export_soft_series,
     open_soc,
 )
-from edge_fitting import Component, describe_yield, reduced_layer, saturated, unsaturated
+from edge_fitting import (
+    SOFT_EDGES,
+    Component,
+    describe_yield,
+    fit_components,
+    reduced_layer,
+    saturated,
+    unsaturated,
+)
 from nimco.monitor import Monitor
 from nimco.testing import Browser, browser_program, play
 from scan_contract import validate_run_documents
@@ -275,6 +283,38 @@ def test_two_in_three_sigmas_of_gamma_hold_the_truth():
         inside += abs(found.gamma.value - truth) < found.gamma.sigma
     # 68 % with the scatter of 200 scans.
     assert 0.60 < inside / 200 < 0.76
+
+
+@pytest.mark.parametrize(
+    ("edge", "low_ev", "parts"),
+    [
+        ("Mn_L3", 630.0, {"Mn2+": 0.25, "Mn3+": 0.3, "Mn4+": 0.45}),
+        ("Co_L3", 770.0, {"Co2+": 0.35, "Co3+": 0.65}),
+        ("Ni_L3", 843.0, {"Ni2+": 0.4, "Ni3+": 0.35, "Ni4+": 0.25}),
+    ],
+)
+def test_two_in_three_sigmas_of_the_fractions_hold_the_truth(edge, low_ev, parts):
+    rng = np.random.default_rng(3)
+    x = np.arange(low_ev, low_ev + 36.0, 0.2)
+    states = [
+        Component(name, x, soft_spectrum(edge, name, x, POWER), one.valence)
+        for name, one in SOFT_COMPONENTS[edge].items()
+    ]
+    clean = 0.6 + 1e-3 * (x - low_ev) + sum(parts[one.name] * one.normalized for one in states)
+    valence = sum(parts[one.name] * one.valence for one in states)
+    n_scans, within, off, sigma = 100, 0, [], []
+    for _ in range(n_scans):
+        noisy = clean * (1 + 0.02 * rng.standard_normal(x.size))
+        found = fit_components(x, noisy, clean / clean.mean(), states, SOFT_EDGES[edge], saturation=0.0)
+        off.append([found.fractions[name] - part for name, part in parts.items()])
+        sigma.append([found.sigma[name] for name in parts])
+        within += abs(found.valence - valence) < found.valence_sigma
+    off, sigma = np.array(off), np.array(sigma)
+    inside = np.mean(np.abs(off) < sigma, axis=0)
+    # 68 % with the scatter of 100 scans, three standard deviations of it.
+    assert ((inside > 0.53) & (inside < 0.83)).all()
+    assert 0.53 < within / n_scans < 0.83
+    assert (np.abs(off.mean(axis=0)) < 0.35 * off.std(axis=0)).all()
 
 
 def test_saturation_is_found_and_what_it_does_to_gamma_is_said():
