@@ -1,7 +1,7 @@
 """`nimco monitor`: the page that shows the measurements of a Tiled server in the browser."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.console import Console
 from nimco._loopback import is_loopback
 from nimco._stopping import ended_by_signal
 from nimco._stored_data import served_directory
-from nimco._tiled_client import KEY_REMEDY, given_key, open_tiled
+from nimco._tiled_client import KEY_REMEDY, RefusedKeyError, given_key, open_tiled
 from nimco.monitor import Monitor, check_packages
 
 _POLL_S = 3600.0
@@ -31,7 +31,9 @@ def monitor(*, tiled: str | None, api_key_file: Path | None, data_dir: Path, por
             uri, key = served_directory(closing, data_dir)
         else:
             uri, key = tiled, given_key(api_key_file)
-            if key is not None:  # else whoever opens the page enters one
+            with (
+                nullcontext() if key is not None else suppress(RefusedKeyError)
+            ):  # whoever opens the page enters one
                 open_tiled(uri, key, remedy=KEY_REMEDY)
         page = closing.enter_context(Monitor(uri, api_key=key, port=port, host=host))
         console.print(f"Monitor of {uri} at {page.url}", soft_wrap=True)

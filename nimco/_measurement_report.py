@@ -15,6 +15,7 @@ from tiled.queries import Key
 from callbacks import CallbackError, LiveSOCPlot, open_soc
 from callbacks.results import sample_name
 from nimco._report import figures_of
+from nimco._stored_runs import no_run
 from nimco._version import __version__
 from nimco.errors import NimcoError
 
@@ -78,8 +79,7 @@ def results_of_measurement(client: Any, name: str) -> tuple[str, list[xr.Dataset
             start = raw[name].metadata["start"]
         except (KeyError, ValueError) as error:  # less than five characters of a uid are no key for Tiled
             raise NimcoError(
-                f"There is no measurement (scan_group) {name} in Tiled, and no run, or several, whose uid begins like "
-                "that."
+                f"There is no measurement (scan_group) {name} in Tiled, and {no_run(name)}."
             ) from error
         group = str(start.get("scan_group") or start["uid"])
         starts = _starts_of(raw, group) or [start]

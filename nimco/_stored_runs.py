@@ -18,6 +18,8 @@ from scan_contract import FullFieldContract, is_energy_scan, read_contract
 
 # Frames that wait while others are corrected: enough to keep both busy, 64 MB of a camera of 2048 x 2048.
 _AHEAD = 8
+# Fewer characters of a uid are no key for Tiled.
+_LEAST_OF_UID = 5
 
 
 class Secret:
@@ -62,6 +64,15 @@ class StoredScanJob:
     no_dark: bool = False
 
 
+def no_run(uid: str) -> str:
+    """Say that there is no run of a uid, as a sentence without its full stop."""
+    if len(uid) < _LEAST_OF_UID:
+        return (
+            f"there is no run {uid} in Tiled: give the first {_LEAST_OF_UID} characters of its uid, or more"
+        )
+    return f"there is no run {uid} in Tiled, or several whose uid begins like that"
+
+
 def find_run(client: Any, uid: str) -> Any:
     """Return a stored run by its uid, or the beginning of it.
 
@@ -73,8 +84,8 @@ def find_run(client: Any, uid: str) -> Any:
     try:
         stored = client["raw"][uid]
         stored.metadata["start"]
-    except (KeyError, ValueError) as error:  # less than five characters of a uid are no key for Tiled
-        raise NimcoError(f"There is no run {uid} in Tiled, or several whose uid begins like that.") from error
+    except (KeyError, ValueError) as error:
+        raise NimcoError(f"T{no_run(uid)[1:]}.") from error
     return stored
 
 

@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 
 from callbacks import LiveSOC, RawRunWriter, SOCPublisher
 from nimco import NimcoError
+from nimco._cmd_monitor import monitor as monitor_command
 from nimco.monitor import Monitor, MonitorProcess
 from nimco.testing import Browser, browser_program, play, wait_until
 
@@ -336,7 +337,12 @@ def test_runs_that_are_not_there_or_have_no_frames_are_said(tiled_server, scan_d
             assert heard(socket, lambda told: told["type"] == "notice")["text"]
 
 
-def test_no_server_is_one_sentence():
+def test_no_server_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.delenv("TILED_API_KEY", raising=False)
+    with pytest.raises(NimcoError, match=r"Tiled does not answer at http://127\.0\.0\.1:9"):
+        monitor_command(
+            tiled="http://127.0.0.1:9", api_key_file=None, data_dir=tmp_path, port=0, host="127.0.0.1"
+        )
     with Monitor("http://127.0.0.1:9") as monitor:
         status, _, body = ask(monitor, "POST", "/sign-in", "api_key=any")
         assert status == 401

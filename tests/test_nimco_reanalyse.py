@@ -289,6 +289,8 @@ def test_what_cannot_be_analysed_is_one_sentence(
     for unknown in ("00000000", "00", "../x"):
         with pytest.raises(NimcoError, match=f"no run {unknown} in Tiled"):
             command(uid, unknown)
+    with pytest.raises(NimcoError, match="first 5 characters"):
+        command(uid[:4])
     # The other runs are gone on with.
     with pytest.raises(NimcoError, match=rf"Run {empty[0][1]['uid']} gives no map: .*holds no frame"):
         command(empty[0][1]["uid"], uid)

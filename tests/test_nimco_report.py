@@ -87,6 +87,7 @@ def test_a_report_holds_all_of_a_measurement_and_points_nowhere(
     assert (tmp_path / "by run.html").stat().st_size > 0.9 * given["to"].stat().st_size
     for name, options, said in (
         ("nothing-of-that", {}, "no measurement .scan_group. nothing-of-that in Tiled"),
+        (uids[1][:4], {}, "first 5 characters"),
         ("report-of-two", {"to": tmp_path / "made" / "report.html" / "x"}, "cannot be written .* with --to"),
         ("report-of-two", {"tiled": "http://127.0.0.1:9"}, "does not answer"),
     ):

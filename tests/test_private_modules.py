@@ -15,6 +15,7 @@ PRIVATE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)*?\.(?:_(?!_)\w+)")
 
 # Test file -> the private modules that it tests.
 TESTED: dict[str, set[str]] = {
+    "test_nimco_monitor.py": {"nimco._cmd_monitor"},
     "test_callbacks_axis_offset.py": {"callbacks.views._picture", "nimco._axis_offset"},
     "test_callbacks_registration.py": {"nimco._recordings", "nimco._replay"},
     "test_beamline_devices_lost_ioc.py": {
