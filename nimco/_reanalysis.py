@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -182,7 +182,8 @@ class Reanalysis:
 
     def _take(self, piece: _Piece, future: Future[Any]) -> None:
         run = piece.run
-        error = future.exception()
+        # Nothing here cancels: a scheduler that goes away takes its futures along.
+        error = CancelledError() if future.cancelled() else future.exception()
         if error is not None:
             if (said := self._runner.explain(error)) is not None:
                 raise said from error

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -142,10 +142,15 @@ class _Cluster:
 
     def check(self) -> None:
         if self._client.status != "running":
-            raise NimcoError(f"The scheduler at {self._address} has gone away.")
+            raise self._gone()
+
+    def _gone(self) -> NimcoError:
+        return NimcoError(f"The scheduler at {self._address} has gone away.")
 
     def explain(self, error: BaseException) -> NimcoError | None:
         self.check()
+        if isinstance(error, CancelledError):  # told of the futures before the client knows that it is alone
+            return self._gone()
         from distributed import KilledWorker
 
         if isinstance(error, KilledWorker):

@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -16,9 +18,10 @@ import pytest
 from callbacks import LiveSOC, RawRunWriter, SOCPublisher, open_soc, soc_versions
 from edge_fitting import EdgeFittingError
 from nimco._commands import reanalyse
-from nimco._reanalysis import tile_task
+from nimco._reanalysis import Reanalysis, tile_task
 from nimco._reanalysis_store import ReanalysisStore
 from nimco._stopping import StoppedError
+from nimco._task_runners import _Cluster
 from nimco.errors import NimcoError
 from nimco.testing import wait_until
 from scan_contract import MissingPackageError
@@ -246,6 +249,15 @@ def test_on_a_cluster_and_when_its_scheduler_goes_away(stored, command, tiled_se
         for process in (scheduler, *workers):
             process.kill()
             process.wait()
+
+
+def test_work_cancelled_before_the_client_knows_why_is_the_scheduler_gone():
+    cluster, work, cancelled = _Cluster.__new__(_Cluster), Reanalysis.__new__(Reanalysis), Future()
+    cluster._client, cluster._address = SimpleNamespace(status="running"), "tcp://127.0.0.1:9"
+    work._runner = cluster
+    cancelled.cancel()
+    with pytest.raises(NimcoError, match=r"scheduler at tcp://127.0.0.1:9 has gone away"):
+        work._take(SimpleNamespace(run=None), cancelled)
 
 
 def test_what_cannot_be_analysed_is_one_sentence(
