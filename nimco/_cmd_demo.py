@@ -15,7 +15,7 @@ from nimco._compiling import compiling
 from nimco._demo_page import print_page
 from nimco._measurement_report import write_report
 from nimco._progress import ScanProgress
-from nimco._report import TruthError, summary_table, truth_error
+from nimco._report import TruthError, print_warnings, summary_table, truth_error
 from nimco._server import TiledServer
 from nimco._session import Session
 from nimco._soc_range import parse_soc_range
@@ -75,6 +75,7 @@ def demo(
         progress.close()
         if updates:
             console.print(summary_table(updates, _errors(beamline, updates)))
+            print_warnings(console, updates)
             print_where(console, server, updates, picture, held=hold and not interrupted, page=page)
             group = str(updates[0].attrs["scan_group"])
             written = write_report(group, updates, data_dir / "reports" / f"{group[:8]}.html")

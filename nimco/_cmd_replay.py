@@ -16,7 +16,7 @@ from nimco._recording import Recording
 from nimco._recordings import RecordingFile
 from nimco._reference_options import ReferenceOption, parse_reference_option, reference_series, uses_library
 from nimco._replay import replay_documents
-from nimco._report import TruthError, particle_table, summary_table, truth_error
+from nimco._report import TruthError, particle_table, print_warnings, summary_table, truth_error
 from nimco._selection import LeaveOut, parse_roots
 from nimco._server import TiledServer
 from nimco._session import Session
@@ -111,6 +111,7 @@ def replay(
                     for update in updates
                 }
             console.print(summary_table(updates, errors))
+            print_warnings(console, updates)
             for update in updates:
                 if (particles := particle_table(update)) is not None:
                     console.print(particles)

@@ -1,10 +1,11 @@
 """The table a measurement ends with, in the console."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from rich.console import Console
 from rich.table import Table
 
 from edge_fitting import FitStatus
@@ -105,6 +106,14 @@ def summary_table(
             cells.append(str(shown[position][1]) if position < len(shown) else "")
         table.add_row(label, *cells)
     return table
+
+
+def print_warnings(console: Console, updates: Iterable[xr.Dataset]) -> None:
+    """Print what a reader of results should know, each once with its edge."""
+    for update in updates:
+        edge = str(update.attrs.get("edge") or "").replace("_", " ")
+        for warning in update.attrs.get("warnings", ()):
+            console.print(f"note   {edge}: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def particle_table(result: xr.Dataset) -> Table | None:

@@ -215,6 +215,9 @@ def test_replay_and_analyse_leave_out_what_is_asked(
         monkeypatch.setenv("TILED_API_KEY", server.api_key)
         soc = open_soc(server.client(), uid)
         assert soc.attrs["n_frames"] == 16 - len(left_out)
+        assert soc.attrs["warnings"]
+        for warning in soc.attrs["warnings"]:
+            assert f"note   Ni K: {warning}\n" in text
         assert np.nanmedian(np.abs(soc["soc"].values - scan.soc)) < 0.05
         with pytest.raises(NimcoError, match="no such energy"):
             reanalyse([uid], tiled=server.uri, data_dir=data, leave_out=["7000"])
