@@ -43,10 +43,10 @@ def without_value(
         Whether no more frames come; until then, lack of frames is no matter of the map.
     """
     n = status.size
-    counts = np.bincount(status.reshape(-1), minlength=max(FitStatus) + 1)
-    with_value = counts[: FitStatus.ABOVE_RANGE + 1].sum()
+    with_value = np.count_nonzero(status <= FitStatus.ABOVE_RANGE)
     if not n or with_value > _BY_CHANCE * n or not energy_ev.size:
         return ()
+    counts = np.bincount(status.reshape(-1), minlength=max(FitStatus) + 1)
     from_edge = energy_ev - edge.energy_ev
     below, above = from_edge < _BELOW_EV, from_edge > _ABOVE_EV
     if counts[FitStatus.NO_DATA] == n:

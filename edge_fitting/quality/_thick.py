@@ -33,6 +33,9 @@ def thick_warning(
     tuple of str
         One sentence, or none.
     """
+    thick_pixels = optical_depth > np.float32(THICK_OD)
+    if not (background.is_significant or thick_pixels.any()):
+        return ()
     n_found = int(np.count_nonzero(found))
     if n_found and background.is_significant:
         limit = math.log(_MOST_OF_LIGHT / background.share) if background.share < _MOST_OF_LIGHT else 0.0
@@ -45,7 +48,7 @@ def thick_warning(
             "alike, measure thinner, or set these pixels aside (mask by optical_depth). An offset of the axis that is "
             "found along with it is not to be believed.",
         )
-    thick = int(np.count_nonzero(found & (optical_depth > np.float32(THICK_OD))))
+    thick = int(np.count_nonzero(found & thick_pixels))
     if not n_found or thick < max(_LEAST_SHARE * n_found, 4):
         return ()
     return (

@@ -133,6 +133,7 @@ class ReferenceSeries:
         self._modes: Array = (left / strength).T @ deviations
         self._functions: Array = np.vstack([self._mean, self._modes]).T
         self._function_slopes: Array = three_point_slopes(self.energy_ev, self._functions)
+        self._last_basis: tuple[Array, Array] = (np.empty(0), np.empty((0, 0)))
         # A spectrum that is moved along was not measured again.
         smooth = self._smoothing if self.coordinate == "soc" else "never"
         noise2 = self._noise_variance(deviations)
@@ -224,6 +225,7 @@ class ReferenceSeries:
         Returns
         -------
         ndarray, shape (1 + n_modes, n)
+            Read-only.
 
         Raises
         ------
@@ -232,9 +234,13 @@ class ReferenceSeries:
         """
         energies = check_energies(energy_ev)
         self.check_covers(energies)
-        kept = slice(None) if n_modes is None else slice(1 + n_modes)
-        functions, slopes = self._functions[:, kept], self._function_slopes[:, kept]
-        return hermite(self.energy_ev, functions, slopes, energies)[0].T
+        # One fit asks for the same energies half a dozen times.
+        at, functions = self._last_basis
+        if not np.array_equal(at, energies):
+            functions = hermite(self.energy_ev, self._functions, self._function_slopes, energies)[0].T
+            functions.flags.writeable = False
+            self._last_basis = energies.copy(), functions
+        return functions[: None if n_modes is None else 1 + n_modes]
 
     def evaluate(self, energy_ev: ArrayLike, soc: ArrayLike) -> Array:
         """Normalised absorption at some energies and states of charge.

@@ -119,7 +119,8 @@ class ArctanGaussMethod:
             searched = np.array([np.argmin(np.abs(x))])
         top = stack[searched].argmax(axis=0)
         peak = np.maximum(x[searched][top], position + width)
-        height = np.maximum(stack[searched].max(axis=0) - level - jump, 0.1 * jump)
+        with np.errstate(invalid="ignore"):  # of pixels without light
+            height = np.maximum(stack[searched].max(axis=0) - level - jump, 0.1 * jump)
         # From a tenth of the core hole's width up to that of the search window: nothing else is an edge.
         limits = ArctanLimits(
             float(np.log(0.1 * width)), float(np.log(last - first)), float(first), float(last)
