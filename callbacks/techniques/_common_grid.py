@@ -110,9 +110,15 @@ class CommonGrid:
 
 
 def _measurement(contract: RunContract) -> tuple[str, ...]:
-    """Return what the runs have in common whose maps show the same field."""
-    start = contract.start
+    """Return what the runs have in common whose maps show the same field of the same sample."""
+    start, scan = contract.start, contract.scan
+    sample = "" if scan.sample is None else scan.sample.name or ""
+    field = scan.field_of_view and (
+        scan.field_of_view.name,
+        scan.field_of_view.row_um,
+        scan.field_of_view.column_um,
+    )
     series, group = start.get("series"), start.get("series_group")
     if isinstance(group, str) and isinstance(series, Mapping):
-        return group, repr(series.get("place"))
-    return (contract.scan_group,)
+        return group, repr(series.get("place")), sample, repr(field)
+    return contract.scan_group, sample, repr(field)
