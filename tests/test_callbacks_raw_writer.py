@@ -100,6 +100,32 @@ def test_runs_at_once_from_several_sessions_of_which_the_server_keeps_some_waiti
         assert_stored(tiled_server.client(), documents)
 
 
+def test_a_run_that_is_refused_again_and_again_goes_on_without_further_documents(
+    tiled_server, scan_documents, tmp_path, impatient_client
+):
+    documents = scan_documents(n_energies=14).run()
+    raw = tiled_server.client()["raw"]
+    http = raw.context.http_client
+    hooks, n_told = http.event_hooks, []
+
+    def locked(request):
+        if request.method == "POST" and len(n_told) < 4:  # one in each attempt
+            n_told.append(request)
+            answer = httpx.Response(500, request=request, text="database is locked")
+            raise httpx.HTTPStatusError("500", request=request, response=answer)
+
+    http.event_hooks = {**hooks, "request": [*hooks["request"], locked]}
+    try:
+        with RawRunWriter(raw, spool_dir=tmp_path) as writer:
+            for name, doc in documents:
+                writer(name, doc)
+            writer.wait(60)
+    finally:
+        http.event_hooks = hooks
+    assert len(n_told) == 4
+    assert_stored(tiled_server.client(), documents)
+
+
 class Failing:
     """An application that answers 500 at every fifteenth request, to appended rows after it has taken them."""
 

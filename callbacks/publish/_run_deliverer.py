@@ -130,9 +130,9 @@ class RunDeliverer:
             runs = [run for run in self._queue.runs.values() if run.can_be_delivered]
         answers, due_in_s = True, None
         for run in runs:
-            if (delay := run.not_before - time.monotonic()) > 0:
-                due_in_s = delay if due_in_s is None else min(delay, due_in_s)
+            if run.not_before > time.monotonic():
                 continue
+            run.not_before = 0.0
             try:
                 delay_or_none = self._deliver(run)
                 if delay_or_none is not None:
@@ -144,7 +144,6 @@ class RunDeliverer:
                         break
                     continue
                 run.put_off()
-                due_in_s = _FIRST_PAUSE_S
                 self._log.expected(SpoolError(f"{error}; it is tried again"))
             except Exception as error:
                 if self._closing:
@@ -156,7 +155,11 @@ class RunDeliverer:
                 if not answers:
                     break
         self._queue.answers = answers
-        return due_in_s
+        # Those that were put off just now as well: no document may come any more that would wake this thread.
+        put_off = [
+            run.not_before - time.monotonic() for run in runs if run.can_be_delivered and run.not_before
+        ]
+        return min((delay for delay in (due_in_s, *put_off) if delay is not None), default=None)
 
     def _put_off(self, run: RunDelivery, error: Exception) -> bool:
         """Deliver a run later; return whether others may be delivered meanwhile."""

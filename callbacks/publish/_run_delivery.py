@@ -49,7 +49,7 @@ class RunDelivery:
         self._served: ServedFrames
         self._n_delivered = self._n_stored = 0
         self._checked = False
-        self._refusals = 0
+        self._refusals = self._n_farthest = 0
         self._is_all_stored = True
         self._report: Callable[[str], object] = lambda text: None
         self._seen: set[tuple[str, str]] = set()
@@ -162,6 +162,9 @@ class RunDelivery:
             self.is_complete = True
         self._n_delivered += 1
         self._pause_s = _FIRST_PAUSE_S
+        if self._n_delivered > self._n_farthest:
+            # Farther than ever: what was refused before is over.
+            self._n_farthest, self._refusals = self._n_delivered, 0
         return is_stored, problem
 
     def drop_next(self) -> None:
