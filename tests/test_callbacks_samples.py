@@ -14,6 +14,7 @@ from callbacks import (
     compare_samples,
     follow_series,
     open_soc,
+    open_soc_group,
     series_table,
     stored_fields,
 )
@@ -143,6 +144,11 @@ def test_cycles_of_a_sample_are_pooled_and_compared_by_the_command(
     fields = compare_samples(some, ["field"])
     assert [group.name for group in fields.groups] == ["field 0", "field 1"]
     assert not fields.warnings
+    # On one grid lie those of one field only.
+    group = open_soc_group(client, "of-pouch-7")
+    assert group["on_grid"].values.tolist() == [True, False, True, False]
+    assert group["grid_shift_px"].values[2] == pytest.approx(MOVED, abs=0.2)
+    assert any("its field of view is 'field 1'" in warning for warning in group.attrs["warnings"])
 
 
 def test_what_cannot_be_compared_is_one_sentence(stored, tiled_server, tmp_path, monkeypatch):

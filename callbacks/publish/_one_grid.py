@@ -1,7 +1,7 @@
 """The maps of several runs of one measurement, read together and laid on one grid."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +101,10 @@ def _own_grid() -> ImagePlace:
 
 def _place(result: xr.Dataset, first: xr.Dataset) -> ImagePlace:
     """Return where the maps of a result lie against those of the first one."""
+    field, of_first = _field(result), _field(first)
+    if field and of_first and field != of_first:
+        said = f"left on its own grid: its field of view is {field!r} and that of the first maps {of_first!r}"
+        return ImagePlace(warnings=(said,))
     name = next((name for name in _PICTURES if name in result and name in first), None)
     if name is None:
         return ImagePlace(warnings=("left on its own grid: its maps hold no picture of the sample",))
@@ -108,6 +112,12 @@ def _place(result: xr.Dataset, first: xr.Dataset) -> ImagePlace:
     if place.found:
         return place
     return replace(place, warnings=(f"left on its own grid: {place.warnings[0]}",))
+
+
+def _field(result: xr.Dataset) -> str:
+    """Return the name of the field of view; empty where it has none."""
+    field = result.attrs.get("field_of_view")
+    return str((field.get("name") if isinstance(field, Mapping) else field) or "")
 
 
 def _missing(name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
