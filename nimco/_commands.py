@@ -11,6 +11,15 @@ import typer
 # Options that several commands have.
 _Edges = Annotated[str, typer.Option(help="Edges to scan: Ni, Ni_K or Ni,Mn,Co.")]
 _DataDir = Annotated[Path, typer.Option(help="Where the Tiled server keeps its catalogue, frames and maps.")]
+_Tiled = Annotated[str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")]
+_ApiKeyFile = Annotated[Path | None, typer.Option(help="File with the key of that server.")]
+_ServedMeanwhile = Annotated[
+    Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
+]
+_Sample = Annotated[list[str] | None, typer.Option(help="All runs of a sample of that name; repeat it.")]
+_PlotRange = Annotated[
+    str | None, typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
+]
 _Size = Annotated[int, typer.Option(min=32, max=4096, help="Rows and columns of the camera.")]
 _Seed = Annotated[int, typer.Option(help="Seed of the simulated sample and its noise.")]
 _Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the Tiled server; 0: any free.")]
@@ -264,10 +273,7 @@ def analyse(
         typer.Option(help="TOML file that says how runs of other plans are to be understood."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG that is refreshed with the map.")] = None,
-    soc_range: Annotated[
-        str | None,
-        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
-    ] = None,
+    soc_range: _PlotRange = None,
     trust_pickle: Annotated[
         bool,
         typer.Option(
@@ -361,10 +367,7 @@ def reanalyse(
     plot: Annotated[
         Path | None, typer.Option(help="PNG of the map; of several analyses, of all beside each other.")
     ] = None,
-    soc_range: Annotated[
-        str | None,
-        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
-    ] = None,
+    soc_range: _PlotRange = None,
 ) -> None:
     """Analyse stored runs anew, with other parameters: a new version of their maps, beside the former."""
     from nimco._cmd_reanalyse import reanalyse
@@ -401,13 +404,9 @@ def export(
     version: Annotated[
         int | None, typer.Option(min=1, help="Which version of the maps, where they were analysed anew.")
     ] = None,
-    tiled: Annotated[
-        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
-    ] = Path("nimco-data"),
+    tiled: _Tiled = None,
+    api_key_file: _ApiKeyFile = None,
+    data_dir: _ServedMeanwhile = Path("nimco-data"),
 ) -> None:
     """Write the maps of a run to HDF5 (NeXus) and TIFF."""
     from nimco._cmd_export import export
@@ -431,13 +430,9 @@ def report(
     to: Annotated[
         Path | None, typer.Option(help="HTML file to write; by default report-<scan_group>.html here.")
     ] = None,
-    tiled: Annotated[
-        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
-    ] = Path("nimco-data"),
+    tiled: _Tiled = None,
+    api_key_file: _ApiKeyFile = None,
+    data_dir: _ServedMeanwhile = Path("nimco-data"),
 ) -> None:
     """Write one HTML file on a measurement: maps, spectra, particles, parameters, references, warnings."""
     from nimco._cmd_report import report
@@ -453,9 +448,7 @@ def compare(
             help="Stored runs (uids or their beginnings), a scan_group or a series_group.",
         ),
     ] = None,
-    sample: Annotated[
-        list[str] | None, typer.Option(help="All runs of a sample of that name; repeat it.")
-    ] = None,
+    sample: _Sample = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -473,13 +466,9 @@ def compare(
     soc_range: Annotated[
         str | None, typer.Option(help="Range of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
     ] = None,
-    tiled: Annotated[
-        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
-    ] = Path("nimco-data"),
+    tiled: _Tiled = None,
+    api_key_file: _ApiKeyFile = None,
+    data_dir: _ServedMeanwhile = Path("nimco-data"),
 ) -> None:
     """Pool the fields of view of each sample (or cycle, part, ...) and compare them on one scale."""
     from nimco._cmd_compare import compare
@@ -506,9 +495,7 @@ def series(
             metavar="[UID]...", help="A series_group, a scan_group, or stored runs by their uids."
         ),
     ] = None,
-    sample: Annotated[
-        list[str] | None, typer.Option(help="All runs of a sample of that name; repeat it.")
-    ] = None,
+    sample: _Sample = None,
     edge: Annotated[str | None, typer.Option(help="Edge, where there are maps of several.")] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of the maps and tracks.")] = None,
     table: Annotated[Path | None, typer.Option(help="CSV: a line a map and particle or region.")] = None,
@@ -547,13 +534,9 @@ def series(
     publish: Annotated[
         bool, typer.Option(help="Publish the stack of maps with its tracks to Tiled, as series/NAME/EDGE.")
     ] = True,
-    tiled: Annotated[
-        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
-    ] = Path("nimco-data"),
+    tiled: _Tiled = None,
+    api_key_file: _ApiKeyFile = None,
+    data_dir: _ServedMeanwhile = Path("nimco-data"),
 ) -> None:
     """Put the maps of each place on each other, and follow particles and regions over time."""
     from nimco._charging import Charging
@@ -597,20 +580,13 @@ def mosaic(
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of the mosaic and its sigma.")] = None,
-    soc_range: Annotated[
-        str | None,
-        typer.Option(help="Colours of --plot from LOW,HIGH such as 0,1, so that pictures compare."),
-    ] = None,
+    soc_range: _PlotRange = None,
     publish: Annotated[
         bool, typer.Option(help="Publish the map of all tiles to Tiled, as mosaics/NAME/EDGE.")
     ] = True,
-    tiled: Annotated[
-        str | None, typer.Option(help="Tiled server that is running: http://127.0.0.1:8710.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Data directory to serve meanwhile, where no running server is named.")
-    ] = Path("nimco-data"),
+    tiled: _Tiled = None,
+    api_key_file: _ApiKeyFile = None,
+    data_dir: _ServedMeanwhile = Path("nimco-data"),
 ) -> None:
     """Put the tiles of a mosaic on each other where they overlap, and join them into one map."""
     from nimco._cmd_mosaic import mosaic

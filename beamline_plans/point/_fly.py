@@ -23,7 +23,7 @@ from beamline_plans.running import (
     restore_wrapper,
 )
 
-from ._xas import CHANNELS, check_point_request, describe_points, take_darks
+from ._xas import check_point_request, describe_points, given_channels, take_darks
 
 __all__ = ["flight_path", "xas_fly"]
 
@@ -103,11 +103,7 @@ def xas_fly(
     PlanError
         Before anything moves, if the request makes no sense or the energy axis would refuse a move.
     """
-    channels = {
-        role: device
-        for role, device in zip(CHANNELS, (i0, it, iref, tey, fy), strict=True)
-        if device is not None
-    }
+    channels = given_channels(i0=i0, it=it, iref=iref, tey=tey, fy=fy)
     planned = grid_from(grid, edge)
     entries = {
         "n_darks": n_darks,

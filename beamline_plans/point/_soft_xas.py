@@ -13,7 +13,7 @@ from beamline_plans.running import restore_wrapper
 from edge_fitting import SoftEdge
 from scan_contract import SoftContract
 
-from ._xas import checked_run
+from ._xas import checked_run, given_channels
 
 __all__ = ["soft_xas_scan"]
 
@@ -107,11 +107,7 @@ def soft_xas_scan(
         "bulk": _by_edge(bulk, "bulk"),
     }
     given = _by_edge(grids, "grids")
-    channels = {
-        role: device
-        for role, device in {"i0": i0, "tey": tey, "fy": fy, "iref": iref}.items()
-        if device is not None
-    }
+    channels = given_channels(i0=i0, tey=tey, fy=fy, iref=iref)
     run_md = {
         "plan_name": "soft_xas_scan",
         "scan_group": str(uuid.uuid4()),

@@ -36,7 +36,7 @@ from ._watch import SweepWatch
 
 __all__ = ["checked_run", "point_scan", "xas_scan"]
 
-CHANNELS = ("i0", "it", "iref", "tey", "fy")
+_CHANNELS = ("i0", "it", "iref", "tey", "fy")
 
 
 def xas_scan(
@@ -109,11 +109,7 @@ def xas_scan(
     PlanError
         Before anything moves, if the request makes no sense or the energy axis would refuse a move.
     """
-    channels = {
-        role: device
-        for role, device in zip(CHANNELS, (i0, it, iref, tey, fy), strict=True)
-        if device is not None
-    }
+    channels = given_channels(i0=i0, it=it, iref=iref, tey=tey, fy=fy)
     run_md = {"plan_name": "xas_scan", "scan_group": str(uuid.uuid4()), **(md or {})}
     if target_sigma_ev is not None and not {"i0", "it"} <= set(channels):
         raise PlanError("target_sigma_ev needs i0 and it: the plan itself watches their absorption.")
@@ -261,6 +257,11 @@ def checked_run(
     return run
 
 
+def given_channels(**devices: Any) -> dict[str, Any]:
+    """Return the detectors that are given, by their roles."""
+    return {role: device for role, device in devices.items() if device is not None}
+
+
 def check_point_request(
     energy: Any,
     channels: dict[str, Any],
@@ -278,7 +279,7 @@ def check_point_request(
         If the request makes no sense or a device would refuse a move.
     """
     if not channels:
-        raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(CHANNELS)}.")
+        raise PlanError(f"There is nothing to measure with; give at least one of {', '.join(_CHANNELS)}.")
     if repeats < 1:
         raise PlanError(f"repeats must be at least 1, not {repeats}.")
     if sweeps < 1:

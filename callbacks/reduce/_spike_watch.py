@@ -1,6 +1,6 @@
 """Pixels that stick out of single frames and flats, found as they come and confirmed by all frames of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -83,11 +83,7 @@ def confirmed_spikes(corrections: Sequence[Correction], correct: Correct) -> dic
     sample = np.setdiff1d(spread_pixels(rows * cols, _SAMPLED), suspected)
     pixels = np.concatenate([suspected, sample])
     known, depths, beams = [], [], []
-    for correction in corrections:
-        try:
-            frame = correct(correction)
-        except SpoolError:
-            continue
+    for correction, frame in _readable(corrections, correct):
         known.append(correction)
         depths.append(optical_depth(frame, pixels, own_spikes=True))
         beams.append(frame.flat.reshape(-1)[pixels] / np.float32(frame.scale))
@@ -130,11 +126,7 @@ def spikes_of_lone_flat(corrections: Sequence[Correction], correct: Correct) -> 
     """
     found: Pixels | None = None
     shown, n = np.empty(0), 0
-    for correction in corrections:
-        try:
-            frame = correct(correction)
-        except SpoolError:
-            continue
+    for _, frame in _readable(corrections, correct):
         if found is None:
             found = bright_pixels(frame.flat)
             if not found.size:
@@ -152,6 +144,18 @@ def spikes_of_lone_flat(corrections: Sequence[Correction], correct: Correct) -> 
         is_of_flat = np.abs(shown / n - excess) < _LIKENESS * excess
     held = corrections[0].flats[0]
     return {held: found[is_of_flat]} if is_of_flat.any() else {}
+
+
+def _readable(
+    corrections: Sequence[Correction], correct: Correct
+) -> Iterator[tuple[Correction, CorrectedFrame]]:
+    """Correct the frames that can be read back from the disk, one at a time."""
+    for correction in corrections:
+        try:
+            frame = correct(correction)
+        except SpoolError:
+            continue
+        yield correction, frame
 
 
 def _above_neighbours(image: npt.NDArray[np.float64], pixels: Pixels) -> npt.NDArray[np.float64]:

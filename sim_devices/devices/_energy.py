@@ -40,16 +40,11 @@ class SimEnergy(TwinEnergyAxis):
     ) -> None:
         super().__init__(name=name, twin=twin, time_scale=time_scale)
         self._followers = tuple(followers)
-        self._show(twin.energy_ev)
-        self.d_spacing_a.put(twin.settings.mono.d_spacing_a)
-        self.resolution.put(twin.settings.mono.resolution)
+        mono = twin.settings.mono
+        self._show(twin.energy_ev, (mono.low_ev, mono.high_ev))
+        self.d_spacing_a.put(mono.d_spacing_a)
+        self.resolution.put(mono.resolution)
         self.bragg.put(self._angle_deg())
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Lowest and highest energy in eV."""
-        mono = self._twin.settings.mono
-        return mono.low_ev, mono.high_ev
 
     def check_value(self, value: float) -> None:
         """Refuse an energy that the axis, or what follows it, cannot reach.

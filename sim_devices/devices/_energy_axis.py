@@ -22,7 +22,7 @@ class TwinEnergyAxis(TwinDevice):
     @property
     def limits(self) -> tuple[float, float]:
         """Lowest and highest energy in eV."""
-        raise NotImplementedError
+        return self._limits_ev
 
     @property
     def position(self) -> float:
@@ -55,10 +55,10 @@ class TwinEnergyAxis(TwinDevice):
             f"{self.name} cannot go to {energy:g} eV, it takes {low:g} to {high:g} eV{hint}"
         )
 
-    def _show(self, energy_ev: float) -> None:
+    def _show(self, energy_ev: float, limits_ev: tuple[float, float]) -> None:
         """Give readback and setpoint their first value and their limits."""
+        self._limits_ev = low, high = limits_ev
         self.readback.name = self.name
-        low, high = self.limits
         for signal in (self.readback, self.setpoint):
             signal.put(energy_ev)
             signal.amend(lower_ctrl_limit=low, upper_ctrl_limit=high)

@@ -45,14 +45,10 @@ class SimSoftEnergy(TwinEnergyAxis):
     def __init__(self, *, name: str, station: SoftStation, time_scale: float = 0.0) -> None:
         self._station = station
         super().__init__(name=name, twin=cast(Any, station), time_scale=time_scale)
-        self._show(station.setpoint_ev)
-        self.resolving_power.put(station.settings.resolving_power)
+        settings = station.settings
+        self._show(station.setpoint_ev, (settings.low_ev, settings.high_ev))
+        self.resolving_power.put(settings.resolving_power)
         self._arrive(station.setpoint_ev)
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Lowest and highest energy in eV."""
-        return self._station.settings.low_ev, self._station.settings.high_ev
 
     def set(self, value: float) -> DeviceStatus:
         """Move to an energy in eV, gap and all; the status is done on arrival."""
