@@ -34,7 +34,8 @@ def draw_spectrum(axes: Axes, result: xr.Dataset) -> None:
     if np.isfinite(edge_ev).any():
         median = float(np.nanmedian(edge_ev))
         axes.axvline(median, lw=0.9, ls="--", color=INK, label=f"median edge energy {median:.2f} eV")
-    axes.legend(loc="lower right", frameon=False)
+    # Above the axes: below the curve stands the residual.
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderpad=0.2, frameon=False)
     axes.margins(x=0.01)
     if "frame_residual_od" in result:
         _draw_residual(axes, result)

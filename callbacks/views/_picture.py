@@ -107,19 +107,21 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
         fontsize=13,
         weight="bold",
     )
+    counted = "points" if result[about["signal"]].ndim == 1 else "frames"
     if about.get("time"):
         when = datetime.fromtimestamp(about["time"]).astimezone()
-        said = f"last frame {when:%Y-%m-%d %H:%M:%S %Z}"
+        said = f"last {counted[:-1]} {when:%Y-%m-%d %H:%M:%S %Z}"
         figure.text(0.64, 0.948, said, fontsize=8, ha="right", color=INK)
     if "n_frames" in about:
-        _progress(figure, about, state, "points" if result[about["signal"]].ndim == 1 else "frames")
+        _progress(figure, about, state, counted)
     words = [f"edge energy: {about['definition']}"] if "definition" in about else []
+    fit = [] if about.get("chi2") is None else [f"reduced χ² {about['chi2']:.2f}"]
     if about.get("axis_offset_ev") is not None:
-        words.append(_offset_words(about))
+        fit.append(_offset_words(about))
     elif about.get("axis_offset_reason"):
-        words.append(about["axis_offset_reason"])
-    if about.get("chi2") is not None:
-        words.append(f"reduced χ² {about['chi2']:.2f}")
+        fit.append(about["axis_offset_reason"])
+    if fit:
+        words.append("; ".join(fit))
     if about.get("warnings"):
         words.append("; ".join(about["warnings"][:2]))
     figure.text(0.02, 0.05, "\n".join(words), fontsize=8, va="top", color=INK, wrap=True)
