@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nimco._loopback import is_loopback
+from nimco._server import KEY_FILE
 from nimco._stopping import ended_by_signal
 from nimco._stored_data import served_directory
 from nimco._tiled_client import KEY_REMEDY, RefusedKeyError, given_key, open_tiled
@@ -37,10 +38,11 @@ def monitor(*, tiled: str | None, api_key_file: Path | None, data_dir: Path, por
                 open_tiled(uri, key, remedy=KEY_REMEDY)
         page = closing.enter_context(Monitor(uri, api_key=key, port=port, host=host))
         console.print(f"Monitor of {uri} at {page.url}", soft_wrap=True)
-        if key is None:
-            console.print("It asks for the key of the Tiled server.", soft_wrap=True)
-        elif console.is_terminal:  # not in the log of a service
+        if key is not None and console.is_terminal:  # not in the log of a service
             console.print(f"Open it in a browser, with the key: {page.browser_url}", soft_wrap=True)
+        else:
+            where = f", which is in {data_dir / KEY_FILE}" if tiled is None else ""
+            console.print(f"It asks for the key of the Tiled server{where}.", soft_wrap=True)
         if not is_loopback(host):
             console.print(
                 f"[yellow]Listening on {host}: everyone on the network who has a key of the Tiled server can see its "

@@ -31,7 +31,7 @@ _STARTUP_TIMEOUT_S = 240.0
 _SHUTDOWN_TIMEOUT_S = 10.0
 # What the process of the server imports first of the extra that brings it.
 _NEEDED = ("uvicorn", "cachetools", "sqlalchemy", "starlette", "fastapi", "adbc_driver_sqlite")
-_KEY_FILE = "api_key"
+KEY_FILE = "api_key"
 _LOCK_FILE = "server.lock"
 _LOG_FILE = "server.log"
 _LOG_TAIL_BYTES = 64 * 2**10
@@ -122,7 +122,7 @@ class TiledServer(TiledAccess):
     @property
     def key_path(self) -> Path:
         """File that keeps the API key, readable by its owner only."""
-        return self.data_dir / _KEY_FILE
+        return self.data_dir / KEY_FILE
 
     @property
     def pid(self) -> int | None:
@@ -310,7 +310,7 @@ def _make_private(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory):
             pass
         about = directory.stat()
-        is_ours = not any(directory.iterdir()) or (directory / _KEY_FILE).exists()
+        is_ours = not any(directory.iterdir()) or (directory / KEY_FILE).exists()
         if is_ours and about.st_uid == os.getuid() and stat.S_IMODE(about.st_mode) & 0o077:
             directory.chmod(0o700)
     except OSError as error:
@@ -364,9 +364,9 @@ def running_server(data_dir: Path | str) -> tuple[str, str] | None:
         return None
     except OSError as error:
         raise DataDirectoryError(f"cannot read {directory / _LOCK_FILE} ({error.strerror})") from error
-    if not address or not (directory / _KEY_FILE).exists():
+    if not address or not (directory / KEY_FILE).exists():
         return None
-    return address, _kept_key(directory / _KEY_FILE)[0]
+    return address, _kept_key(directory / KEY_FILE)[0]
 
 
 def _kept_key(path: Path) -> tuple[str, bool]:
