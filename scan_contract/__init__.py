@@ -5,20 +5,9 @@ of the project; every package can therefore say with it which extra brings what 
 """
 
 from ._constants import HC_EV_ANGSTROM
-from ._contracts import (
-    CONTRACT_KEY,
-    CONTRACTS,
-    SCHEMA_VERSION,
-    SWEEP_AXIS,
-    Anchors,
-    Contract,
-    FlatOrder,
-    Flight,
-    FullFieldContract,
-    PointContract,
-    SoftContract,
-    StoredSpectrum,
-)
+from ._contract import CONTRACT_KEY, SCHEMA_VERSION, Contract
+from ._contracts import CONTRACTS
+from ._full_field_contract import FlatOrder, FullFieldContract
 from ._labels import (
     ALL_ENERGIES,
     LABEL_DEVICE,
@@ -31,6 +20,7 @@ from ._labels import (
     shot_values,
 )
 from ._optional_packages import optional_import, require_packages
+from ._point_contract import SWEEP_AXIS, Anchors, Flight, PointContract
 from ._provenance import (
     PROVENANCE_KEYS,
     FieldOfView,
@@ -41,6 +31,8 @@ from ._provenance import (
 )
 from ._read_contract import RunContract, is_energy_scan, make_contract, read_contract
 from ._saturation import saturation_of
+from ._soft_contract import SoftContract
+from ._spectrum import StoredSpectrum
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents
 from .errors import ContractError, MissingPackageError

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ._contracts import CONTRACT_KEY, CONTRACTS, SCHEMA_VERSION, Contract
+from ._contract import CONTRACT_KEY, SCHEMA_VERSION, Contract
+from ._contracts import CONTRACTS
 from ._one_sentence import first_problem
 from ._provenance import (
     PROVENANCE_KEYS,

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._contracts import Contract, FullFieldContract, PointContract
+from ._contract import Contract
+from ._full_field_contract import FullFieldContract
 from ._labels import ALL_ENERGIES, LABEL_DEVICE, STREAMS, read_label, read_shot
+from ._point_contract import PointContract
 from ._read_contract import read_contract
 from .errors import ContractError
 
