@@ -19,6 +19,8 @@ from sim_devices.twin import (
     Truth,
     Twin,
     TwinSettings,
+    VolumeSettings,
+    VolumeTruth,
     YieldDepth,
     soft_spectrum,
 )
@@ -43,6 +45,8 @@ __all__ = [
     "Truth",
     "Twin",
     "TwinSettings",
+    "VolumeSettings",
+    "VolumeTruth",
     "YieldDepth",
     "soft_spectrum",
 ]

@@ -3,7 +3,18 @@
 from pathlib import Path
 
 from beamline_devices import DeviceError
-from sim_devices.twin import Fault, Faults, IonChambers, Truth, Twin, TwinSettings, edge_of_twin, yields_of
+from sim_devices.twin import (
+    Fault,
+    Faults,
+    IonChambers,
+    Truth,
+    Twin,
+    TwinSettings,
+    VolumeSettings,
+    VolumeTruth,
+    edge_of_twin,
+    yields_of,
+)
 
 from ._camera import SimCamera
 from ._counters import SimElectrometer, SimFluorescence, SimIonChamber, SimPointDetector
@@ -179,6 +190,14 @@ class SimBeamline:
     def load_electrode(self) -> None:
         """Put the electrode back on the stage."""
         self.twin.load_electrode()
+
+    def load_volume(self, settings: VolumeSettings | None = None) -> None:
+        """Put particles with three dimensions on the stage, which `stage.rotation` turns."""
+        self.twin.load_volume(settings)
+
+    def volume_truth(self, edge: str) -> VolumeTruth:
+        """Return what is really in each voxel of the sample."""
+        return self.twin.volume_truth(edge)
 
     def truth(self, edge: str, *, whole: bool = False) -> Truth:
         """Return what is really in the beam, as maps; or in the whole of a sample that is larger than the field."""

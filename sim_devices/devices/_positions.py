@@ -218,7 +218,8 @@ class SimSampleStage(TwinDevice):
     """Stage of the sample: axes x, y, z and rotation, and the named positions "in" and "out".
 
     The sample goes out along x. Near x = y = 0 the axes displace its image (y along rows, x along columns),
-    farther than a millimetre from there it is out of the beam. Depth and rotation have no effect on the image.
+    farther than a millimetre from there it is out of the beam. Depth has no effect on the image, rotation only on
+    that of a volume (`Twin.load_volume`).
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ class SimSampleStage(TwinDevice):
     x = Component(SimAxis, units="mm", limits=(-10.0, 10.0), speed=2.0, kind=Kind.normal)
     y = Component(SimAxis, units="mm", limits=(-10.0, 10.0), speed=2.0, kind=Kind.normal)
     z = Component(SimAxis, units="mm", limits=(-10.0, 10.0), speed=2.0, kind=Kind.normal)
-    rotation = Component(SimAxis, units="deg", limits=(-180.0, 180.0), speed=10.0, kind=Kind.normal)
+    rotation = Component(SimAxis, units="deg", limits=(-180.0, 360.0), speed=10.0, kind=Kind.normal)
 
     positions = ("in", "out")
 
@@ -245,6 +246,7 @@ class SimSampleStage(TwinDevice):
         self._target: str | None = None
         for axis in (self.x, self.y):
             axis.when_moved(self._moved)
+        self.rotation.when_moved(lambda: twin.rotate(self.rotation.position))
         self._moved()
 
     @property

@@ -19,6 +19,8 @@ from ._soft_spectra import SOFT_COMPONENTS, soft_spectrum
 from ._soft_station import SOFT_CHANNELS, SoftSettings, SoftStation
 from ._truth import Truth
 from ._twin import Twin
+from ._volume import VolumeTruth
+from ._volume_settings import VolumeSettings
 from ._yields import FLUORESCENCE_EV, yields_of
 
 __all__ = [
@@ -48,6 +50,8 @@ __all__ = [
     "Truth",
     "Twin",
     "TwinSettings",
+    "VolumeSettings",
+    "VolumeTruth",
     "YieldDepth",
     "bragg_deg",
     "bragg_energy_ev",

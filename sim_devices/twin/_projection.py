@@ -13,6 +13,7 @@ from ._optics import defocus_px
 from ._render import RowBlocks, SampleArrays, resample_columns, resample_rows, transmit
 from ._sample import SampleMaps
 from ._settings import OpticsSettings
+from ._volume import ProjectedVolume
 
 with optional_import("sim", "simulated beamlines"):
     import xraydb
@@ -63,9 +64,14 @@ class Projection:
         key = (exposure.true_ev, placed, exposure.defocus_um)
         if self._kept is not None and self._kept[0] == key and self._kept[1] is sample:
             return self._kept[2]
-        carbon = xraydb.mu_elam("C", exposure.true_ev) / xraydb.mu_elam("C", _FILM_EV)
-        film = np.float32(sample.film_depth * float(carbon))
-        table = sample.absorber.table(exposure.true_ev)
+        film = np.float32(0.0)
+        if sample.film_depth > 0.0:
+            carbon = xraydb.mu_elam("C", exposure.true_ev) / xraydb.mu_elam("C", _FILM_EV)
+            film = np.float32(sample.film_depth * float(carbon))
+        if isinstance(sample, ProjectedVolume):
+            table = sample.absorption(exposure.true_ev)
+        else:
+            table = sample.absorber.table(exposure.true_ev)
         if placed == ((0.0, 0.0), 1.0, 0.0):
             seen = self._without_displacement(sample, table, film, (self._margin, self._margin), self.shape)
         elif exposure.rotation_deg != 0.0:
@@ -87,6 +93,8 @@ class Projection:
         shape: tuple[int, int],
     ) -> NDArray[np.float32]:
         """Transmission of a window of the sample's maps, which repeat themselves beyond their border."""
+        if isinstance(sample, ProjectedVolume):
+            return _through_volume(sample, table, film, origin, shape)
         out = np.empty(shape, dtype=np.float32)
         arrays = SampleArrays(sample.areal, sample.soc, sample.soc_variance)
         self._blocks.run(transmit, shape[0], origin, arrays, table, film, out)
@@ -131,6 +139,25 @@ class Projection:
             window, back, place - origin, output_shape=self.shape, order=3, mode="nearest"
         )
         return seen
+
+
+def _through_volume(
+    sample: ProjectedVolume,
+    absorption: NDArray[np.float32],
+    film: np.float32,
+    origin: tuple[int, int],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Transmission of a window of a turned volume, beyond whose border there is nothing."""
+    depth = np.full(shape, film, dtype=np.float32)
+    _, rows, cols = sample.components.shape
+    top, left = max(origin[0], 0), max(origin[1], 0)
+    bottom, right = min(origin[0] + shape[0], rows), min(origin[1] + shape[1], cols)
+    if bottom > top and right > left:
+        inside = sample.components[:, top:bottom, left:right]
+        place = (slice(top - origin[0], bottom - origin[0]), slice(left - origin[1], right - origin[1]))
+        depth[place] += np.tensordot(absorption, inside, axes=1)
+    return np.asarray(np.exp(-depth), np.float32)
 
 
 def neighbours(

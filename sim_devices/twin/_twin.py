@@ -24,6 +24,8 @@ from ._render import RowBlocks
 from ._sample import SampleMaps, electrode, uniform
 from ._settings import TwinSettings
 from ._truth import Truth, truth_in_view
+from ._volume import SampleVolume, VolumeTruth
+from ._volume_settings import VolumeSettings
 
 __all__ = ["Twin"]
 
@@ -93,6 +95,8 @@ class Twin:
         beyond = 0.5 * (max(settings.sample.extent, 1.0) - 1.0) * max(self.shape)
         self._margin = margin_px(settings.optics, self.shape, self.pixel_size_nm) + math.ceil(beyond)
         self._electrode: SampleMaps | None = None
+        self._volume: SampleVolume | None = None
+        self._angle_deg = 0.0
         self._sample = self._make_electrode()
         blocks = RowBlocks(rows * cols)
         self._projection = Projection(self.shape, self._margin, self.pixel_size_nm, settings.optics, blocks)
@@ -108,7 +112,46 @@ class Twin:
     def load_electrode(self) -> None:
         """Put the electrode on the stage."""
         with self._lock:
+            self._volume = None
             self._sample = self._make_electrode()
+
+    def load_volume(self, settings: VolumeSettings | None = None) -> None:
+        """Put particles on the stage that differ with the angle under which they are seen."""
+        volume = SampleVolume(
+            self.shape,
+            self._margin,
+            self.pixel_size_nm,
+            settings or VolumeSettings(),
+            self.settings.mono.resolution,
+            self._seed,
+        )
+        with self._lock:
+            self._volume = volume
+            self._sample = volume.projected(self._angle_deg)
+
+    def rotate(self, angle_deg: float) -> None:
+        """Turn the sample about the vertical axis; only a volume looks different then."""
+        with self._lock:
+            self._angle_deg = float(angle_deg)
+            if self._volume is not None:
+                self._sample = self._volume.projected(self._angle_deg)
+
+    @property
+    def angle_deg(self) -> float:
+        """Angle of the axis of rotation."""
+        return self._angle_deg
+
+    def volume_truth(self, edge: str) -> VolumeTruth:
+        """Return what is really in each voxel, for one of the edges Ni_K, Mn_K, Co_K.
+
+        Raises
+        ------
+        DeviceError
+            There is no volume on the stage.
+        """
+        if self._volume is None:
+            raise DeviceError("there is no sample with three dimensions on the stage, load one: load_volume")
+        return self._volume.truth(edge_of_twin(edge))
 
     def load_pellet(self, soc: float) -> None:
         """Put a uniform pellet of electrode material of known state of charge on the stage."""
@@ -117,6 +160,7 @@ class Twin:
         oxide = OxideAbsorption(self.settings.mono.resolution)
         maps = tuple(_PELLET_UM * fraction for fraction in NMC622)
         with self._lock:
+            self._volume = None
             self._sample = uniform(self._map_shape, oxide, maps, soc)
 
     def load_compound(self, name: str) -> None:
@@ -127,6 +171,7 @@ class Twin:
         edge = next(e for e, metal in EDGE_ELEMENT.items() if metal == COMPOUNDS[name].element)
         thickness_um = _COMPOUND_OD_JUMP / float(pure.jump_per_um(edge)[0])
         with self._lock:
+            self._volume = None
             self._sample = uniform(self._map_shape, pure, (thickness_um,), 0.0)
 
     @property
@@ -249,7 +294,7 @@ class Twin:
                 intensity=intensity,
                 shutter_open=self.shutter_open,
                 sample_in=self.sample_in,
-                shift_px=image_shift_px(optics, self.pixel_size_nm, self.clock_s, true_ev, displaced_um),
+                shift_px=self._shift_px(true_ev, displaced_um),
                 magnification=1.0 + optics.magnification_per_ev * (true_ev - optics.focus_ev),
                 rotation_deg=rotation_deg(optics, self.clock_s),
                 defocus_um=self._defocus_um(true_ev),
@@ -257,6 +302,14 @@ class Twin:
             self._unread = self._last_exposure = exposure
             self.clock_s += exposure_s + self.settings.camera.dead_time_s
             return exposure
+
+    def _shift_px(self, true_ev: float, displaced_um: tuple[float, float]) -> tuple[float, float]:
+        """Displacement of the image by optics and stage, and by the axis of rotation where a volume is turned."""
+        y, x = image_shift_px(self.settings.optics, self.pixel_size_nm, self.clock_s, true_ev, displaced_um)
+        if self._volume is None:
+            return y, x
+        runout = self._volume.runout_px(self._angle_deg)
+        return y + runout[0], x + runout[1]
 
     @property
     def last_exposure(self) -> Exposure | None:
