@@ -248,6 +248,7 @@ NEEDS = {
     "callbacks import DocumentPublisher; DocumentPublisher('127.0.0.1:5577')": "network",
     "callbacks import open_stream; open_stream('zmq://:5578')": "network",
     "callbacks import open_stream; open_stream('kafka://127.0.0.1:9092/documents')": "kafka",
+    "edge_fitting import line_groups; line_groups(['Ni'], 9000.0)": "xrf",
     "nimco._queueserver_plans import queue_plan": "queueserver",
     "nimco.monitor import Monitor; Monitor('http://127.0.0.1:9').start()": "monitor",
     "nimco._task_runners import task_runner; task_runner(None, 'tcp://127.0.0.1:9').__enter__()": "cluster",
