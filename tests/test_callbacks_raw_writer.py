@@ -21,7 +21,7 @@ import pytest
 from tiled.client import from_uri
 from tiled.client.container import Container
 
-from callbacks import CallbackError, DeliveryError, RawRunWriter
+from callbacks import CallbackError, DeliveryError, LiveSOC, RawRunWriter, SOCPublisher
 from callbacks.documents import Spool
 from nimco import TiledServer
 from nimco._containers import create_containers
@@ -147,7 +147,7 @@ class Failing:
         await self._application(scope, receive, send)
 
 
-def test_a_server_that_fails_at_every_fifteenth_request_takes_a_run_once_and_in_one_go(
+def test_a_server_that_fails_at_every_fifteenth_request_takes_a_run_and_its_map_once_and_in_one_go(
     scan_documents, tmp_path
 ):
     server = build_server(tmp_path, "key", [])
@@ -171,6 +171,17 @@ def test_a_server_that_fails_at_every_fifteenth_request_takes_a_run_once_and_in_
             assert len({path for path in failing.failed if "/table/" in path}) > 1
             for documents in runs:
                 assert_stored(client, documents)
+            # A map is dozens of requests.
+            n_failed = len(failing.failed)
+            with SOCPublisher(client["maps"]) as publisher, LiveSOC(subscribers=[publisher]) as live:
+                for name, doc in runs[0]:
+                    live(name, doc)
+                live.wait(120)
+                publisher.wait(60)
+                assert [error for error in publisher.errors if "refuse" in str(error)] == []
+            assert len(failing.failed) > n_failed
+            soc = client["maps"][runs[0][0][1]["uid"]]["Ni_K"]["soc"].read()
+            assert np.array_equal(soc, live.latest()["soc"], equal_nan=True)
         finally:
             server.should_exit = True
             served.join()

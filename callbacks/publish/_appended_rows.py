@@ -8,7 +8,7 @@ import httpx
 
 from callbacks.documents import is_outage
 
-_PAUSES_S = (0.05, 0.2, 0.8, 1.6)
+from ._uploads import PAUSES_S
 
 
 class AppendedRows:
@@ -32,7 +32,7 @@ class AppendedRows:
         """
         n_before = self._n_rows[client.uri]
         n_after = n_before + table.num_rows
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*PAUSES_S, None):
             try:
                 client.append_partition(0, table)
                 break

@@ -1,5 +1,6 @@
-"""Uploads that do not hold the interpreter up."""
+"""Uploads that do not hold the interpreter up, and outlast a server that fails now and then."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from tiled.client.utils import handle_error
 
+from callbacks.documents import is_outage
+
+# Before a request is repeated that the server answered with an error.
+PAUSES_S = (0.05, 0.2, 0.8, 1.6)
 _PIECE_BYTES = 256 * 2**10
 _LARGE_BYTES = 2**20
 
@@ -34,18 +39,35 @@ def send_in_pieces(container: Any) -> None:
 def write_array(node: Any, array: npt.NDArray[Any]) -> None:
     """Overwrite an array in Tiled, as its client's ``write`` does, without a copy of it on the way.
 
+    What a server fails to take is sent again: a result is dozens of arrays, and one of which the whole begins anew
+    would never arrive at a server that fails at one request in fifteen.
+
     Parameters
     ----------
     node : tiled client of an array
         Where to write.
     array : ndarray
         Of the shape and type of the node.
+
+    Raises
+    ------
+    httpx.HTTPStatusError
+        The server refuses it, or fails again and again.
     """
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(data.nbytes)}
-    handle_error(
-        node.context.http_client.put(node.item["links"]["full"], content=_Pieces(data), headers=headers)
-    )
+    for pause_s in (*PAUSES_S, None):
+        try:
+            handle_error(
+                node.context.http_client.put(
+                    node.item["links"]["full"], content=_Pieces(data), headers=headers
+                )
+            )
+            return
+        except httpx.HTTPStatusError as error:
+            if pause_s is None or not is_outage(error):
+                raise
+            time.sleep(pause_s)
 
 
 def _pieces(data: memoryview) -> Iterator[bytes]:
