@@ -106,6 +106,26 @@ def heterogeneity(particles: ParticleStatistics) -> Heterogeneity:
     )
 
 
+def mean_over_particles(mean: Array, error: Array) -> tuple[float, float]:
+    """Mean of particles, each counting by its own error and how much they differ, and its standard error.
+
+    Parameters
+    ----------
+    mean, error : ndarray, shape (n_particles,)
+        Mean of each particle with its standard error, all finite.
+
+    Returns
+    -------
+    tuple of float
+        NaN for no particle.
+    """
+    if not mean.size:
+        return float("nan"), float("nan")
+    square = _between(mean, error) if mean.size > 1 else 0.0
+    weight = 1.0 / np.maximum(error**2 + square, 1e-300)
+    return float(np.sum(weight * mean) / weight.sum()), float(np.sqrt(1.0 / weight.sum()))
+
+
 def _between(mean: Array, error: Array) -> float:
     def excess(square: float) -> float:
         weight = 1.0 / np.maximum(error**2 + square, 1e-300)

@@ -12,6 +12,7 @@ from ._documents import ScanDocuments, play
 from ._run_engine import close_run_engine
 from ._server import temporary_server
 from ._twin_session import TwinSession, devices_of
+from ._volume_phantom import PhantomBall, PhantomCrack, VolumePhantom
 from ._waiting import free_port, wait_until
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "BrowserError",
     "DocumentCollector",
     "Page",
+    "PhantomBall",
+    "PhantomCrack",
     "ScanDocuments",
     "TwinSession",
+    "VolumePhantom",
     "browser_program",
     "close_run_engine",
     "devices_of",
