@@ -36,6 +36,8 @@ class Charging:
         What is known of the cell.
     plot : Path or None
         PNG of state of charge against charge.
+    discharge_positive : bool
+        Whether the file counts discharging positive.
     """
 
     file: Path | None
@@ -47,6 +49,7 @@ class Charging:
     initial_soc: float
     initial_soc_sigma: float
     plot: Path | None
+    discharge_positive: bool = False
 
     @property
     def cell(self) -> CellCapacity | None:
@@ -66,9 +69,11 @@ class Charging:
             Options without a file, or a file that cannot be used.
         """
         if self.file is None:
-            if self.plot is not None or self.capacity_mah is not None or self.start is not None:
+            given = self.plot, self.capacity_mah, self.start, self.discharge_positive or None
+            if any(one is not None for one in given):
                 raise NimcoError(
-                    "--cycler-start, --capacity-mah and --charge-plot need a file of a cycler (--cycler)."
+                    "--cycler-start, --capacity-mah, --discharge-positive and --charge-plot need a file of a cycler "
+                    "(--cycler)."
                 )
             return None
         start_s = None
@@ -79,7 +84,7 @@ class Charging:
                 raise NimcoError(
                     f"--cycler-start is a date and time such as 2026-11-28T10:00:00, not '{self.start}'."
                 ) from None
-        return read_cycler(self.file).on_clock(
+        return read_cycler(self.file, discharge_positive=self.discharge_positive).on_clock(
             start_s=start_s, offset_s=self.offset_s, drift_s_per_h=self.drift_s_per_h
         )
 
@@ -91,6 +96,12 @@ def join_and_say(
     joined = join_charge(one, cycler)
     charge = ", ".join(f"{1e3 * value:.3f}" for value in joined["charge_ah"])
     console.print(f"charge passed (mAh, {cycler.charge_from}): {charge}", highlight=False)
+    if cycler.falls_while_charged:
+        console.print(
+            f"The voltage in {cycler.source} falls as the cell is charged: where it counts discharging positive, "
+            "say so (--discharge-positive).",
+            highlight=False,
+        )
     cell, calibration = charging.cell, None
     if cell is not None:
         calibration = calibrate_by_charge(one, joined, cell)

@@ -55,19 +55,19 @@ def mosaic(
 
 def tile_table(whole: xr.Dataset) -> Table:
     """Build the table: one line a tile."""
-    digits = 3 if whole.attrs["signal"] == "soc" else 2
+    digits = 4 if whole.attrs["signal"] == "soc" else 3
     size = f"{whole.sizes['row']} x {whole.sizes['column']} px"
     title = f"{str(whole.attrs['edge']).replace('_', ' ')}: {whole.sizes['tile']} tiles, {size}"
     shown = Table(title=title, title_justify="left")
     for head in (
         "run",
         "place (px)",
-        "beside the motors (px)",
+        "beside motors (px)",
         "neighbours",
         "off at most (px)",
-        "above neighbours",
+        "above the others",
     ):
-        shown.add_column(head, justify="right")
+        shown.add_column(head, justify="right", no_wrap=head == "above the others")
     for k, uid in enumerate(whole.attrs["raw_uids"]):
         held = {
             name: float(whole[f"tile_{name}"].values[k])

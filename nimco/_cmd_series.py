@@ -14,6 +14,7 @@ from rich.table import Table
 
 from callbacks import draw_series, follow_series, series_table, stored_fields
 from callbacks.publish import replacing
+from callbacks.samples import time_unit
 from nimco._charging import Charging, join_and_say
 from nimco._derived_results import publish_derived
 from nimco._soc_range import parse_soc_range
@@ -98,11 +99,12 @@ def series_summary(one: xr.Dataset) -> Table:
     place = str(one.attrs.get("place") or "")
     title = f"{str(one.attrs['edge']).replace('_', ' ')}{f', place {place}' if place else ''}"
     shown = Table(title=title, title_justify="left")
-    for head in ("run", "hours", "cycle", f"mean {what}", "particles", "shift (px)"):
-        shown.add_column(head, justify="right")
+    time_s = one["step_time_s"].values
+    unit, unit_s = time_unit(float(np.nanmax(time_s) - time_s[0]))
+    for head in ("run", unit, "cycle", f"mean {what}", "particles", "shift (px)"):
+        shown.add_column(head, justify="right", no_wrap=head.startswith("mean"))
     tracks = series_table(one)
     particles = tracks[tracks["what"].str.startswith("particle ")]
-    time_s = one["step_time_s"].values
     for step, uid in enumerate(one.attrs["raw_uids"]):
         held = particles[particles["time_s"] == time_s[step]]["value"]
         cycle = one["step_cycle"].values[step]
@@ -110,9 +112,9 @@ def series_summary(one: xr.Dataset) -> Table:
         shift = (one[f"step_shift_{axis}_px"].values[step] for axis in ("row", "column"))
         shown.add_row(
             str(uid)[:8],
-            f"{(time_s[step] - time_s[0]) / 3600.0:.2f}",
+            f"{(time_s[step] - time_s[0]) / unit_s:.2f}",
             "" if np.isnan(cycle) else f"{cycle:g}",
-            f"{mean:.{digits}f} ± {sigma:.{digits + 1}f}",
+            f"{mean:.{digits + 1}f} ± {sigma:.{digits + 1}f}",
             f"{held.notna().sum()} of {len(held)}",
             ", ".join(f"{part:+.1f}" for part in shift),
         )

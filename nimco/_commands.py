@@ -528,6 +528,9 @@ def series(
         float, typer.Option(help="State of charge at the first line of the cycler's file.")
     ] = 0.0,
     initial_soc_sigma: Annotated[float, typer.Option(help="Its standard deviation.")] = 0.0,
+    discharge_positive: Annotated[
+        bool, typer.Option("--discharge-positive", help="The file counts discharging positive.")
+    ] = False,
     charge_plot: Annotated[
         Path | None, typer.Option(help="PNG of the state of charge against the charge passed.")
     ] = None,
@@ -559,6 +562,7 @@ def series(
             initial_soc=initial_soc,
             initial_soc_sigma=initial_soc_sigma,
             plot=charge_plot,
+            discharge_positive=discharge_positive,
         ),
         publish=publish,
         tiled=tiled,

@@ -110,7 +110,14 @@ def test_exports_of_cyclers_are_read_by_the_names_of_their_columns(name, tmp_pat
         ("Time/s,Voltage/V\n1,3.6\n2,3.7\n", "no column of net charge and none of current"),
         ("Time/s,Current/A\nx,1\ny,2\n", "no times that can be read"),
         ("Time/s,Current/lightyears\n1,1\n2,2\n", "no line with names of columns"),
-        ("Time/s,Current/A\n1,1\n2,lost\n3,1\n", "no column of net charge and none of current"),
+        ("Time/s,Current/A\n1,1\n2,lost\n3,1\n", r"1 of 3 lines .* no current .*line 3\)"),
+        ("Time/s,Current/A\n1,1\n2,inf\n3,1\n", r"1 of 3 lines .* no current"),
+        ("Time/s,Current/mA\n0,2,5\n1,2,5\n", "line 2 .*more values than there are names"),
+        ("Time/s,Current/mA\n" + "0,0,2,5,0,0,0,0,0,0,0,0,0,0\n" * 3, "do not fit the names|more values"),
+        ("Time(s),Current(mA)\n0,1\n9,1\n0,1\n9,1\n", r"column 'Time\(s\)' .* go back at line 4"),
+        ("time,current\n0,2.5\n1,2.5\n", "does not say the unit of its column 'time'"),
+        ("time_s,current\n0,2.5\n1,2.5\n", "does not say the unit of its column 'current'"),
+        ("Unix Time / s,Current/A\n1e17,1\n2e17,1\n", "holds no seconds since 1970"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
@@ -118,6 +125,69 @@ def test_a_file_that_cannot_be_used_is_one_sentence(content, said, tmp_path):
     path.write_text(content)
     with pytest.raises(CallbackError, match=said):
         read_cycler(path)
+
+
+def lines(head, form, passed=range(0, 3001, 600)):
+    """Return a table of 2.5 mA for fifty minutes."""
+    return (
+        head
+        + "\n"
+        + "".join(form.format(t=t, h=t // 3600, m=t // 60 % 60, step=t % 1200) + "\n" for t in passed)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sign", "absolute"),
+    [
+        (lines("Time / s;Current / mA", "{t};2,5").encode("utf-16"), 1, False),
+        (lines("Time / s\tCurrent / mA", "{t}\t2.5").encode("utf-16-le"), 1, False),
+        (lines("Time/s,I/\u03bcA", "{t},2500").encode(), 1, False),
+        (lines("Time/s;I/\u00b5A", "{t};2500").encode("latin-1"), 1, False),
+        (lines('"Time/s","Current/mA"', '"{t},0","2,5"').encode(), 1, False),
+        (lines("Time/s;Current/mA", "{t:,}.0;2.5").encode(), 1, False),
+        (lines("Time,Current\ns,mA", "{t},2.5").encode(), 1, False),
+        (lines("time_s,current_ma", "{t},2.5").encode(), 1, False),
+        (lines("Time/s,Current/A,Note", '{t},.0025,"5').encode(), 1, False),
+        (lines("Time(s),Total Time(s),Current(mA)", "{step},{t},2.5").encode(), 1, False),
+        (lines("Time(s),Current(mA),Realtime", "{step},2.5,2026-11-28 {h:02}:{m:02}:00").encode(), 1, True),
+        (lines("Total Time,Current(mA)", "{h:02}:{m:02}:00,2.5").encode(), 1, False),
+        (lines("Test Time\tAmps", "0d {h:02}:{m:02}:00.00\t0.0025").encode(), 1, False),
+        # A date without a time of day says no more than the day.
+        (lines("Time/s,Current/mA,Date", "{t},2.5,2026-11-28").encode(), 1, False),
+        (lines("Date;Current/mA", "28/11/2026 {h:02}:{m:02}:00;2,5").encode(), 1, True),
+        (lines("Date;Current/mA", "28.11.26 {h:02}:{m:02}:00,500;2,5").encode(), 1, True),
+        (lines("mode\ttime/s\t<I>/mA", "1\t11/28/2026 {h:02}:{m:02}:00.0000\t2.5").encode(), 1, True),
+        (lines("unix_time_millisecond,current_ampere", "17E5{t:04}000,.0025").replace("E5", "9584").encode(), 1, True),
+        (lines("Unix Time,Current/A", "17E5{t:04}000,.0025").replace("E5", "9584").encode(), 1, True),
+        (lines("Time/s,Current/A", "{t},.0025").encode() + b"End of test\n", 1, False),
+        (lines("Time/s;Current/mA;Step Type", "{t};2.5;CC DChg").encode(), -1, False),
+        (lines("Time/s;Current/mA;Step Type", "{t};-2.5;CC Chg").encode(), 1, False),
+        (lines("Time/s,Net Capacity / C,Voltage/V", "{t},{t}e-3,3.6").encode(), 0.4, False),
+    ],
+)  # fmt: skip
+def test_texts_of_other_places_are_read_or_refused_but_never_read_wrongly(content, sign, absolute, tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_bytes(content)
+    found = read_cycler(path)
+    assert found.is_absolute is absolute
+    np.testing.assert_allclose(found.time_s - found.time_s[0], np.arange(0, 3001, 600), atol=1e-3)
+    assert found.charge_ah[-1] == pytest.approx(sign * 2.5e-3 * 3000 / 3600)
+    assert read_cycler(path, discharge_positive=True).charge_ah[-1] == pytest.approx(-found.charge_ah[-1])
+    if absolute:
+        assert datetime.fromtimestamp(found.time_s[0], UTC).year == 2026
+
+
+def test_clocks_that_cannot_be_are_refused_and_a_reversed_sign_is_noticed(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text(EXPORTS["arbin.csv"])
+    found = read_cycler(path)
+    assert not found.falls_while_charged
+    assert read_cycler(path, discharge_positive=True).falls_while_charged
+    for clock in ({"offset_s": float("nan")}, {"drift_s_per_h": -4000.0}, {"drift_s_per_h": float("nan")}):
+        with pytest.raises(CallbackError, match="an hour, not by"):
+            found.on_clock(**clock)
+    with pytest.raises(CallbackError, match="cannot begin"):
+        found.on_clock(offset_s=1e15)
 
 
 CELL = CellCapacity(5e-3, initial_soc=0.1, initial_soc_sigma=0.01)

@@ -7,7 +7,7 @@ from ._cycler import CyclerData, read_cycler
 from ._mosaic import MOSAIC_SCHEMA, stitch_mosaic
 from ._mosaic_picture import draw_mosaic
 from ._series import SERIES_SCHEMA, follow_series, series_table
-from ._series_picture import draw_series, draw_tracks
+from ._series_picture import draw_series, draw_tracks, time_unit
 from ._stored_fields import stored_fields
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "series_table",
     "stitch_mosaic",
     "stored_fields",
+    "time_unit",
 ]

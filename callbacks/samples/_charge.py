@@ -14,7 +14,9 @@ from callbacks.errors import ReadingError
 from callbacks.publish import replacing
 
 from ._comparison_picture import LABELS
-from ._cycler import CyclerData, utc_text
+from ._cycler import CyclerData
+from ._cycler_times import utc_text
+from ._series_picture import time_unit
 
 Array = npt.NDArray[np.float64]
 _LARGEST_PULL = 3.0
@@ -40,7 +42,7 @@ class CellCapacity:
     initial_soc_sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.capacity_ah > 0:
+        if not (self.capacity_ah > 0 and np.isfinite(self.capacity_ah)):
             raise ReadingError(f"a capacity is a positive number of Ah, not {self.capacity_ah:g}")
         if not min(self.capacity_sigma_ah, self.initial_soc_sigma) >= 0:
             raise ReadingError("standard deviations of capacity and initial state of charge are not negative")
@@ -176,6 +178,8 @@ def calibrate_by_charge(series: xr.Dataset, joined: pd.DataFrame, cell: CellCapa
             f"The maps change by {scale:.2f} ± {scale_sigma:.2f} of what the charge says: capacity, clock, references "
             "or the field (does it take part?) are not as assumed; an offset does not mend that."
         )
+        if scale < 0:
+            warnings[-1] += " They change the other way: does the cycler count discharging positive?"
     if (n_outside := int((~np.isfinite(joined["charge_ah"])).sum())) > 0:
         warnings.append(f"{n_outside} of {len(joined)} maps lie outside of the time of the cycler's file.")
     return ChargeCalibration(
@@ -251,15 +255,16 @@ def draw_charge(
         )
     left.set(xlabel="charge passed (mAh)", ylabel=LABELS[str(series.attrs["signal"])])
     left.legend(fontsize=7, frameon=False)
-    hours = (cycler.time_s - cycler.time_s[0]) / 3600.0
-    right.plot(hours, cycler.voltage_v, "C0")
-    right.set(xlabel="time on the cycler (h)", ylabel="voltage (V)")
+    unit, unit_s = time_unit(float(np.ptp(cycler.time_s)))
+    passed = (cycler.time_s - cycler.time_s[0]) / unit_s
+    right.plot(passed, cycler.voltage_v, "C0")
+    right.set(xlabel=f"time on the cycler ({unit})", ylabel="voltage (V)")
     current = right.twinx()
-    current.plot(hours, 1e3 * cycler.current_a, "C1", lw=0.8)
+    current.plot(passed, 1e3 * cycler.current_a, "C1", lw=0.8)
     current.set_ylabel("current (mA)", color="C1")
     half = 0.5 * np.nan_to_num(series["step_duration_s"].values)
     for middle, reach in zip(series["step_time_s"].values, half, strict=True):
-        ends = (np.array([middle - reach, middle + reach]) - cycler.time_s[0]) / 3600.0
-        right.axvspan(ends[0], max(ends[1], ends[0] + 1e-3 * (hours[-1] or 1.0)), color="0.85", zorder=0)
+        ends = (np.array([middle - reach, middle + reach]) - cycler.time_s[0]) / unit_s
+        right.axvspan(ends[0], max(ends[1], ends[0] + 1e-3 * (passed[-1] or 1.0)), color="0.85", zorder=0)
     right.set_title("grey: maps", loc="left", fontsize=8)
     return replacing(Path(path), lambda unfinished: figure.savefig(unfinished, format="png"))

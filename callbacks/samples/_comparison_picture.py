@@ -54,6 +54,7 @@ def draw_samples(
     if len(groups) <= _MOST_NAMED:
         left.legend(fontsize=8, frameon=False, title=", ".join(comparison.by), title_fontsize=8)
     _draw_means(right, comparison, colours)
+    right.ticklabel_format(axis="y", useOffset=False)
     return replacing(Path(path), lambda unfinished: figure.savefig(unfinished, format="png"))
 
 

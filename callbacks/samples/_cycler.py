@@ -1,10 +1,7 @@
 """Text exports of battery cyclers: time, charge, voltage and current, whatever the maker calls them."""
 
-import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +10,20 @@ import pandas as pd
 
 from callbacks.errors import ReadingError
 
+from ._cycler_columns import CyclerTable, cycler_table
+from ._cycler_times import is_date, times_of
+
 Array = npt.NDArray[np.float64]
 
 _LARGEST_BYTES = 512 * 2**20
-_MOST_HEADER_LINES = 400
 _S_PER_H = 3600.0
-# Names of columns by what they hold, the preferred first: Biologic (EC-Lab), Arbin, Maccor, Neware, and the Battery
-# Data Format with its labels and its machine-readable names. Without unit, spaces and underscores.
-_NAMES: Mapping[str, Sequence[str]] = {
-    "unix": ("unixtime",),
-    "date": ("datetime", "dptime", "dpttime", "realtime", "timestamp", "absolutetime", "date"),
-    "time": ("testtime", "time", "test", "totaltime", "elapsedtime"),
-    "current": ("current", "<i>", "i", "amps", "amp", "control/i"),
-    "voltage": ("voltage", "ewe", "<ewe>", "ecell", "<ecell>", "volts", "volt"),
-    "charge": ("netcapacity", "(q-qo)", "q-qo"),
-    "state": ("state", "md"),
-}
-_UNITS: Mapping[str, Mapping[str, float]] = {
-    "time": {
-        "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "min": 60.0, "h": _S_PER_H, "hr": _S_PER_H, "hour": _S_PER_H,
-    },
-    "current": {"a": 1.0, "ampere": 1.0, "ma": 1e-3, "milliampere": 1e-3, "ua": 1e-6, "µa": 1e-6},
-    "voltage": {"v": 1.0, "volt": 1.0, "mv": 1e-3, "millivolt": 1e-3},
-    "charge": {
-        "ah": 1.0, "amperehour": 1.0, "a.h": 1.0, "mah": 1e-3, "ma.h": 1e-3, "c": 1 / _S_PER_H,
-        "coulomb": 1 / _S_PER_H,
-    },
-}  # fmt: skip
-_DEFAULT_UNIT = {"time": "s", "unix": "s", "current": "a", "voltage": "v"}
-# "Name (unit)" or "Name[unit]", "name/unit", "name_unit".
-_FORMS = (
-    re.compile(r"(.*\S)\s*[\(\[]\s*([^()\[\]]+)\s*[\)\]]"),
-    re.compile(r"(.*\S)\s*/\s*([^/]+)"),
-    re.compile(r"(.+)_(second|volt|ampere|ampere_hour|ah|milliampere|hour)"),
-)
-_MOST_DATES = 1000
-_STARTED = re.compile(r"Acquisition started on\s*:\s*(\S+\s+\S+)", re.IGNORECASE)
+_LARGEST_DRIFT_S_PER_H = 600.0
+# What makers write of a line of charging or discharging.
+_DISCHARGE = re.compile(r"d|.*(dchg|dis-?ch).*", re.IGNORECASE)
+_CHARGE = re.compile(r"c|.*(chg|charg).*", re.IGNORECASE)
+_BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+# Voltage against charge: a cell that is charged does not fall so.
+_FALLING, _LEAST_VOLTAGE_V = -0.5, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +77,31 @@ class CyclerData:
             raise ReadingError(
                 f"{self.source} does not say when it was recorded; give the start of the test (--cycler-start)"
             )
+        if not (np.isfinite(offset_s) and abs(drift_s_per_h) <= _LARGEST_DRIFT_S_PER_H):
+            raise ReadingError(
+                f"the clock of a cycler is off by a number of seconds, and drifts by at most "
+                f"{_LARGEST_DRIFT_S_PER_H:g} s an hour, not by {offset_s:g} s and {drift_s_per_h:g} s an hour"
+            )
         time_s = self.time_s - self.time_s[0]
         begin = self.time_s[0] if start_s is None else start_s + (0.0 if self.is_absolute else self.time_s[0])
+        if not is_date(begin + offset_s):
+            raise ReadingError(
+                f"{self.source} cannot begin {begin + offset_s:.6g} s after 1970; look at clock and start"
+            )
         moved = begin + offset_s + time_s * (1.0 + drift_s_per_h / _S_PER_H)
-        return CyclerData(
-            moved, self.charge_ah, self.voltage_v, self.current_a, True, self.source, self.charge_from
-        )
+        return replace(self, time_s=moved, is_absolute=True)
+
+    @property
+    def falls_while_charged(self) -> bool:
+        """Whether the voltage falls as charge passes in, which speaks for the other sign of current and charge."""
+        good = np.isfinite(self.voltage_v) & np.isfinite(self.charge_ah)
+        voltage, charge = self.voltage_v[good], self.charge_ah[good]
+        if voltage.size < 3 or not (np.ptp(voltage) > _LEAST_VOLTAGE_V and np.ptp(charge) > 0):
+            return False
+        return bool(np.corrcoef(voltage, charge)[0, 1] < _FALLING)
 
 
-def read_cycler(path: Path | str) -> CyclerData:
+def read_cycler(path: Path | str, *, discharge_positive: bool = False) -> CyclerData:
     """Read a text export of a cycler.
 
     Parameters
@@ -118,6 +109,8 @@ def read_cycler(path: Path | str) -> CyclerData:
     path : Path or str
         Text with a line of column names: CSV, tab- or semicolon-separated, with decimal points or commas; Biologic
         ``.mpt``, Arbin CSV, Maccor text, Neware CSV, Battery Data Format (``.bdf.csv``).
+    discharge_positive : bool
+        The file counts charge and current of discharging positive.
 
     Returns
     -------
@@ -126,7 +119,8 @@ def read_cycler(path: Path | str) -> CyclerData:
     Raises
     ------
     ReadingError
-        It cannot be read, is no such text, or has no time, or neither charge nor signed current.
+        It cannot be read, is no such text, or has no time that goes on, or neither charge nor signed current; or does
+        not say the unit of a column.
 
     Notes
     -----
@@ -134,58 +128,49 @@ def read_cycler(path: Path | str) -> CyclerData:
     Times without a time zone are those of this machine.
     """
     file = Path(path)
-    text = _text_of(file)
-    lines = text.splitlines()
-    place, separator = _header_of(lines[:_MOST_HEADER_LINES], file.name)
-    columns = _columns_of(lines[place].split(separator))
-    body = "\n".join(lines[place + 1 :])
-    decimal = "," if separator != "," and re.search(r"\d,\d", body[:20_000]) else "."
-    table = pd.read_csv(
-        io.StringIO(body), sep=separator, header=None, dtype=str, on_bad_lines="skip", keep_default_na=False,
-        skip_blank_lines=True, names=range(len(lines[place].split(separator)) + 1),
-    )  # fmt: skip
-
-    def numbers(kind: str) -> Array | None:
-        if kind not in columns:
-            return None
-        number, scale = columns[kind]
-        said = table[number].str.strip()
-        values = pd.to_numeric(said.str.replace(",", ".") if decimal == "," else said, errors="coerce")
-        return np.asarray(values, dtype=np.float64) * scale
-
-    time_s, is_absolute = _times(table, columns, numbers, _STARTED.search("\n".join(lines[:place])))
-    good = np.isfinite(time_s)
-    if good.sum() < 2:
-        raise ReadingError(f"{file.name} has no times that can be read")
-    current, charge, voltage = numbers("current"), numbers("charge"), numbers("voltage")
-    if current is not None and "state" in columns:
-        current = _signed(current, table[columns["state"][0]])
+    table = cycler_table(_text_of(file), file.name)
+    time_s, is_absolute = times_of(table)
+    order = np.flatnonzero(np.isfinite(time_s))
+    order = order[np.argsort(time_s[order], kind="stable")]
+    time_s, sign = time_s[order], -1.0 if discharge_positive else 1.0
+    current, charge, voltage = (
+        None if values is None else values[order]
+        for values in (table.numbers("current"), table.numbers("charge"), table.numbers("voltage"))
+    )
+    if current is not None and "state" in table.columns:
+        current = _signed(current, table.text("state").iloc[order])
     charge_from = "column of net charge"
-    if charge is None or not np.isfinite(charge[good]).all():
-        if current is None or not np.isfinite(current[good]).all():
-            raise ReadingError(
-                f"{file.name} has no column of net charge and none of current; export it with the current in A or mA"
-            )
+    if charge is None or not np.isfinite(charge).all():
+        current = _usable_current(current, table, order)
         charge_from = "integral of the current"
-    order = np.flatnonzero(good)[np.argsort(time_s[good], kind="stable")]
-    time_s = time_s[order]
-    if charge_from == "integral of the current":
-        assert current is not None
-        held = current[order]
-        charge = np.concatenate([[0.0], np.cumsum(0.5 * (held[1:] + held[:-1]) * np.diff(time_s))]) / _S_PER_H
-    else:
-        assert charge is not None
-        charge = charge[order] - charge[order[0]]
+        charge = (
+            np.concatenate([[0.0], np.cumsum(0.5 * (current[1:] + current[:-1]) * np.diff(time_s))])
+            / _S_PER_H
+        )
     nothing = np.full(time_s.size, np.nan)
     return CyclerData(
         time_s=time_s,
-        charge_ah=charge,
-        voltage_v=nothing if voltage is None else voltage[order],
-        current_a=nothing if current is None else current[order],
+        charge_ah=sign * (charge - charge[0]),
+        voltage_v=nothing if voltage is None else voltage,
+        current_a=nothing if current is None else sign * current,
         is_absolute=is_absolute,
         source=file.name,
         charge_from=charge_from,
     )
+
+
+def _usable_current(current: Array | None, table: CyclerTable, order: npt.NDArray[np.intp]) -> Array:
+    if current is None:
+        raise ReadingError(
+            f"{table.name} has no column of net charge and none of current; export it with the current in A or mA"
+        )
+    lost = ~np.isfinite(current)
+    if lost.any():
+        raise ReadingError(
+            f"{int(lost.sum())} of {lost.size} lines of {table.name} have no current that can be read (the first: line "
+            f"{table.first_line + int(order[np.argmax(lost)])}); export it anew, or take those lines out"
+        )
+    return current
 
 
 def _text_of(file: Path) -> str:
@@ -199,110 +184,35 @@ def _text_of(file: Path) -> str:
         raw = file.read_bytes()
     except OSError as error:
         raise ReadingError(f"{file} cannot be read ({error.strerror})") from error
-    if b"\0" in raw[:4096]:
+    encoding = _encoding_of(raw[:4096])
+    if encoding is None:
         raise ReadingError(
             f"{file.name} is no text; export it as text (EC-Lab: .mpt, Arbin and Neware: CSV, Maccor: text)"
         )
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode(encoding)
     except UnicodeDecodeError:
         return raw.decode("latin-1")  # EC-Lab writes µ so
 
 
-def _header_of(lines: Sequence[str], name: str) -> tuple[int, str]:
-    """Return the line of the column names, and what separates them."""
-    for place, line in enumerate(lines):
-        for separator in ("\t", ";", ","):
-            found = _columns_of(line.split(separator)) if separator in line else {}
-            if {"time", "date", "unix"} & found.keys() and {"current", "charge", "voltage"} & found.keys():
-                return place, separator
-    raise ReadingError(
-        f"{name} has no line with names of columns for time and current (such as 'Test Time / s' and 'Current / A')"
-    )
-
-
-def _columns_of(heads: Sequence[str]) -> dict[str, tuple[int, float]]:
-    """Return place and scale of each kind of column that is known."""
-    found: dict[str, tuple[int, int, float]] = {}
-    for number, head in enumerate(heads):
-        name, unit = _name_and_unit(head)
-        for kind, names in _NAMES.items():
-            if name not in names:
-                continue
-            units = _UNITS.get("time" if kind == "unix" else kind)
-            scale = 1.0
-            if units is not None:
-                known = unit or _DEFAULT_UNIT.get(kind, "")
-                known = known if known in units else known.removesuffix("s")
-                if known not in units:
-                    continue
-                scale = units[known]
-            rank = names.index(name)
-            if kind not in found or rank < found[kind][0]:
-                found[kind] = rank, number, scale
-    return {kind: (number, scale) for kind, (_, number, scale) in found.items()}
-
-
-def _name_and_unit(head: str) -> tuple[str, str]:
-    plain = head.strip().strip('"').strip().lower()
-    unit = ""
-    for form in _FORMS:
-        if match := form.fullmatch(plain):
-            plain, unit = match[1], match[2]
-            break
-    return re.sub(r"[\s_]", "", plain), re.sub(r"[\s_]", "", unit)
-
-
-def _times(
-    table: pd.DataFrame,
-    columns: Mapping[str, tuple[int, float]],
-    numbers: Callable[[str], Array | None],
-    started: re.Match[str] | None,
-) -> tuple[Array, bool]:
-    """Return the times, and whether they are since the epoch."""
-    if (unix := numbers("unix")) is not None and np.isfinite(unix).any():
-        return unix, True
-    passed = numbers("time")
-    if passed is not None and np.isfinite(passed).sum() < 2:
-        passed = None
-    step = 1 if passed is None else max(1, len(table) // _MOST_DATES)
-    dates = np.full(len(table), np.nan)
-    if "date" in columns:
-        dates[::step] = [_epoch(said) for said in table[columns["date"][0]].iloc[::step]]
-    if passed is None:
-        return dates, True
-    # Dates are often of whole seconds: the times since the start are finer.
-    both = np.isfinite(dates) & np.isfinite(passed)
-    if both.any():
-        return passed + float(np.median(dates[both] - passed[both])), True
-    if started is not None and np.isfinite(begin := _epoch(started[1])):
-        return passed + begin, True
-    return passed, False
-
-
-def _epoch(text: str) -> float:
-    """Return a date and time as seconds since the epoch; NaN where it is none."""
-    plain = text.strip().strip('"')
-    try:
-        return datetime.fromisoformat(plain.replace("/", "-")).timestamp()
-    except ValueError:
-        pass
-    for form in ("%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S"):
-        try:
-            return datetime.strptime(plain, form).timestamp()
-        except ValueError:
-            continue
-    return float("nan")
+def _encoding_of(begin: bytes) -> str | None:
+    """Return how a text is written; None where it is none."""
+    for mark, encoding in _BOMS.items():
+        if begin.startswith(mark):
+            return encoding
+    if b"\0" not in begin:
+        return "utf-8-sig"
+    # "Unicode text" of Windows without its mark: every second byte of plain letters is 0.
+    even, odd = (np.mean([byte == 0 for byte in begin[start::2]]) for start in (0, 1))
+    if max(even, odd) > 0.9 and min(even, odd) < 0.1:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None
 
 
 def _signed(current: Array, state: pd.Series) -> Array:
     """Return a current with its sign where a column says which way it flows, as Maccor does."""
-    if np.nanmin(current, initial=0.0) < 0:
+    discharging = state.str.fullmatch(_DISCHARGE).to_numpy(bool)
+    charging = state.str.fullmatch(_CHARGE).to_numpy(bool) & ~discharging
+    if np.nanmax(current[discharging], initial=0.0) <= 0 <= np.nanmin(current[charging], initial=0.0):
         return current
-    said = state.str.strip().str.upper()
-    return np.where(said == "D", -current, current)
-
-
-def utc_text(time_s: float) -> str:
-    """Return a time as text."""
-    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return np.where(discharging, -np.abs(current), np.where(charging, np.abs(current), current))

@@ -52,7 +52,7 @@ def draw_mosaic(mosaic: xr.Dataset, path: Path | str, value_range: tuple[float, 
             right,
             sigma,
             (0.0, float(np.nanpercentile(sigma, 98)) if finite.size else 1.0),
-            "its sigma",
+            f"sigma of the {LABELS[signal]}",
             "magma",
         ),
     ):

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from callbacks.publish import replacing
 
@@ -47,16 +48,23 @@ def draw_series(
         low, high = value_range or _limits(stack)
         shown = np.unique(np.linspace(0, len(stack) - 1, n_maps).round().astype(int))
         axes, picture = [], None
-        hours = (one["step_time_s"].values - one["step_time_s"].values[0]) / 3600.0
+        passed_s = one["step_time_s"].values - one["step_time_s"].values[0]
+        unit, unit_s = time_unit(float(np.nanmax(passed_s)))
         for column, step in enumerate(shown):
             axis = figure.add_subplot(grid[row, column])
             picture = axis.imshow(stack[step], vmin=low, vmax=high, cmap="viridis", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{hours[step]:.2f} h", fontsize=8)
+            axis.set_title(f"{passed_s[step] / unit_s:.3g} {unit}", fontsize=8)
             axes.append(axis)
-        axes[0].set_ylabel(str(one.attrs.get("place") or one.attrs["edge"]).replace("_", " "), fontsize=8)
+        place = str(one.attrs.get("place") or "")
+        axes[0].set_ylabel(f"place {place}" if place else one.attrs["edge"].replace("_", " "), fontsize=8)
         if picture is not None:
-            figure.colorbar(picture, ax=axes, label=LABELS[signal], location="bottom", shrink=0.6, aspect=40)
+            bar = figure.colorbar(
+                picture, ax=axes, label=LABELS[signal], location="bottom", shrink=0.8, aspect=40,
+                ticks=MaxNLocator(4), pad=0.02,
+            )  # fmt: skip
+            bar.formatter = ScalarFormatter(useOffset=False)
+            bar.update_ticks()
         draw_tracks(figure.add_subplot(grid[row, n_maps]), one)
     return replacing(Path(path), lambda unfinished: figure.savefig(unfinished, format="png"))
 
@@ -64,6 +72,8 @@ def draw_series(
 def draw_tracks(axes: Axes, series: xr.Dataset) -> None:
     """Draw the tracks of a place against time."""
     table = series_table(series)
+    unit, unit_s = time_unit(3600.0 * float(table["hours"].max()))
+    table["passed"] = table["hours"] * (3600.0 / unit_s)
     names = list(series.attrs.get("regions") or ())
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for what, track in table.groupby("what", sort=False):
@@ -78,13 +88,21 @@ def draw_tracks(axes: Axes, series: xr.Dataset) -> None:
             }
         else:
             style = {"color": "0.7", "lw": 0.7}
-        axes.errorbar(track["hours"], track["value"], track["sigma"], **style)
+        axes.errorbar(track["passed"], track["value"], track["sigma"], **style)
     whole = table[table["what"] == "map"]
     shared = np.hypot(whole["sigma"], np.nan_to_num(whole["systematic"]))
-    axes.errorbar(whole["hours"], whole["value"], shared, color="k", lw=2, capsize=2, label="map", zorder=4)
-    axes.set(xlabel="time (h)", ylabel=LABELS[str(series.attrs["signal"])])
+    axes.errorbar(whole["passed"], whole["value"], shared, color="k", lw=2, capsize=2, label="map", zorder=4)
+    axes.ticklabel_format(useOffset=False)
+    axes.set(xlabel=f"time ({unit})", ylabel=LABELS[str(series.attrs["signal"])])
     axes.set_title("grey: particles", loc="left", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
+
+
+def time_unit(longest_s: float) -> tuple[str, float]:
+    """Return the unit in which times up to some are read best, and how many seconds it has."""
+    if not longest_s > 180.0:
+        return "s", 1.0
+    return ("min", 60.0) if longest_s < 3 * 3600.0 else ("h", 3600.0)
 
 
 def _limits(stack: np.ndarray) -> tuple[float, float]:
