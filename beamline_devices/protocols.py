@@ -30,6 +30,7 @@ __all__ = [
     "FrameDetector",
     "NamedPosition",
     "PointDetector",
+    "RotationAxis",
     "SampleStage",
     "Shutter",
 ]
@@ -73,6 +74,11 @@ class Shutter(NamedPosition, Protocol):
 @runtime_checkable
 class SampleStage(NamedPosition, Protocol):
     """Stage that takes the sample "in" and "out" of the beam."""
+
+
+@runtime_checkable
+class RotationAxis(Movable[float], Readable[Any], HasName, Protocol):
+    """Axis that turns the sample, in degrees."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,12 @@ from beamline_plans.full_field import (
 from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
 from beamline_plans.planning import DryRun, dry_run
 from beamline_plans.point import calibrate_energy, soft_xas_scan, xas_fly, xas_scan
+from beamline_plans.rotation import (
+    interleaved_angles,
+    resume_tomography,
+    spread_angles,
+    tomography_scan,
+)
 from beamline_plans.running import TimeModel, beam_suspenders, learn_times
 from scan_contract import SCHEMA_VERSION, validate_run_documents
 from scan_contract import ContractError as DocumentError
@@ -48,12 +54,16 @@ __all__ = [
     "calibrate_energy",
     "dry_run",
     "edge_jump_map",
+    "interleaved_angles",
     "learn_times",
     "multi_edge_xanes",
     "preset_names",
     "resume_scan",
+    "resume_tomography",
     "soft_xas_scan",
+    "spread_angles",
     "tile_centres",
+    "tomography_scan",
     "validate_run_documents",
     "xanes_mosaic",
     "xanes_scan",

@@ -8,7 +8,7 @@ from typing import Any
 from beamline_plans import PlanError, TimeModel, learn_times
 from callbacks import DocumentWorker
 from nimco.errors import NimcoError
-from scan_contract import LABEL_DEVICE, ContractError, FullFieldContract, is_energy_scan, read_contract
+from scan_contract import LABEL_DEVICE, ContractError, is_energy_scan, read_contract
 
 __all__ = ["LearnedTimes", "read_times"]
 
@@ -79,6 +79,6 @@ class LearnedTimes(DocumentWorker):
 def _has_camera(start: dict[str, Any]) -> bool:
     """Say whether a run is a scan whose frames, with their read-out and moves, are those of the plans with a camera."""
     try:
-        return is_energy_scan(start) and isinstance(read_contract(start).scan, FullFieldContract)
+        return is_energy_scan(start) and read_contract(start).scan.technique == "full_field"
     except ContractError:
         return False

@@ -42,6 +42,8 @@ __all__ = [
     "it_chamber",
     "multi_edge_xanes",
     "resume_scan",
+    "resume_tomography",
+    "rotation",
     "shutter",
     "soft_energy",
     "soft_fy",
@@ -51,6 +53,7 @@ __all__ = [
     "soft_tey",
     "soft_xas_scan",
     "stage",
+    "tomography_scan",
     "xanes_mosaic",
     "xanes_scan",
     "xanes_series",
@@ -69,6 +72,7 @@ camera = _beamline.camera
 energy = _beamline.energy
 shutter = _beamline.shutter
 stage = _beamline.stage
+rotation = _beamline.stage.rotation
 filters = _beamline.filters
 fine_x = _beamline.fine_x
 fine_y = _beamline.fine_y
@@ -117,6 +121,10 @@ adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
 )
 resume_scan = queue_plan(beamline_plans.resume_scan, beamline_plans.xanes_scan, given={"archive": _ledger})
+tomography_scan = queue_plan(beamline_plans.tomography_scan, beamline_plans.xanes_scan)
+resume_tomography = queue_plan(
+    beamline_plans.resume_tomography, beamline_plans.xanes_scan, given={"archive": _ledger}
+)
 # Nobody sits at the terminal of a worker to answer its question.
 calibrate_energy = queue_plan(
     beamline_plans.calibrate_energy, beamline_plans.xanes_scan, write=Literal["no", "yes"]

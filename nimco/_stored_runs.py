@@ -14,7 +14,7 @@ from nimco._read_ahead import read_ahead
 from nimco._selection import LeaveOut, SelectedDocuments
 from nimco._tiled_client import open_tiled
 from nimco.errors import NimcoError
-from scan_contract import FullFieldContract, is_energy_scan, read_contract
+from scan_contract import is_energy_scan, read_contract
 
 # Frames that wait while others are corrected: enough to keep both busy, 64 MB of a camera of 2048 x 2048.
 _AHEAD = 8
@@ -106,7 +106,7 @@ def check_energy_scan(uid: str, stored: Any) -> None:
 
 def is_full_field(stored: Any) -> bool:
     """Whether a stored run of ours has frames of a camera."""
-    return isinstance(read_contract(stored.metadata["start"]).scan, FullFieldContract)
+    return read_contract(stored.metadata["start"]).scan.technique == "full_field"
 
 
 def read_job(

@@ -33,12 +33,14 @@ from ._read_contract import RunContract, is_energy_scan, make_contract, read_con
 from ._saturation import saturation_of
 from ._soft_contract import SoftContract
 from ._spectrum import StoredSpectrum
+from ._tomography_contract import ANGLE_AXIS, AngleOrder, TomographyContract
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents
 from .errors import ContractError, MissingPackageError
 
 __all__ = [
     "ALL_ENERGIES",
+    "ANGLE_AXIS",
     "CONTRACTS",
     "CONTRACT_KEY",
     "HC_EV_ANGSTROM",
@@ -49,6 +51,7 @@ __all__ = [
     "STREAMS",
     "SWEEP_AXIS",
     "Anchors",
+    "AngleOrder",
     "Contract",
     "ContractError",
     "FieldOfView",
@@ -65,6 +68,7 @@ __all__ = [
     "Shot",
     "SoftContract",
     "StoredSpectrum",
+    "TomographyContract",
     "exposure_slip",
     "is_energy_scan",
     "label_data_keys",

@@ -7,8 +7,14 @@ from ._contract import Contract
 from ._full_field_contract import FullFieldContract
 from ._point_contract import PointContract
 from ._soft_contract import SoftContract
+from ._tomography_contract import TomographyContract
 
 CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(
-    {"full_field": FullFieldContract, "xas": PointContract, "soft_xas": SoftContract}
+    {
+        "full_field": FullFieldContract,
+        "xas": PointContract,
+        "soft_xas": SoftContract,
+        "tomography": TomographyContract,
+    }
 )
 """Contracts of the techniques by name."""

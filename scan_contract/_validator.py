@@ -8,6 +8,7 @@ from ._full_field_contract import FullFieldContract
 from ._labels import ALL_ENERGIES, LABEL_DEVICE, STREAMS, read_label, read_shot
 from ._point_contract import PointContract
 from ._read_contract import read_contract
+from ._tomography_contract import ANGLE_AXIS, TomographyContract
 from .errors import ContractError
 
 __all__ = ["validate_run_documents"]
@@ -153,8 +154,26 @@ class _Run:
             (index, repeat) for index in self._scan.taken_indices for repeat in range(self._scan.repeats)
         }
         _complete("primary", expected, frames)
+        if isinstance(self._scan, TomographyContract):
+            self._check_angles(self._scan)
         if isinstance(self._scan, FullFieldContract):
             self._check_corrections(self._scan)
+
+    def _check_angles(self, scan: TomographyContract) -> None:
+        """Check that each energy has all its angles."""
+        taken = {
+            (index, place)
+            for index, *_, axes in self._seen["primary"]
+            for name, place in axes
+            if name == ANGLE_AXIS
+        }
+        for index in scan.taken_indices:
+            missing = [place for place in scan.places_taken(index) if (index, place) not in taken]
+            if missing:
+                raise ContractError(
+                    f"the run ended in success but energy index {index} lacks {len(missing)} of its angles, first "
+                    f"{scan.angles_deg[missing[0]]:g} degrees"
+                )
 
     def _check_corrections(self, scan: FullFieldContract) -> None:
         """Check the flats and darks of a run with a camera."""

@@ -47,7 +47,7 @@ class TakenFrames:
     start : mapping
         Its start document.
     frames : mapping
-        Per stream, the (energy index, repeat) of the frames that were saved.
+        Per stream, the (energy index, repeat) of the frames that were saved, followed by the places on further axes.
     uids : list of str
         The run, and those that resumed it, in order.
 
@@ -58,7 +58,7 @@ class TakenFrames:
     """
 
     start: Mapping[str, Any]
-    frames: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+    frames: dict[str, set[tuple[int, ...]]] = field(default_factory=lambda: defaultdict(set))
     uids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -178,7 +178,8 @@ class RunLedger(DocumentRouter):
             # What cannot be told is taken again.
             _LOG.warning("run %s: %s", run[:8], error)
             return
-        self._runs[run].frames[stream].add((label.energy_index, label.repeat))
+        places = (place for _, place in sorted(label.axes.items()))
+        self._runs[run].frames[stream].add((label.energy_index, label.repeat, *places))
 
 
 def resume_scan(
@@ -225,6 +226,8 @@ def resume_scan(
     instrument = Instrument(camera, energy, shutter, stage, i0, filters)  # type: ignore[arg-type]
     taken: TakenFrames = archive.taken(uid)
     start, scan = taken.start, taken.scan
+    if scan.technique != "full_field":
+        raise PlanError(f"Run {uid} is a rotation series; go on with it by resume_tomography.")
     if (scan.model_extra or {}).get("adaptive") is not None:
         raise PlanError(
             f"Run {uid} chose its energies itself; start adaptive_xanes again instead of resuming it."

@@ -15,14 +15,16 @@ from beamline_devices.protocols import FlightPath
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import DEFAULT_EXPOSURE_S, EnergyGrid
 from beamline_plans.running import Clock, FrameLabel, TimeModel, check_value
-from edge_fitting import ReferenceSeries, expected_sigma, optical_depth_sigma
-from scan_contract import FullFieldContract, is_energy_scan, read_contract
+from edge_fitting import ReferenceSeries, expected_sigma, optical_depth_sigma, voxel_sigma
+from scan_contract import FullFieldContract, TomographyContract, is_energy_scan, read_contract
 
 __all__ = ["DryRun", "dry_run"]
 
 # Frames of a fully open beam on a 16-bit camera run at a fraction of full well.
 _COUNTS_PER_S = 20_000.0
 _MOST_MESSAGES = 10_000_000
+# Of the width of the field: what the sample in a rotation series fills of it.
+_SAMPLE_SHARE = 0.75
 
 
 @dataclass
@@ -167,6 +169,8 @@ class _Simulation:
         self._axes: set[str] = set()
         self._detectors: set[str] = set()
         self._bytes: dict[int, int] = {}
+        self._columns = 0
+        self._rotation_series: Optional[TomographyContract] = None
         self._stream = ""
         self._event_bytes = 0
         self._event_exposure_s = 0.0
@@ -189,7 +193,11 @@ class _Simulation:
         self._detectors.update(msg.kwargs.get("detectors", ()))
         if is_energy_scan(msg.kwargs):
             scan = read_contract(msg.kwargs).scan
-            if isinstance(scan, FullFieldContract) and (scan.model_extra or {}).get("adaptive") is None:
+            # What turns the sample takes the time of any other move.
+            self._axes.discard(str(scan.devices.get("rotation")))
+            if isinstance(scan, TomographyContract):
+                self._rotation_series = scan
+            elif isinstance(scan, FullFieldContract) and (scan.model_extra or {}).get("adaptive") is None:
                 self._compare_orders(scan)
                 if scan.references is not None:
                     self._predict_sigma(scan, scan.references)
@@ -217,6 +225,23 @@ class _Simulation:
         sigma = float(optical_depth_sigma(counts, n_flats=n_flats))
         series = ReferenceSeries.from_dict(references)
         self.found.expected_sigma[scan.edge] = expected_sigma(grid, series, self._jump, sigma)
+
+    def _predict_voxel_sigma(self, scan: TomographyContract) -> None:
+        """Predict sigma in a voxel of a sample whose edge jump is met along three quarters of the field."""
+        if scan.references is None or not self._columns:
+            return
+        grid = EnergyGrid(scan.energies_ev, scan.exposure_s)
+        counts = self._counts_per_s * float(np.mean(grid.exposure_s)) * scan.repeats
+        sigma = float(
+            optical_depth_sigma(counts, n_flats=max(scan.n_flats * scan.flat_rounds, 1) / scan.repeats)
+        )
+        n_angles = float(np.mean([len(scan.places_of(index)) for index in range(len(grid))]))
+        self.found.expected_sigma[f"{scan.edge} per voxel"] = expected_sigma(
+            grid,
+            ReferenceSeries.from_dict(scan.references),
+            self._jump / (_SAMPLE_SHARE * self._columns),
+            voxel_sigma(sigma, n_angles),
+        )
 
     def _set(self, msg: Msg) -> None:
         device, value = msg.obj, msg.args[0]
@@ -322,11 +347,18 @@ class _Simulation:
 
     def _size(self, device: Any) -> int:
         if id(device) not in self._bytes:
-            self._bytes[id(device)] = _bytes_per_event(device.describe())
+            described = device.describe()
+            self._bytes[id(device)] = _bytes_per_event(described)
+            if isinstance(described, Mapping):
+                shapes = [key["shape"] for key in described.values() if len(key["shape"]) >= 2]
+                self._columns = shapes[0][-1] if shapes else self._columns
         return self._bytes[id(device)]
 
     def _save(self, _msg: Msg) -> None:
         self._advance(self.now_s + self._times.frame_s)
+        if self._rotation_series is not None:
+            self._predict_voxel_sigma(self._rotation_series)
+            self._rotation_series = None
         self.found.frames[self._stream] += 1
         self.found.disk_bytes += self._event_bytes
         if self._stream == "primary":

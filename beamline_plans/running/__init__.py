@@ -1,7 +1,7 @@
 """What all plans share: instrument, requests, frames, safe states."""
 
 from ._clock import Clock, now_s, wait_until
-from ._frames import FrameTaker, trigger
+from ._frames import FrameTaker, set_and_wait, trigger
 from ._instrument import Instrument, check_roles, check_value, first_value
 from ._label import FrameLabel
 from ._pauses import PauseWatch
@@ -32,6 +32,7 @@ __all__ = [
     "requests_for_edges",
     "restore_wrapper",
     "safe_state_wrapper",
+    "set_and_wait",
     "take_frames",
     "trigger",
     "wait_until",

@@ -26,7 +26,7 @@ from ._instrument import Instrument, first_value
 from ._label import FrameLabel
 from ._pauses import PauseWatch
 
-__all__ = ["FrameTaker", "trigger"]
+__all__ = ["FrameTaker", "set_and_wait", "trigger"]
 
 # A camera that is silent for so long after its exposure will not answer any more.
 _TRIGGER_TIMEOUT_S = 60.0
@@ -81,8 +81,9 @@ class FrameTaker:
         n_frames: int,
         *,
         first_repeat: int = 0,
+        axes: tuple[tuple[str, int], ...] = (),
     ) -> MsgGenerator[None]:
-        """Go to one energy and take the frames of one stream there.
+        """Go to one energy, and place on the technique's own axes, and take the frames of one stream there.
 
         Everything the frames depend on is set after the checkpoint, so that a rewind, after which a person
         may have moved anything, finds the instrument as the label says. What fails is tried again from
@@ -94,7 +95,7 @@ class FrameTaker:
             If a frame could not be taken, or the scan could not be held while it had to be.
         """
         repeats = range(first_repeat, first_repeat + n_frames)
-        left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat) for repeat in repeats)
+        left = deque(Shot(stream, energy_index, energy_ev, exposure_s, repeat, axes) for repeat in repeats)
         failures: list[str] = []
         gone_at: Optional[float] = None
         while left:
@@ -180,7 +181,7 @@ class FrameTaker:
                 _RETURN_S,
             )
         try:
-            yield from _set((self._instrument.shutter, "closed"))
+            yield from set_and_wait((self._instrument.shutter, "closed"))
         except (RunEngineControlException, FailedPause):
             raise
         except Exception as another:
@@ -197,13 +198,23 @@ class FrameTaker:
         ins = self._instrument
         position = {"dark": "in", "flat": "out", "primary": "in"}[shot.stream]
         beam = "closed" if shot.stream == "dark" else "open"
-        yield from _set(
+        yield from self._before_stage(shot)
+        yield from set_and_wait(
             (ins.energy, shot.energy_setpoint_ev),
             (ins.camera.exposure_s, shot.exposure_s),
             (ins.stage, position),
         )
+        yield from self._after_stage(shot)
         # The beam is let through only when everything stands.
-        yield from _set((ins.shutter, beam))
+        yield from set_and_wait((ins.shutter, beam))
+
+    def _before_stage(self, shot: Shot) -> MsgGenerator[None]:
+        """Move what has to stand before the sample is moved in or out."""
+        yield from ()
+
+    def _after_stage(self, shot: Shot) -> MsgGenerator[None]:
+        """Move what may move only when the sample stands."""
+        yield from ()
 
     def _attempt(self, shot: Shot) -> MsgGenerator[Optional[str]]:
         """Take one frame; returns what is wrong with it, if anything.
@@ -217,7 +228,8 @@ class FrameTaker:
             pauses = self._watch.pauses
             yield Msg("create", name=shot.stream)
             frame = yield Msg("read", ins.camera)
-            for device in (self._label, ins.energy):
+            turned = () if ins.rotation is None else (ins.rotation,)
+            for device in (self._label, ins.energy, *turned):
                 yield Msg("read", device)
             i0 = None
             if ins.i0 is not None:
@@ -285,7 +297,7 @@ def trigger(devices: list[Any], label: FrameLabel, shot: Shot) -> MsgGenerator[N
     yield from _start_and_wait(starts, group, shot.exposure_s + _TRIGGER_TIMEOUT_S)
 
 
-def _set(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
+def set_and_wait(*moves: tuple[Any, Any]) -> MsgGenerator[None]:
     """Move devices at the same time and wait for all."""
     group = uuid.uuid4().hex
     yield from _start_and_wait(

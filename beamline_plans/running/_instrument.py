@@ -8,7 +8,14 @@ from typing import Any, Optional
 
 from bluesky.protocols import Checkable, Configurable, Movable
 
-from beamline_devices.protocols import EnergyAxis, FrameDetector, PointDetector, SampleStage, Shutter
+from beamline_devices.protocols import (
+    EnergyAxis,
+    FrameDetector,
+    PointDetector,
+    RotationAxis,
+    SampleStage,
+    Shutter,
+)
 from beamline_plans.errors import PlanError
 from scan_contract import saturation_of
 
@@ -70,7 +77,7 @@ def check_value(device: Any, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Instrument:
-    """Camera, energy, shutter, sample stage and, if there are any, I0 and filters.
+    """Camera, energy, shutter, sample stage and, if there are any, I0, filters and axis of rotation.
 
     Raises
     ------
@@ -84,6 +91,7 @@ class Instrument:
     stage: SampleStage
     i0: Optional[PointDetector] = None
     filters: Optional[Movable[Any]] = None
+    rotation: Optional[RotationAxis] = None
 
     def __post_init__(self) -> None:
         check_roles(
@@ -94,16 +102,19 @@ class Instrument:
                 ("stage", self.stage, ("name", "set")),
                 ("i0", self.i0, ("name", "read", "describe")),
                 ("filters", self.filters, ("name", "read", "set")),
+                ("rotation", self.rotation, ("name", "read", "describe", "set")),
             )
         )
 
     @property
     def names(self) -> dict[str, Optional[str]]:
         """Names of the devices by role, as the start document carries them."""
+        rotation = {} if self.rotation is None else {"rotation": self.rotation.name}
         return {
             "camera": self.camera.name,
             "energy": self.energy.name,
             "i0": None if self.i0 is None else self.i0.name,
+            **rotation,
         }
 
     @property

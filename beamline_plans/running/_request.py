@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, get_args
+from typing import Any, ClassVar, Optional, get_args
 
 import numpy as np
 
@@ -140,6 +140,13 @@ class ScanRequest:
         except EdgeFittingError as error:
             raise PlanError(f"The references do not suit this scan: {str(error).rstrip('.')}.") from error
 
+    model: ClassVar[type[FullFieldContract]] = FullFieldContract
+    """Contract that the start document keeps."""
+
+    def own_entries(self) -> dict[str, Any]:
+        """Return the entries of the contract that a technique has beside those of a scan with a camera."""
+        return {}
+
     @property
     def n_events(self) -> int:
         """Number of events of the primary stream when nothing is taken twice."""
@@ -176,10 +183,11 @@ class ScanRequest:
             "saturation_counts": instrument.saturation_counts,
             "filter_position": _plain(self.filter_position),
             "devices": instrument.names,
+            **self.own_entries(),
             **entries,
         }
         try:
-            return make_contract(FullFieldContract, **said)
+            return make_contract(self.model, **said)
         except ContractError as error:
             raise PlanError(f"The scan cannot be described: {error}.") from error
 

@@ -23,6 +23,7 @@ def one_run(
     *,
     entries: Optional[Mapping[str, Any]] = None,
     take: Optional[Callable[[FrameTaker, str], MsgGenerator[None]]] = None,
+    taker: type[FrameTaker] = FrameTaker,
 ) -> MsgGenerator[str]:
     """Stage the detectors and take one edge as one run, leaving the instrument as it was last.
 
@@ -39,6 +40,8 @@ def one_run(
     take : callable, optional
         Plan that takes the frames, given a `FrameTaker` and the uid of the run; by default all frames of the
         request in order.
+    taker : type of FrameTaker
+        What takes a frame.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def one_run(
     """
     start = {
         "detectors": [device.name for device in instrument.detectors],
-        "motors": [instrument.energy.name],
+        "motors": [device.name for device in (instrument.energy, instrument.rotation) if device is not None],
         "num_points": request.n_events,
         "hints": {"dimensions": [([_energy_key(instrument)], "primary")]},
         **md,
@@ -60,9 +63,9 @@ def one_run(
         def frames() -> MsgGenerator[None]:
             if request.filter_position is not None:
                 yield from bps.mv(instrument.filters, request.filter_position)
-            taker = FrameTaker(instrument, request.i0_min)
-            yield from taker.begin()
-            yield from (take_frames(taker, request) if take is None else take(taker, uid))
+            frames_of = taker(instrument, request.i0_min)
+            yield from frames_of.begin()
+            yield from (take_frames(frames_of, request) if take is None else take(frames_of, uid))
             yield from bps.checkpoint()
 
         def failed(error: Exception) -> MsgGenerator[None]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from callbacks.documents import FILE_TIMEOUT_S, AnyDocument, FrameLoss, RootMap, Slot, read_run
 from callbacks.errors import CallbackError
 from callbacks.reduce import CorrectedFrame, Reduced, RegisterChoice, optical_depth
-from scan_contract import FullFieldContract
 
 from ._full_field import FULL_FIELD
 from ._pipeline import RunPipeline
@@ -194,7 +193,7 @@ class DepthFrames:
 
     def _open(self, start: AnyDocument) -> None:
         contract = read_run(start)
-        if not isinstance(contract.scan, FullFieldContract):
+        if contract.scan.technique != "full_field":
             raise CallbackError(
                 f"run {contract.raw_uid[:8]} has no frames of a camera (technique {contract.scan.technique})"
             )

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from callbacks.documents import FILE_TIMEOUT_S, AnyDocument, DocumentWorker, RunRouting, Slot, read_run
 from callbacks.errors import CallbackError
 from callbacks.reduce import CorrectedFrame, Reduced, Spectrum, optical_depth
-from scan_contract import FullFieldContract, is_energy_scan
+from scan_contract import is_energy_scan
 
 from ._full_field import FULL_FIELD
 from ._pipeline import RunPipeline
@@ -63,7 +63,7 @@ class LiveSpectrum(DocumentWorker):
         if name == "start":
             if is_energy_scan(doc) and uid is not None and uid not in self._runs:
                 contract = read_run(doc)
-                if isinstance(contract.scan, FullFieldContract):
+                if contract.scan.technique == "full_field":
                     self._runs[uid] = RunPipeline(
                         FULL_FIELD, contract, _MeanSpectrum(self._mask), file_timeout_s=self._file_timeout_s
                     )
