@@ -114,6 +114,8 @@ def test_exports_of_cyclers_are_read_by_the_names_of_their_columns(name, tmp_pat
         ("Time/s,Current/A\n1,1\n2,inf\n3,1\n", r"1 of 3 lines .* no current"),
         ("Time/s,Current/mA\n0,2,5\n1,2,5\n", "line 2 .*more values than there are names"),
         ("Time/s,Current/mA\n" + "0,0,2,5,0,0,0,0,0,0,0,0,0,0\n" * 3, "do not fit the names|more values"),
+        ("Time/s,Current/A" + "," * 2**21 + "\n1,1\n2,1\n", "no line with names of columns"),
+        ("Time/s,Current/A\n" + "1" * 2**18 + ",1\n2,1\n", "no times that can be read"),
         ("Time(s),Current(mA)\n0,1\n9,1\n0,1\n9,1\n", r"column 'Time\(s\)' .* go back at line 4"),
         ("time,current\n0,2.5\n1,2.5\n", "does not say the unit of its column 'time'"),
         ("time_s,current\n0,2.5\n1,2.5\n", "does not say the unit of its column 'current'"),
@@ -175,6 +177,20 @@ def test_texts_of_other_places_are_read_or_refused_but_never_read_wrongly(conten
     assert read_cycler(path, discharge_positive=True).charge_ah[-1] == pytest.approx(-found.charge_ah[-1])
     if absolute:
         assert datetime.fromtimestamp(found.time_s[0], UTC).year == 2026
+
+
+def test_a_test_counts_no_time_while_it_is_paused_and_the_clock_does(tmp_path):
+    """Over midnight between the 12th and the 13th, days first; ten minutes of pause."""
+    begin, paused = datetime(2026, 11, 12, 23, 55).timestamp(), 600
+    lines = ["Test_Time(s),Date_Time,Current(A)"]
+    for passed in range(0, 600, 60):
+        at = begin + passed + (paused if passed >= 300 else 0)
+        lines.append(f"{passed},{datetime.fromtimestamp(at):%d/%m/%Y %H:%M:%S},0.001")
+    path = tmp_path / "cell.csv"
+    path.write_text("\n".join(lines))
+    found = read_cycler(path)
+    assert found.is_absolute
+    assert (found.time_s.size, found.time_s[0], found.time_s[-1]) == (10, begin, begin + 540 + paused)
 
 
 def test_clocks_that_cannot_be_are_refused_and_a_reversed_sign_is_noticed(tmp_path):

@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float64]
 
 _MOST_HEADER_LINES = 400
 _MOST_SURPLUS = 8
+_LONGEST_LINE = 2**16
 _S_PER_H = 3600.0
 # Names of columns by what they hold, the preferred first: Biologic (EC-Lab), Arbin, Maccor, Neware, and the Battery
 # Data Format with its labels and its machine-readable names. Without unit, spaces and underscores.
@@ -183,6 +184,8 @@ def _header_of(lines: Sequence[str], name: str) -> tuple[int, str]:
 
 
 def _split(line: str, separator: str) -> list[str]:
+    if len(line) > _LONGEST_LINE:
+        return []
     return next(csv.reader([line], delimiter=separator), [])
 
 

@@ -17,6 +17,7 @@ _MOST_DATES = 1000
 # Lines may be written a little out of order; times of steps begin again.
 _MOST_BACK_S = 1.0
 _EARLIEST_S, _LATEST_S = 315_532_800.0, 4_102_444_800.0  # 1980 to 2100
+_PAUSED_S = 60.0
 _STARTED = re.compile(r"Acquisition started on\s*:\s*(\S.*)", re.IGNORECASE)
 _DURATION = r"^(?:(\d+)\s*(?:d|days?)?[\s.:,-]\s*)?(\d+):(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)$"
 _DATE = re.compile(
@@ -45,7 +46,11 @@ def times_of(table: CyclerTable) -> tuple[Array, bool]:
     # Dates are often of whole seconds: the times since the start are finer.
     both = np.isfinite(dates) & np.isfinite(passed)
     if both.any():
-        return passed + float(np.median(dates[both] - passed[both])), True
+        ahead = dates[both] - passed[both]
+        if np.ptp(ahead) > _PAUSED_S:
+            # The test counts no time while it is paused, the clock does.
+            return _checked(_dates(table, whole=True), table, "date"), True
+        return passed + float(np.median(ahead)), True
     started = _STARTED.search(table.above)
     if started is not None and np.isfinite(begin := _epochs(pd.Series([started[1].strip()]))[0]):
         return passed + begin, True
