@@ -36,6 +36,7 @@ def build_app() -> typer.Typer:
     app.command()(_commands.compare)
     app.command()(_commands.series)
     app.command()(_commands.mosaic)
+    app.command()(_commands.volume)
     app.command()(_commands.ioc)
     app.add_typer(build_references_app(), name="references")
     return app

@@ -608,6 +608,62 @@ def mosaic(
     )
 
 
+def volume(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Volumes: HDF5, TIFF stack, folder of TIFF planes or Zarr; FILE::NAME names the dataset.",
+        ),
+    ],
+    soc: Annotated[
+        str | None, typer.Option(help="Volume of the state of charge, where FILE has none.")
+    ] = None,
+    soc_sigma: Annotated[str | None, typer.Option(help="Volume of its standard deviation.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Volume that is 0 where FILE cannot be used.")] = None,
+    voxel_size_nm: Annotated[
+        float | None,
+        typer.Option(help="Edge of a voxel in nm, before what FILE says; needed where it says none."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Density from which on there is material; by default found.")
+    ] = None,
+    min_diameter: Annotated[
+        float | None, typer.Option(help="Smallest particle in um; by default eight voxels.")
+    ] = None,
+    widest_crack: Annotated[
+        float | None,
+        typer.Option(help="Widest crack in um that opens to a surface; by default eight voxels."),
+    ] = None,
+    damage: Annotated[
+        str | None,
+        typer.Option(help="Crack shares MILD,SEVERE from which on a particle is so; by default 0.02,0.08."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG of rendering, slices, depths and damage.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV of particles; beside it depths and damage.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Volume with particles and cracks: .h5, .zarr or .tif.")
+    ] = None,
+    soc_range: _PlotRange = None,
+) -> None:
+    """Tell particles of reconstructed volumes apart; cracks, damage, state of charge at cracks and by depth."""
+    from nimco._cmd_volume import volume
+
+    volume(
+        files=files,
+        others={"soc": soc, "soc_sigma": soc_sigma, "mask": mask},
+        voxel_size_nm=voxel_size_nm,
+        threshold=threshold,
+        min_diameter_um=min_diameter,
+        widest_crack_um=widest_crack,
+        damage=damage,
+        plot=plot,
+        table=table,
+        to=to,
+        soc_range=soc_range,
+    )
+
+
 def ioc(
     prefix: Annotated[str, typer.Option(help="In front of every PV name.")] = "SIM:",
     size: _Size = 256,

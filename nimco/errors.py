@@ -17,6 +17,14 @@ class RecordingError(NimcoError):
     """A recorded file that cannot be read as an energy scan."""
 
 
+class VolumeError(NimcoError):
+    """A volume that cannot be read, written or analysed."""
+
+
+class ProjectionError(NimcoError):
+    """A file of projections that cannot be read as a rotation series."""
+
+
 class ReferenceFileError(NimcoError):
     """A reference spectrum file that cannot be read, or spectra that make no series."""
 

@@ -112,6 +112,7 @@ TESTED: dict[str, set[str]] = {
         "nimco._server",
         "nimco._session",
     },
+    "test_nimco_volume.py": {"nimco._commands"},
     "test_packaging.py": {"nimco._cli", "nimco._queueserver_plans", "nimco._task_runners"},
     "test_sim_devices_absorption.py": {"sim_devices.twin._absorption"},
     "test_sim_devices_lineshape.py": {"sim_devices.twin._absorption", "sim_devices.twin._compounds"},

@@ -9,15 +9,19 @@ from ._mosaic_picture import draw_mosaic
 from ._series import SERIES_SCHEMA, follow_series, series_table
 from ._series_picture import draw_series, draw_tracks, time_unit
 from ._stored_fields import stored_fields
+from ._volume import VOLUME_SCHEMA, analyse_volume
+from ._volume_picture import draw_volume
 
 __all__ = [
     "MOSAIC_SCHEMA",
     "SERIES_SCHEMA",
+    "VOLUME_SCHEMA",
     "CellCapacity",
     "ChargeCalibration",
     "CyclerData",
     "SampleComparison",
     "SampleGroup",
+    "analyse_volume",
     "calibrate_by_charge",
     "compare_samples",
     "draw_charge",
@@ -25,6 +29,7 @@ __all__ = [
     "draw_samples",
     "draw_series",
     "draw_tracks",
+    "draw_volume",
     "follow_series",
     "join_charge",
     "read_cycler",

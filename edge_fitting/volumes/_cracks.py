@@ -25,6 +25,8 @@ _REACH_SHIFT_PX = 0.7
 _RIM_PX = 2.0
 _BLUR_PX = 2.0
 _FEWEST = 50
+# How wide a sheet that the resolution blurs is marked.
+_FINE_MARKED_PX = 3.6
 
 
 class CrackKind(IntEnum):
@@ -53,6 +55,9 @@ class VolumeCracks:
         limits of fine cracks by a factor of 1.25 and the reach of their blur by 0.7 voxels); with it one voxel at the
         mouths of open cracks, where the outer surface is guessed, and half of what the part that is not searched for
         fine cracks is taken to have.
+    wide_thickness, fine_thickness : ndarray
+        Mean thickness of the cracks in the unit of the voxel size; of fine ones by the density that they lack, about.
+        NaN for none.
     """
 
     kind: NDArray[np.uint8]
@@ -64,6 +69,8 @@ class VolumeCracks:
     fine_share_sigma: Array
     crack_share: Array
     crack_share_sigma: Array
+    wide_thickness: Array
+    fine_thickness: Array
 
 
 def segment_volume_cracks(
@@ -107,7 +114,8 @@ def segment_volume_cracks(
         kind[wide_box][inside] = found[inside]
         rows.append((np.count_nonzero(inside), *shares))
         names.append(label)
-    n_voxels, wide, wide_sigma, fine, fine_sigma = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7).T
+    n_voxels, wide, wide_sigma, fine, fine_sigma, wide_px, fine_px = table
     return VolumeCracks(
         kind,
         np.array(names, np.int64),
@@ -118,6 +126,8 @@ def segment_volume_cracks(
         fine_sigma,
         wide + fine,
         np.hypot(wide_sigma, fine_sigma),
+        wide_px * particles.voxel_size,
+        fine_px * particles.voxel_size,
     )
 
 
@@ -139,7 +149,7 @@ class _OneParticle:
         self._solid = float(np.median(self._density[whole])) if whole.any() else levels.solid
 
     def cracks(self, least_loss: float) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-        """Return what each voxel is, and shares of wide and fine with their uncertainties."""
+        """Return what each voxel is, shares of wide and fine with their uncertainties, and thicknesses in voxels."""
         wide = self._wide(self._threshold, None)
         zone = grown(wide, _BLUR_PX)
         n = max(int(np.count_nonzero(self._known)), 1)
@@ -159,7 +169,9 @@ class _OneParticle:
         kind[fines[0] & ~wide] = CrackKind.FINE
         wide_sigma = float(np.hypot(0.5 * (max(shares) - min(shares)), mouth))
         fine_sigma = 0.5 * float(np.hypot(max(lacks) - min(lacks), unsearched * lacks[0]))
-        return kind, (shares[0], wide_sigma, lacks[0], fine_sigma)
+        n_fine = int(np.count_nonzero(kind == CrackKind.FINE))
+        thin = _FINE_MARKED_PX * lacks[0] * searched / n_fine if n_fine else float("nan")
+        return kind, (shares[0], wide_sigma, lacks[0], fine_sigma, _thickness(wide), thin)
 
     def _wide(self, threshold: float, zone: Mask | None) -> Mask:
         void = self._known & (self._density <= threshold)
@@ -200,6 +212,16 @@ class _OneParticle:
         use = grown(fine, reach) & self._core & ~zone
         lack = (self._solid - self._density[use]) / (self._solid - self._void)
         return float(max(np.sum(lack, dtype=np.float64), 0.0))
+
+
+def _thickness(void: Mask) -> float:
+    """Mean thickness of sheets: a quarter of it is the mean distance to their faces."""
+    from scipy import ndimage
+
+    if not void.any():
+        return float("nan")
+    away = ndimage.distance_transform_edt(np.pad(void, 1, mode="edge"))[1:-1, 1:-1, 1:-1][void]
+    return 4.0 * float(np.mean(away - 0.5))
 
 
 def _kept(found: Mask, cores: Mask, min_voxels: int) -> Mask:
