@@ -28,6 +28,8 @@ __all__ = [
     "EnergyFlyer",
     "FlightPath",
     "FrameDetector",
+    "LinePath",
+    "McaDetector",
     "NamedPosition",
     "PointDetector",
     "RotationAxis",
@@ -104,6 +106,47 @@ class FlightPath:
     def duration_s(self) -> float:
         """Time of the flight."""
         return self.times_s[-1] - self.times_s[0]
+
+
+@dataclass(frozen=True)
+class LinePath:
+    """A line of a raster that is to be flown: evenly, a point every so often.
+
+    Attributes
+    ----------
+    row : int
+        Number of the line.
+    first_um, last_um : float
+        Middle of the first and of the last point.
+    n_points : int
+        How many there are.
+    dwell_s : float
+        Time of a point.
+    """
+
+    row: int
+    first_um: float
+    last_um: float
+    n_points: int
+    dwell_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Time of the line."""
+        return self.n_points * self.dwell_s
+
+
+@runtime_checkable
+class McaDetector(Readable[Any], Triggerable, Stageable, HasName, Protocol):
+    """Fluorescence detector of one or several elements, of a point or of a line.
+
+    Its reading has the spectra, ``<name>`` of shape ([points,] elements, channels), and the times ``<name>_live_s`` and
+    ``<name>_real_s`` of shape ([points,] elements). One that flies lines takes a `LinePath` with ``prepare``, goes to
+    its start, and flies it when triggered; ``<name>_i0`` is then the incident intensity of each point.
+    """
+
+    exposure_s: Movable[float]
+    """Time of a point in seconds."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from beamline_plans.full_field import (
 from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
 from beamline_plans.planning import DryRun, dry_run
 from beamline_plans.point import calibrate_energy, soft_xas_scan, xas_fly, xas_scan
+from beamline_plans.raster import RasterLedger, TakenLines, resume_xrf_map, xrf_coarse_fine, xrf_map
 from beamline_plans.rotation import (
     interleaved_angles,
     resume_tomography,
@@ -45,9 +46,11 @@ __all__ = [
     "NotSafeError",
     "Order",
     "PlanError",
+    "RasterLedger",
     "RunArchive",
     "RunLedger",
     "TakenFrames",
+    "TakenLines",
     "TimeModel",
     "adaptive_xanes",
     "beam_suspenders",
@@ -60,6 +63,7 @@ __all__ = [
     "preset_names",
     "resume_scan",
     "resume_tomography",
+    "resume_xrf_map",
     "soft_xas_scan",
     "spread_angles",
     "tile_centres",
@@ -70,4 +74,6 @@ __all__ = [
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xrf_coarse_fine",
+    "xrf_map",
 ]

@@ -36,17 +36,20 @@ from ._spectrum import StoredSpectrum
 from ._tomography_contract import ANGLE_AXIS, AngleOrder, TomographyContract
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents
+from ._xrf_contract import COLUMN_AXIS, ROW_AXIS, FilmStandard, McaCalibration, XRFContract
 from .errors import ContractError, MissingPackageError
 
 __all__ = [
     "ALL_ENERGIES",
     "ANGLE_AXIS",
+    "COLUMN_AXIS",
     "CONTRACTS",
     "CONTRACT_KEY",
     "HC_EV_ANGSTROM",
     "LABEL_DEVICE",
     "LONGEST_EXPOSURE_S",
     "PROVENANCE_KEYS",
+    "ROW_AXIS",
     "SCHEMA_VERSION",
     "STREAMS",
     "SWEEP_AXIS",
@@ -55,10 +58,12 @@ __all__ = [
     "Contract",
     "ContractError",
     "FieldOfView",
+    "FilmStandard",
     "FlatOrder",
     "Flight",
     "FullFieldContract",
     "Label",
+    "McaCalibration",
     "MissingPackageError",
     "PointContract",
     "Proposal",
@@ -69,6 +74,7 @@ __all__ = [
     "SoftContract",
     "StoredSpectrum",
     "TomographyContract",
+    "XRFContract",
     "exposure_slip",
     "is_energy_scan",
     "label_data_keys",

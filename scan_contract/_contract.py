@@ -54,12 +54,13 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 class Taken(BaseModel):
-    """The energy indices that a run takes, where it goes on with another one."""
+    """The energy indices that a run takes, where it goes on with another one; of a raster, the first row it takes."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     primary: tuple[int, ...] | None = None
     flat: tuple[int, ...] | None = None
+    first_row: Annotated[int, Field(ge=0)] | None = None
 
 
 class Contract(BaseModel):

@@ -8,6 +8,7 @@ from ._full_field_contract import FullFieldContract
 from ._point_contract import PointContract
 from ._soft_contract import SoftContract
 from ._tomography_contract import TomographyContract
+from ._xrf_contract import XRFContract
 
 CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(
     {
@@ -15,6 +16,7 @@ CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(
         "xas": PointContract,
         "soft_xas": SoftContract,
         "tomography": TomographyContract,
+        "xrf": XRFContract,
     }
 )
 """Contracts of the techniques by name."""

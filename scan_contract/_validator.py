@@ -9,6 +9,7 @@ from ._labels import ALL_ENERGIES, LABEL_DEVICE, STREAMS, read_label, read_shot
 from ._point_contract import PointContract
 from ._read_contract import read_contract
 from ._tomography_contract import ANGLE_AXIS, TomographyContract
+from ._xrf_contract import XRFContract
 from .errors import ContractError
 
 __all__ = ["validate_run_documents"]
@@ -158,6 +159,12 @@ class _Run:
             self._check_angles(self._scan)
         if isinstance(self._scan, FullFieldContract):
             self._check_corrections(self._scan)
+        if isinstance(self._scan, XRFContract):
+            taken = len({(index, axes) for index, *_, axes in self._seen["primary"]})
+            if taken < self._scan.readings_expected:
+                raise ContractError(
+                    f"the run ended in success with {taken} of {self._scan.readings_expected} places of its raster"
+                )
 
     def _check_angles(self, scan: TomographyContract) -> None:
         """Check that each energy has all its angles."""

@@ -1,7 +1,10 @@
 """A digital twin of a full-field absorption beamline, as ophyd devices."""
 
-from sim_devices.devices import SimBeamline, SimSoftBeamline
+from sim_devices.devices import SimBeamline, SimNanoBeamline, SimSoftBeamline
 from sim_devices.twin import (
+    NANO_SAMPLES,
+    NMC442,
+    NMC701515,
     PUBLISHED_GAMMA,
     SOFT_COMPONENTS,
     SOFT_SAMPLES,
@@ -9,8 +12,12 @@ from sim_devices.twin import (
     ChamberSettings,
     Fault,
     Faults,
+    GradientParticle,
     LayeredSample,
     MonoSettings,
+    NanoSample,
+    NanoSettings,
+    NanoTruth,
     OpticsSettings,
     SampleSettings,
     SoftSettings,
@@ -22,10 +29,14 @@ from sim_devices.twin import (
     VolumeSettings,
     VolumeTruth,
     YieldDepth,
+    nickel_spectrum,
     soft_spectrum,
 )
 
 __all__ = [
+    "NANO_SAMPLES",
+    "NMC442",
+    "NMC701515",
     "PUBLISHED_GAMMA",
     "SOFT_COMPONENTS",
     "SOFT_SAMPLES",
@@ -33,11 +44,16 @@ __all__ = [
     "ChamberSettings",
     "Fault",
     "Faults",
+    "GradientParticle",
     "LayeredSample",
     "MonoSettings",
+    "NanoSample",
+    "NanoSettings",
+    "NanoTruth",
     "OpticsSettings",
     "SampleSettings",
     "SimBeamline",
+    "SimNanoBeamline",
     "SimSoftBeamline",
     "SoftSettings",
     "SoftTruth",
@@ -48,5 +64,6 @@ __all__ = [
     "VolumeSettings",
     "VolumeTruth",
     "YieldDepth",
+    "nickel_spectrum",
     "soft_spectrum",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from bluesky import Msg
 from bluesky.utils import MsgGenerator
 
-from beamline_devices.protocols import FlightPath
+from beamline_devices.protocols import FlightPath, LinePath
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import DEFAULT_EXPOSURE_S, EnergyGrid
 from beamline_plans.running import Clock, FrameLabel, TimeModel, check_value
@@ -166,6 +166,7 @@ class _Simulation:
         self._where: dict[int, Any] = {}
         self._groups: dict[Any, float] = {}
         self._paths: dict[int, FlightPath] = {}
+        self._lines: dict[int, LinePath] = {}
         self._axes: set[str] = set()
         self._detectors: set[str] = set()
         self._bytes: dict[int, int] = {}
@@ -193,8 +194,8 @@ class _Simulation:
         self._detectors.update(msg.kwargs.get("detectors", ()))
         if is_energy_scan(msg.kwargs):
             scan = read_contract(msg.kwargs).scan
-            # What turns the sample takes the time of any other move.
-            self._axes.discard(str(scan.devices.get("rotation")))
+            # What turns or shifts the sample takes the time of any other move.
+            self._axes -= {str(scan.devices.get(role)) for role in ("rotation", "row", "column")}
             if isinstance(scan, TomographyContract):
                 self._rotation_series = scan
             elif isinstance(scan, FullFieldContract) and (scan.model_extra or {}).get("adaptive") is None:
@@ -282,12 +283,17 @@ class _Simulation:
     def _trigger(self, msg: Msg) -> None:
         setting = getattr(msg.obj, "exposure_s", None)
         exposure_s = 0.0 if setting is None else float(self._where.get(id(setting), DEFAULT_EXPOSURE_S))
+        line = self._lines.get(id(msg.obj))
+        if line is not None:
+            exposure_s = line.duration_s
         group = msg.kwargs.get("group")
         self._groups[group] = max(self._groups.get(group, 0.0), self.now_s + exposure_s)
         self._event_exposure_s = max(self._event_exposure_s, exposure_s)
 
     def _prepare(self, msg: Msg) -> None:
         path = msg.args[0]
+        if isinstance(path, LinePath):
+            self._prepare_line(msg, path)
         if not isinstance(path, FlightPath):
             return
         self._paths[id(msg.obj)] = path
@@ -296,6 +302,13 @@ class _Simulation:
         way_ev = abs(path.energies_ev[-1] - path.energies_ev[0])
         done = self.now_s + self._times.energy_s + self._times.energy_s_per_ev * way_ev
         self._groups[group] = max(self._groups.get(group, 0.0), done)
+
+    def _prepare_line(self, msg: Msg, path: LinePath) -> None:
+        check_value(msg.obj, path)
+        self._lines[id(msg.obj)] = path
+        self.found.n_moves += 1
+        group = msg.kwargs.get("group")
+        self._groups[group] = max(self._groups.get(group, 0.0), self.now_s + self._times.other_s)
 
     def _complete(self, msg: Msg) -> None:
         path = self._paths.get(id(msg.obj))
@@ -346,6 +359,11 @@ class _Simulation:
             self._where.setdefault(id(device), reading[fields[0]]["value"])
 
     def _size(self, device: Any) -> int:
+        line = self._lines.get(id(device))
+        if line is not None:  # described as it was prepared last, by somebody else
+            described = device.describe()
+            points = (described.get(device.name, {}).get("shape") or [1])[0]
+            return int(_bytes_per_event(described) // max(points, 1) * line.n_points)
         if id(device) not in self._bytes:
             described = device.describe()
             self._bytes[id(device)] = _bytes_per_event(described)

@@ -18,7 +18,7 @@ __all__ = ["CoreShell", "Matter", "fit_core_shell"]
 Array = NDArray[np.float64]
 
 _FEWEST_PIXELS = 30
-_N_DEPTH, _N_EXIT = 40, 8
+_N_DEPTH, _N_EXIT = 20, 5
 _CM_PER_UM = 1e-4
 _FWHM = 2.3548
 _POOR_CHI2 = 2.0
@@ -229,11 +229,10 @@ class _SphereFit:
         # Sub-pixels at the rim: the chord is averaged over the pixel.
         evens = [np.zeros(self._good.shape) for _ in self._names]
         shells = [np.zeros(self._good.shape) for _ in self._names]
-        offsets = (-0.25 * self._pixel_um, 0.25 * self._pixel_um)
-        for dv in offsets:
-            for du in offsets:
-                self._add(v + dv, u + du, radius, width, evens, shells)
-        n = len(offsets) ** 2
+        quarter = 0.25 * self._pixel_um
+        for dv, du in ((-quarter, quarter), (quarter, -quarter)):
+            self._add(v + dv, u + du, radius, width, evens, shells)
+        n = 2
         if self._blur > 0.05:
             evens = [gaussian_filter(one, self._blur, mode="nearest") for one in evens]
             shells = [gaussian_filter(one, self._blur, mode="nearest") for one in shells]

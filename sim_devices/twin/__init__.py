@@ -5,6 +5,15 @@ from ._compounds import EDGE_ELEMENT, METALS, edge_of_twin
 from ._constants import FWHM_PER_SIGMA, NI_K_EV
 from ._diffraction import bragg_deg, bragg_energy_ev, focal_length_mm
 from ._faults import Fault, Faults
+from ._nano_sample import (
+    NANO_SAMPLES,
+    NMC442,
+    NMC701515,
+    GradientParticle,
+    NanoSample,
+    nickel_spectrum,
+)
+from ._nano_station import McaReading, NanoSettings, NanoStation, NanoTruth
 from ._settings import (
     CameraSettings,
     ChamberSettings,
@@ -28,7 +37,10 @@ __all__ = [
     "FLUORESCENCE_EV",
     "FWHM_PER_SIGMA",
     "METALS",
+    "NANO_SAMPLES",
     "NI_K_EV",
+    "NMC442",
+    "NMC701515",
     "PUBLISHED_GAMMA",
     "SOFT_CHANNELS",
     "SOFT_COMPONENTS",
@@ -38,9 +50,15 @@ __all__ = [
     "ChamberSettings",
     "Fault",
     "Faults",
+    "GradientParticle",
     "IonChambers",
     "LayeredSample",
+    "McaReading",
     "MonoSettings",
+    "NanoSample",
+    "NanoSettings",
+    "NanoStation",
+    "NanoTruth",
     "OpticsSettings",
     "SampleSettings",
     "SoftSettings",
@@ -57,6 +75,7 @@ __all__ = [
     "bragg_energy_ev",
     "edge_of_twin",
     "focal_length_mm",
+    "nickel_spectrum",
     "soft_spectrum",
     "yields_of",
 ]
