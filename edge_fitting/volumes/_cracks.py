@@ -171,7 +171,7 @@ class _OneParticle:
         fine_sigma = 0.5 * float(np.hypot(max(lacks) - min(lacks), unsearched * lacks[0]))
         n_fine = int(np.count_nonzero(kind == CrackKind.FINE))
         thin = _FINE_MARKED_PX * lacks[0] * searched / n_fine if n_fine else float("nan")
-        return kind, (shares[0], wide_sigma, lacks[0], fine_sigma, _thickness(wide), thin)
+        return kind, (shares[0], wide_sigma, lacks[0], fine_sigma, _thickness(wide, self._inside), thin)
 
     def _wide(self, threshold: float, zone: Mask | None) -> Mask:
         void = self._known & (self._density <= threshold)
@@ -214,13 +214,15 @@ class _OneParticle:
         return float(max(np.sum(lack, dtype=np.float64), 0.0))
 
 
-def _thickness(void: Mask) -> float:
+def _thickness(void: Mask, inside: Mask) -> float:
     """Mean thickness of sheets: a quarter of it is the mean distance to their faces."""
     from scipy import ndimage
 
     if not void.any():
         return float("nan")
-    away = ndimage.distance_transform_edt(np.pad(void, 1, mode="edge"))[1:-1, 1:-1, 1:-1][void]
+    # The mouth of a crack is no face of it.
+    free = np.pad(void | ~inside, 1, mode="edge")
+    away = ndimage.distance_transform_edt(free)[1:-1, 1:-1, 1:-1][void]
     return 4.0 * float(np.mean(away - 0.5))
 
 
