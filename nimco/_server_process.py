@@ -33,6 +33,7 @@ from tiled.server.settings import get_settings
 from tiled.server.streaming import TTLCacheDatastore, register_datastore
 from tiled.utils import ensure_specified_sql_driver
 
+from nimco._direct_lookup import find_nodes_directly
 from nimco._key_guard import KeyGuard
 
 CATALOG_FILE = "catalog.db"
@@ -150,6 +151,7 @@ def build_server(directory: Path, api_key: str, readable: list[str]) -> uvicorn.
         serialization_registry=registry,
     )
     apply_settings(app)
+    find_nodes_directly()
     config = uvicorn.Config(
         KeyGuard(app, api_key),
         loop="asyncio",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import Engine, event
 from tiled.client import from_uri
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -239,6 +240,47 @@ def test_a_request_costs_no_analysis_of_signatures(tmp_path, monkeypatch):
                 monkeypatch.setattr("fastapi.dependencies.utils.get_dependant", analysed)
 
     asyncio.run(ask())
+
+
+def test_a_node_is_found_by_one_statement_however_deep_it_is(tmp_path):
+    guarded = build_server(tmp_path, "key", []).config.app
+    statements, path = [], "/"
+
+    async def ask():
+        nonlocal path
+        async with (
+            guarded.app.router.lifespan_context(guarded.app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(guarded),
+                base_url="http://here/api/v1",
+                headers={"Authorization": "Apikey key"},
+            ) as client,
+        ):
+            for key in ("a", "b", "c"):
+                node = {
+                    "id": key,
+                    "structure_family": "container",
+                    "metadata": {"at": key},
+                    "data_sources": [],
+                }
+                made = await client.post(f"/metadata{path}", json={**node, "specs": [], "access_tags": None})
+                assert made.status_code == 200
+                path = f"{path.rstrip('/')}/{key}"
+            event.listen(Engine, "before_cursor_execute", note)
+            found = await client.get(f"/metadata{path}")
+            event.remove(Engine, "before_cursor_execute", note)
+            assert found.json()["data"]["attributes"]["metadata"] == {"at": "c"}
+            for missing in ("/metadata/a/c", "/metadata/a/b/c/d", "/metadata/b", "/array/full/a/b"):
+                answer = await client.get(missing)
+                assert answer.status_code == 404, missing
+            assert "structure family" in answer.text
+
+    def note(connection, cursor, statement, *others):
+        statements.append(statement)
+
+    asyncio.run(ask())
+    assert "JOIN nodes" in statements[0]
+    assert len(statements) <= 2  # and how many are below it
 
 
 def test_a_key_need_not_be_ascii_and_an_empty_one_is_refused():
