@@ -5,7 +5,12 @@ from typing import Any
 
 from nimco._terminal import is_interactive
 
-_MODULES = {"full_field": "nimco._cmd_demo", "xas": "nimco._demo_xas", "soft_xas": "nimco._demo_soft_xas"}
+_MODULES = {
+    "full_field": "nimco._cmd_demo",
+    "xas": "nimco._demo_xas",
+    "soft_xas": "nimco._demo_soft_xas",
+    "xrf": "nimco._demo_xrf",
+}
 
 
 def run_demo(technique: str, *, hold: bool | None, **options: Any) -> None:

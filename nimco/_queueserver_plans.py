@@ -23,7 +23,7 @@ _TYPES: Mapping[str, Any] = {
     "edges": list[EdgeName],
     "grid": Optional[Union[str, dict]],  # noqa: UP007, UP045
 }
-_POINTER = "As for `xanes_scan`"
+_POINTER = "As for `"
 
 
 def queue_plan(

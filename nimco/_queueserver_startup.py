@@ -14,13 +14,13 @@ from typing import Literal
 from bluesky import RunEngine
 
 import beamline_plans
-from beamline_plans import RunLedger
+from beamline_plans import RasterLedger, RunLedger
 from callbacks import LiveSOC
 from nimco._compiling import compile_kernels
 from nimco._queueserver_plans import SoftEdgeName, queue_plan
 from nimco._server import TiledServer
 from nimco._session import Session
-from sim_devices import SimBeamline, SimSoftBeamline
+from sim_devices import SimBeamline, SimNanoBeamline, SimSoftBeamline
 
 __all__ = [
     "RE",
@@ -40,9 +40,17 @@ __all__ = [
     "i0_chamber",
     "iref_chamber",
     "it_chamber",
+    "line_mca",
+    "mca",
     "multi_edge_xanes",
+    "nano_energy",
+    "nano_i0",
+    "nano_shutter",
+    "nano_x",
+    "nano_y",
     "resume_scan",
     "resume_tomography",
+    "resume_xrf_map",
     "rotation",
     "shutter",
     "soft_energy",
@@ -59,6 +67,8 @@ __all__ = [
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xrf_coarse_fine",
+    "xrf_map",
 ]
 
 RE = RunEngine({})
@@ -93,6 +103,17 @@ soft_tey = _soft.tey
 soft_fy = _soft.fy
 soft_reference = _soft.reference
 
+_nano = SimNanoBeamline()
+nano_energy = _nano.energy
+nano_shutter = _nano.shutter
+nano_y = _nano.row_axis
+nano_x = _nano.column_axis
+nano_i0 = _nano.i0
+mca = _nano.mca
+line_mca = _nano.line_mca
+
+_rasters = RasterLedger()
+RE.subscribe(_rasters)
 _ledger = RunLedger()
 RE.subscribe(_ledger)
 
@@ -119,6 +140,11 @@ xas_fly = queue_plan(beamline_plans.xas_fly, beamline_plans.xanes_scan)
 soft_xas_scan = queue_plan(beamline_plans.soft_xas_scan, beamline_plans.xanes_scan, edges=list[SoftEdgeName])
 adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
+)
+xrf_map = queue_plan(beamline_plans.xrf_map, beamline_plans.xanes_scan)
+xrf_coarse_fine = queue_plan(beamline_plans.xrf_coarse_fine, beamline_plans.xrf_map)
+resume_xrf_map = queue_plan(
+    beamline_plans.resume_xrf_map, beamline_plans.xrf_map, given={"archive": _rasters}
 )
 resume_scan = queue_plan(beamline_plans.resume_scan, beamline_plans.xanes_scan, given={"archive": _ledger})
 tomography_scan = queue_plan(beamline_plans.tomography_scan, beamline_plans.xanes_scan)

@@ -23,6 +23,7 @@ PLANS = {
     "multi_edge_xanes",
     "resume_scan",
     "resume_tomography",
+    "resume_xrf_map",
     "soft_xas_scan",
     "tomography_scan",
     "xanes_mosaic",
@@ -30,6 +31,8 @@ PLANS = {
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xrf_coarse_fine",
+    "xrf_map",
 }
 SOFT_EDGES_OFFERED = "typing.Literal['Ni_L3', 'Co_L3', 'Mn_L3', 'O_K']"
 EDGES_OFFERED = "typing.Literal['Ni_K', 'Co_K', 'Mn_K', 'Ni_L3', 'Ni_L2', 'Co_L3', 'Co_L2', 'Mn_L3', 'Mn_L2']"

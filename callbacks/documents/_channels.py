@@ -66,6 +66,8 @@ def resolve_keys(
     for role, channel in channels.items():
         if channel.optional and _device(contract, channel.device) is None:
             continue
+        if channel.optional and channel.kind == "array" and not _array_keys(contract, channel, descriptor):
+            continue
         key = _channel_key(contract, channel, descriptor)
         if channel.kind == "image":
             image = role, key
@@ -106,6 +108,8 @@ def _channel_key(contract: RunContract, channel: Channel, descriptor: EventDescr
     if channel.kind == "scalar":
         key = _hinted(descriptor, device)
         found = [] if key is None else [key]
+    elif channel.kind == "array":
+        found = _array_keys(contract, channel, descriptor)
     else:
         n_dims = 2 if channel.kind == "image" else 1
         of_device = descriptor.get("object_keys", {}).get(device or "", list(data_keys))
@@ -133,6 +137,13 @@ def _channel_key(contract: RunContract, channel: Channel, descriptor: EventDescr
     )
 
 
+def _array_keys(contract: RunContract, channel: Channel, descriptor: EventDescriptor) -> list[str]:
+    """Return the key of an array, if the stream has it."""
+    device = _device(contract, channel.device)
+    key = f"{device}_{channel.part}" if channel.part else str(device)
+    return [key] if device is not None and key in descriptor["data_keys"] else []
+
+
 def _fits(shape: Iterable[int | None], n_dims: int) -> bool:
     """Whether a shape is that of an image (2; several exposures of it too) or of a spectrum (1)."""
     wide = sum(1 for size in shape if size != 1)
@@ -149,6 +160,8 @@ def channel_value(channel: ChannelKey, value: Any) -> Any:
     """
     if channel.kind == "scalar":
         return as_number(value)
+    if channel.kind == "array":
+        return _array(channel, value)
     try:
         spectrum = np.asarray(value, channel.dtype).reshape(-1)
     except (TypeError, ValueError) as error:
@@ -159,6 +172,16 @@ def channel_value(channel: ChannelKey, value: Any) -> Any:
             "it is left out"
         )
     return spectrum
+
+
+def _array(channel: ChannelKey, value: Any) -> Any:
+    try:
+        array = np.asarray(value, channel.dtype)
+        if array.dtype.kind in "uif":
+            return array.reshape(channel.shape)
+    except (TypeError, ValueError):
+        pass
+    raise FrameError(f"its {channel.key} is no array of numbers of the shape {channel.shape}; it is left out")
 
 
 def _hinted(descriptor: EventDescriptor, device: str | None) -> str | None:

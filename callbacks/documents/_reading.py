@@ -29,15 +29,19 @@ class Channel:
     ----------
     device : str
         Role of the device in the contract, such as ``camera``; the contract says which device has it.
-    kind : {"image", "spectrum", "scalar"}
-        What the device gives in one event. Images may travel in files; the others are in the events.
+    kind : {"image", "spectrum", "scalar", "array"}
+        What the device gives in one event. Images may travel in files; the others are in the events. An array has any
+        number of dimensions, and the key of the device or, with `part`, that of one of its parts.
     optional : bool
         Whether a run may do without it; a reading then has no such channel.
+    part : str
+        Of an array: what comes after the name of the device in its key.
     """
 
     device: str
-    kind: Literal["image", "spectrum", "scalar"]
+    kind: Literal["image", "spectrum", "scalar", "array"]
     optional: bool = False
+    part: str = ""
 
 
 IMAGE_CHANNELS: Mapping[str, Channel] = MappingProxyType({"image": Channel("camera", "image")})

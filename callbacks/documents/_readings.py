@@ -9,7 +9,7 @@ from event_model import Event, EventDescriptor, EventPage, unpack_event_page
 
 from callbacks.errors import CallbackError, DocumentError, FrameError, MissingFrameError
 from edge_fitting import EDGES, SOFT_EDGES
-from scan_contract import LABEL_DEVICE, STREAMS, PointContract, RunContract, read_label
+from scan_contract import LABEL_DEVICE, STREAMS, PointContract, RunContract, XRFContract, read_label
 
 from ._assets import AssetIndex, Reference
 from ._channels import EXPOSURE_KEY, ChannelKey, StreamKeys, as_image, as_number, channel_value, resolve_keys
@@ -73,7 +73,9 @@ class RunReadings:
         self._contract = contract
         self._channels = channels
         edge = contract.scan.edge
-        self._edge_ev = (SOFT_EDGES if is_soft(contract.scan) else EDGES)[edge].energy_ev
+        known = (SOFT_EDGES if is_soft(contract.scan) else EDGES)[edge].energy_ev
+        # What excites fluorescence may be far above the edge.
+        self._edge_ev = contract.scan.energies_ev[0] if isinstance(contract.scan, XRFContract) else known
         self._keys: dict[str, StreamKeys] = {}
         self._seen: set[EventIdentity] = set()
         self._assets = AssetIndex(roots)

@@ -7,6 +7,7 @@ from ._dark_currents import DarkCurrents
 from ._each_reading import EachReading
 from ._flat_field import DarksAndFlats
 from ._frame_comparison import FrameComparison
+from ._mca_elements import McaElements, common_scale
 from ._reducer import Item, Reduced, Reducer, Retraction
 from ._registration import FrameRegistration, RegisterChoice, check_register
 from ._screen import FrameScreen
@@ -25,6 +26,7 @@ __all__ = [
     "FrameRegistration",
     "FrameScreen",
     "Item",
+    "McaElements",
     "Reduced",
     "Reducer",
     "RegisterChoice",
@@ -32,6 +34,7 @@ __all__ = [
     "SampledSpectra",
     "Spectrum",
     "check_register",
+    "common_scale",
     "note_taken_out",
     "optical_depth",
 ]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from callbacks.results import sample_name
 
 from ._colours import ACCENT, INK, SECOND
+from ._fluorescence import draw_elements, draw_summed_spectrum
 from ._lines import draw_lines
 from ._map_panel import draw_map, reasons
 from ._panels import draw_drift, draw_histogram, draw_history, draw_pixels, draw_spectrum
@@ -70,6 +71,9 @@ def _draw_maps(
         missing,
     )
     draw_histogram(figure.add_subplot(grid[0, 2]), quantity, low, high)
+    if "summed_spectrum" in result:
+        draw_summed_spectrum(figure.add_subplot(grid[2, :2]), result)
+        draw_elements(figure, grid[1:, 2], result)
     if "mean_optical_depth" in result:
         draw_spectrum(figure.add_subplot(grid[2, :2]), result)
     has_drift = "frame_shift_row_px" in result and bool(

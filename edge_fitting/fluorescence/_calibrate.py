@@ -45,6 +45,8 @@ class CalibratedSpectrum:
         Reduced.
     warnings : tuple of str
         What a reader should know: peaks that nothing describes, elements that cannot be told apart.
+    compton : tuple of float
+        Width of the Compton peak and its shift against electrons at rest, eV.
     """
 
     model: SpectrumModel
@@ -53,6 +55,7 @@ class CalibratedSpectrum:
     background: Array
     chi2: float
     warnings: tuple[str, ...]
+    compton: tuple[float, float] = _COMPTON
 
 
 def calibrate_spectrum(
@@ -63,6 +66,8 @@ def calibrate_spectrum(
     nominal: DetectorResponse | None = None,
     angle_deg: float = 90.0,
     fit_response: bool = True,
+    lines_at_ev: float | None = None,
+    compton: tuple[float, float] | None = None,
 ) -> CalibratedSpectrum:
     """Fit gain, offset and width of a detector, and the background, to a spectrum of many counts.
 
@@ -82,6 +87,10 @@ def calibrate_spectrum(
         Angle through which the beam is scattered into the detector.
     fit_response : bool
         Whether the response is fitted, or taken as it is.
+    lines_at_ev : float, optional
+        Energy whose lines are looked for, where it is higher than that of the beam: the highest of a scan.
+    compton : tuple of float, optional
+        Width of the Compton peak and its shift against electrons at rest, eV, where they are known.
 
     Returns
     -------
@@ -97,11 +106,11 @@ def calibrate_spectrum(
         raise EdgeFittingError(
             "A spectrum is a list of counts that are not negative, at least 16 channels of them."
         )
-    groups = line_groups(elements, excitation_ev)
+    groups = line_groups(elements, max(excitation_ev, lines_at_ev or 0.0))
     response = nominal or DetectorResponse()
     fit = _Fit(groups, excitation_ev, angle_deg, spectrum, response)
     said: list[str] = []
-    compton = _COMPTON
+    peak = compton or _COMPTON
     in_lines = spectrum[fit.window.slice].sum()
     if fit_response and in_lines < _FEWEST_COUNTS:
         said.append(
@@ -109,8 +118,8 @@ def calibrate_spectrum(
             "taken as given"
         )
     elif fit_response:
-        response, compton = fit.search(response)
-    found = fit.solve(response, compton)
+        response, peak = fit.search(response)
+    found = fit.solve(response, peak)
     model = with_background(groups, found.peaks, found.background, fit.window, response, excitation_ev)
     said += _unexplained(fit.y, found.curve, response, fit.window)
     said += cannot_be_told_apart(model, found.curve)
@@ -121,7 +130,7 @@ def calibrate_spectrum(
     solved = np.linalg.lstsq(gram, model.matrix.T @ (weights * fit.y), rcond=None)[0]
     amplitude = np.asarray(solved, np.float64)
     amplitude[:n] = found.coefficients[:n]
-    return CalibratedSpectrum(model, amplitude, found.curve, found.background, chi2, tuple(said))
+    return CalibratedSpectrum(model, amplitude, found.curve, found.background, chi2, tuple(said), peak)
 
 
 @dataclass(frozen=True, eq=False)

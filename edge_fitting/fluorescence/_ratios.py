@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,7 +77,7 @@ def element_ratio(
     projection: SpectrumProjection,
     free: Array,
     over: tuple[str, str],
-    sensitivity: Mapping[str, float],
+    sensitivity: Mapping[str, Any],
     *,
     variance_factor: ArrayLike = 1.0,
 ) -> CountRatio:
@@ -90,8 +91,8 @@ def element_ratio(
         Amplitudes of the free least squares.
     over : tuple of str
         Numerator and denominator.
-    sensitivity : mapping of str to float
-        Counts of each element per atom, on a common scale.
+    sensitivity : mapping of str to float or ndarray, shape (n,)
+        Counts of each element per atom, on a common scale; of each spectrum where they differ.
     variance_factor : array_like, shape (n,)
         As for `SpectrumProjection.fit`.
     """
@@ -103,7 +104,7 @@ def atomic_fractions(
     projection: SpectrumProjection,
     free: Array,
     elements: Sequence[str],
-    sensitivity: Mapping[str, float],
+    sensitivity: Mapping[str, Any],
     *,
     variance_factor: ArrayLike = 1.0,
 ) -> dict[str, CountRatio]:
@@ -120,7 +121,7 @@ def _of_weights(
     free: Array,
     top: Mapping[str, float],
     bottom: Mapping[str, float],
-    sensitivity: Mapping[str, float],
+    sensitivity: Mapping[str, Any],
     variance_factor: ArrayLike,
 ) -> CountRatio:
     names = projection.model.elements
@@ -130,12 +131,24 @@ def _of_weights(
         raise EdgeFittingError(
             f"There is no {lacking[0]} among the fitted elements ({', '.join(names)}), or no sensitivity for it."
         )
-    t = np.array([top.get(name, 0.0) / sensitivity.get(name, 1.0) for name in names])
-    b = np.array([bottom.get(name, 0.0) / sensitivity.get(name, 1.0) for name in names])
+    points = free.shape[:1]
+    t, b = (
+        np.stack(
+            [
+                np.broadcast_to(weights.get(name, 0.0) / np.asarray(sensitivity.get(name, 1.0)), points)
+                for name in names
+            ],
+            axis=1,
+        )
+        for weights in (top, bottom)
+    )
     factor = np.asarray(variance_factor, np.float64)
     covariance = projection.covariances(free)
 
     def between(x: Array, y: Array) -> Array:
-        return np.asarray(np.einsum("pij,i,j->p", covariance, x, y) * factor)
+        return np.asarray(np.einsum("pij,pi,pj->p", covariance, x, y) * factor)
 
-    return ratio_of_counts(free[:, :n] @ t, between(t, t), free[:, :n] @ b, between(b, b), between(t, b))
+    own = free[:, :n]
+    return ratio_of_counts(
+        (own * t).sum(axis=1), between(t, t), (own * b).sum(axis=1), between(b, b), between(t, b)
+    )
