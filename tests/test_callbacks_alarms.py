@@ -104,6 +104,9 @@ def test_sample_dose_saturation_and_delivery_have_their_rules(told):
     assert dose.kind == "dose"
     assert "moved by +0.100 ± 0.00" in dose.sentence
     assert "since run d6" in dose.sentence
+    n_told = len(told)
+    say(watch, result("d7", **moved, **place))  # the same again, as where Tiled did not take it
+    assert len(told) == n_told
     watch.close()
 
 

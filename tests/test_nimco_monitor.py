@@ -19,7 +19,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from callbacks import LiveSOC, RawRunWriter, SOCPublisher
+from callbacks import LiveSOC, RawRunWriter, SOCPublisher, open_soc
 from nimco import NimcoError
 from nimco._cmd_monitor import monitor as monitor_command
 from nimco.monitor import Monitor, MonitorProcess
@@ -33,9 +33,9 @@ READY = "window.nimco && nimco.head && nimco.frames && nimco.frames.is_read"
 class Scan:
     """A scan whose documents are given out step by step, analysed and published as a session does it."""
 
-    def __init__(self, server, scan, **md):
+    def __init__(self, server, scan, steps=None, **md):
         self.truth = scan
-        self.documents = scan.run(**md)
+        self.documents = scan.run(steps, **md)
         self.uid = self.documents[0][1]["uid"]
         self._writer = RawRunWriter(server.raw)
         self._publisher = SOCPublisher(server.maps, raw_container=server.raw)
@@ -223,6 +223,56 @@ def test_two_viewers_set_regions_at_once(tiled_server, stored, page_server, brow
         # What one removes goes from the other's page too.
         pages[0].run("document.querySelector('#regions td:last-child button').click()")
         pages[1].wait_for(f"nimco.regions.length === {len(before) + 5}")
+
+
+@needs_browser
+def test_alarms_and_former_versions_are_shown(tiled_server, scan_documents, page_server, browser, tmp_path):
+    scan = scan_documents(SHAPE, noise=True, counts=2e4)
+    steps = scan.steps()
+    places = [k for k, step in enumerate(steps) if step[0] == "primary"]
+    steps[places[9]] = ("primary", 9, (0.6 * steps[places[9]][2].astype(float)).astype("uint16"))
+    steps[places[12]] = ("primary", 12, np.full_like(steps[places[12]][2], 65535))
+    with Scan(tiled_server, scan, steps, sample={"name": "alarmed electrode"}) as played:
+        everything = list(played.documents)
+        played.step(3 + 2 + 50)
+        page = open_run(browser, page_server, played.uid)
+        page.wait_for("document.querySelectorAll('#alarms li').length > 0")
+        assert "since" in page.run("document.getElementById('alarms').textContent")
+        played.step()
+        page.wait_for("nimco.about.final")
+    said = page.wait_for("nimco.about.alarms.length > 1 && document.getElementById('alarms').innerText")
+    assert "frame, since" in said
+    assert "left out" in said
+    assert "saturation, since" in said
+    assert "Look at" not in said  # it is over
+    # Each is told once, as an alarm or as a warning.
+    lines = page.run(
+        "[...document.querySelectorAll('#alarms li, #warnings li')].map((line) => line.textContent)"
+    )
+    about = page.run("nimco.about")
+    sentences = [*about["warnings"], *(alarm["sentence"] for alarm in about["alarms"])]
+    assert len(lines) == len({text.rstrip(".") for text in sentences})
+    page.screenshot(tmp_path / "alarms.png")
+    # They are no part of the result that is read back.
+    assert "alarms" not in open_soc(tiled_server.client(), played.uid).attrs
+    assert page.run("document.getElementById('version-label').hidden")
+    # Analysed anew by another method: the former version is there to choose, with its own map.
+    publisher = SOCPublisher(tiled_server.maps)
+    with LiveSOC(subscribers=[publisher], method="half_jump") as live:
+        play(live, everything)
+        live.wait(240)
+    publisher.wait(240)
+    publisher.close()
+    page.wait_for("nimco.about.versions.length === 2 && !document.getElementById('version-label').hidden")
+    assert page.run("nimco.about.method") == "half_jump"
+    page.run("(() => { const s = document.getElementById('version'); s.value = 'Ni_K@1'; s.onchange(); })()")
+    page.wait_for(
+        "nimco.about && nimco.about.name === 'Ni_K@1' && nimco.head && nimco.about.method === 'series'"
+    )
+    assert "version 1" in page.run("document.getElementById('title').textContent")
+    page.click(place(page, 10, 12))
+    page.wait_for("nimco.results.length && nimco.results[0].energy_ev")
+    assert page.errors == []
 
 
 def kept_rows(server, uid):

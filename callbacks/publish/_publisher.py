@@ -12,7 +12,7 @@ import xarray as xr
 
 from callbacks.documents import LaterError, is_outage
 from callbacks.errors import DamagedSpoolError, DeliveryError, SpoolError
-from callbacks.results import DeferredResult, Sink
+from callbacks.results import AlarmLog, DeferredResult, Sink
 
 from ._containers import analysed_s, analysis_id, container_name, container_path
 from ._kept_results import keep_on_disk, read_from_disk
@@ -71,6 +71,7 @@ class SOCPublisher(Sink):
         # For results that do not say which analysis they are of: one until its final result.
         self._own_ids: dict[str, str] = {}
         self._conflicts: Counter[str] = Counter()
+        self._alarms = AlarmLog()
         self._n_moved = 0
         self._closed = False
         self._open: dict[_Place, ResultWriter] = {}
@@ -133,7 +134,10 @@ class SOCPublisher(Sink):
         try:
             if place not in self._open:
                 self._open[place] = ResultWriter(self._maps, result, self._move, place[1])
-            self._open[place].write(result)
+            at_s = result.attrs.get("time")
+            self._alarms.take(result, float(at_s) if isinstance(at_s, int | float) else time.time())
+            alarms = self._alarms.of(str(result.attrs["raw_uid"]), str(result.attrs.get("edge") or ""))
+            self._open[place].write(result, alarms)
         except BaseException as error:
             self._open.pop(place, None)
             if final:

@@ -1,7 +1,7 @@
 """The container of a result in Tiled."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ from tiled.client.metadata_update import DELETE_KEY
 from tiled.structures.core import Spec
 
 from callbacks.errors import DeliveryError
-from callbacks.results import BY_STORE, WRITTEN_BY, first_of, variables_of
+from callbacks.results import ALARMS, BY_STORE, WRITTEN_BY, Alarm, first_of, variables_of
 
 from ._containers import (
     CHANGED_MEANWHILE,
@@ -57,8 +57,15 @@ class ResultWriter:
         self._node: Any = None
         self._made_with: dict[str, xr.Dataset] = {}
 
-    def write(self, result: xr.Dataset) -> None:
+    def write(self, result: xr.Dataset, alarms: Sequence[Alarm] = ()) -> None:
         """Write a result: what viewers watch first, the rest from time to time and at the end.
+
+        Parameters
+        ----------
+        result : xarray.Dataset
+            What to write.
+        alarms : sequence of Alarm
+            What was wrong with its scan so far; kept in the metadata of its container.
 
         Raises
         ------
@@ -70,7 +77,7 @@ class ResultWriter:
             try:
                 if not self._is_own():
                     self._claim(result)
-                self._write(result, final)
+                self._write(result, final, alarms)
                 if not final or self._is_own():
                     return
             except KeyError:
@@ -119,7 +126,7 @@ class ResultWriter:
                 return False
             raise
 
-    def _write(self, result: xr.Dataset, final: bool) -> None:
+    def _write(self, result: xr.Dataset, final: bool, alarms: Sequence[Alarm]) -> None:
         arrays, tables = arrays_of(result), tables_of(result)
         where = {about.name: about.group for about in variables_of(result) if about.storage == "table"}
         first = dict.fromkeys(where.get(name, name) for name in first_of(result))
@@ -133,6 +140,8 @@ class ResultWriter:
         if now:
             self._others_written = time.monotonic()
         metadata = container_metadata(result)
+        if alarms:
+            metadata[ALARMS] = [alarm.to_dict() for alarm in alarms]
         if final:
             if not self._is_own():
                 return

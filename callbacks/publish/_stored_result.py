@@ -1,6 +1,6 @@
 """A result in Tiled, read part by part: large maps one at a time, and single pixels of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from callbacks.errors import ReadingError
-from callbacks.results import CONTENTS, WRITTEN_BY, KeptVariable
+from callbacks.results import ALARMS, CONTENTS, WRITTEN_BY, KeptVariable
 
 from ._containers import CHANGED_MEANWHILE, VERSION_MARK, attributes_of, from_metadata
 from ._reading import maps_of_run, read_result, variables_of_node
@@ -26,6 +26,8 @@ class StoredResult:
         Uid of the raw run, or its beginning.
     edge : str, optional
         Which edge; may be left out where the run has a result of only one.
+    version : int, optional
+        Which version, see `soc_versions`; by default the current one.
 
     Attributes
     ----------
@@ -42,8 +44,8 @@ class StoredResult:
         There is no such result, or several that fit.
     """
 
-    def __init__(self, client: Any, uid: str, edge: str | None = None) -> None:
-        self._node = maps_of_run(client, uid, edge)
+    def __init__(self, client: Any, uid: str, edge: str | None = None, version: int | None = None) -> None:
+        self._node = maps_of_run(client, uid, edge, version)
         self.name = str(self._node.item["id"]).partition(VERSION_MARK)[0]
         self._whole: xr.Dataset | None = None
         self._take(self._node.metadata)
@@ -69,6 +71,16 @@ class StoredResult:
     def written_by(self) -> Any:
         """Which analysis wrote it."""
         return self._node.metadata.get(WRITTEN_BY)
+
+    @property
+    def alarms(self) -> list[dict[str, Any]]:
+        """What was wrong while the scan ran: those that are over first, each as `Alarm` names it."""
+        held = self._node.metadata.get(ALARMS)
+        return (
+            [dict(alarm) for alarm in held if isinstance(alarm, Mapping)]
+            if isinstance(held, Sequence)
+            else []
+        )
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return the values of a variable; empty where it is not written yet.

@@ -10,8 +10,10 @@ WRITTEN_BY = "written_by"
 """Which analysis wrote it."""
 COPYING = "copying"
 """Set while a version is copied."""
+ALARMS = "alarms"
+"""What was wrong while the scan ran, and when: a list of alarms as plain data."""
 
-BY_STORE = (VERSION, CURRENT, WRITTEN_BY)
+BY_STORE = (VERSION, CURRENT, WRITTEN_BY, ALARMS)
 """What the container has and a result before it is published has not."""
 SCHEMA_KEYS = ("spec", "schema_version", "signal")
 """What the schema says of a result itself."""

@@ -23,6 +23,7 @@ from ._plain import plain
 from ._region_files import csv_of, xdi_of
 from ._region_spectra import RegionResult
 from ._sign_in import Sessions, sign_in_page
+from ._versions import stored_version
 from ._viewer import Viewer
 
 _STATIC = Path(__file__).with_name("static")
@@ -124,7 +125,7 @@ def build_app(tiled_uri: str, sessions: Sessions) -> ASGIApp:
     def export(request: Request, viewer: Viewer) -> Response:
         uid, name, region_id = (request.path_params.get(part) for part in ("uid", "name", "region"))
         try:
-            about = _about(StoredResult(viewer.client, str(uid), str(name)))
+            about = _about(stored_version(viewer.client, str(uid), str(name)))
         except CallbackError as error:
             return PlainTextResponse(str(error), 404)
         regions = viewer.regions(str(uid), str(name)).regions

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from callbacks import CallbackError, StoredResult
+from callbacks import CallbackError
 
 from ._frame_watch import FrameWatch
 from ._map_watch import MapState, MapWatch
@@ -19,6 +19,7 @@ from ._plain import plain
 from ._region_table import RegionTable
 from ._regions import Region, RegionError
 from ._source import Source
+from ._versions import stored_version
 from ._viewer import Viewer
 
 _MOST_TEXT = 100
@@ -266,7 +267,7 @@ class LivePage:
     def _all_values(
         self, run: tuple[str, str], state: MapState, row: int, column: int
     ) -> dict[str, float | None]:
-        stored = StoredResult(self._viewer.client, *run)
+        stored = stored_version(self._viewer.client, *run)
         return {
             name: stored.at(name, row, column)
             for name, about in stored.variables.items()

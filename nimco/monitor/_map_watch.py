@@ -26,6 +26,7 @@ from ._pictures import (
 )
 from ._plain import plain
 from ._source import Source
+from ._versions import base_name, stored_version, versions_of
 
 _LOOK_S = 2.0
 _FIRST_MAP_S = 10.0
@@ -105,20 +106,23 @@ class MapWatch(Source):
     client : tiled client
         The root of the server.
     uid, name, variable : str
-        Uid of the run, name of its result, and of its variable; an empty one stands for the signal.
+        Uid of the run, name of its result (of a former version such as ``Ni_K@1``), and of its variable; an empty one
+        stands for the signal.
     """
 
     def __init__(self, client: Any, uid: str, name: str, variable: str) -> None:
         super().__init__("monitor map")
         self._client, self._uid, self._name, self._variable = client, uid, name, variable
         self._began_s: float | None = None
+        self._versions: list[dict[str, Any]] = []
         self.state: MapState | None = None
         self.about: dict[str, Any] | None = None
 
     def _follow(self) -> None:
-        stored = StoredResult(self._client, self._uid, self._name)
+        stored = stored_version(self._client, self._uid, self._name)
+        self._versions = versions_of(self._client, self._uid, self._name)
         variable = self._wanted(stored)
-        if variable is None or stored.attrs.get("final"):
+        if variable is None or stored.attrs.get("final") or base_name(self._name) != self._name:
             self._show(stored, variable, None)
             self._wait_for_change(stored)
             return
@@ -178,6 +182,8 @@ class MapWatch(Source):
             "sigma_unit": _sigma_unit(stored),
             "curves": curves,
             "history": plain(history),
+            "alarms": plain(stored.alarms),
+            "versions": plain(self._versions),
             "time_left_s": _time_left_s(attrs, self._began_s),
             **{
                 key: plain(attrs.get(key))

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from callbacks import CallbackError, ReadingError, RegionSpectrum, StoredResult
+from callbacks import CallbackError, ReadingError, RegionSpectrum
 from edge_fitting import label_particles
 
 from ._frame_watch import FrameWatch
 from ._plain import plain
 from ._region_fit import RegionFit, RegionFitter
 from ._regions import Region, RegionError
+from ._versions import stored_version
 
 _KEPT = 256
 _LOOK_S = 5.0
@@ -104,7 +105,7 @@ class RegionSpectra:
         if self._fitter is not None and now < self._look_s:
             return self._fitter
         self._look_s = now + _LOOK_S
-        stored = StoredResult(self._client, self._uid, self._name)
+        stored = stored_version(self._client, self._uid, self._name)
         has_references = bool(stored.attrs.get("references"))
         of = stored.written_by, None if has_references else stored.attrs.get("n_frames")
         if self._fitter is None or of != self._fitter_of:
@@ -116,7 +117,7 @@ class RegionSpectra:
 
     def _particles(self) -> npt.NDArray[np.integer] | None:
         """Return which particle each pixel of the map belongs to: connected pixels that have a value."""
-        stored = StoredResult(self._client, self._uid, self._name)
+        stored = stored_version(self._client, self._uid, self._name)
         of = stored.written_by, stored.attrs.get("n_frames")
         if self._labels is None or of != self._labels_of:
             try:

@@ -11,6 +11,7 @@ from ._measurements import Measurements
 from ._region_spectra import RegionSpectra
 from ._region_table import RegionTable
 from ._source import Sources
+from ._versions import base_name
 
 _KEY_REMEDY = "enter one that this server knows"
 _MOST_WATCHED = 40
@@ -54,11 +55,13 @@ class Viewer:
 
     def regions(self, uid: str, name: str) -> RegionTable:
         """Return the regions of a result."""
+        name = base_name(name)  # of all versions alike
         found: RegionTable = self._get(("regions", uid, name), lambda: RegionTable(self.client, uid, name))
         return found
 
     def frames(self, uid: str, name: str) -> FrameWatch:
         """Return the frames of a result."""
+        name = base_name(name)
         found: FrameWatch = self._frames.get((uid, name), lambda: FrameWatch(self.client, uid, name))
         return found
 

@@ -116,7 +116,7 @@ function showList({ rows, problem }) {
 
 function mark() {
   for (const button of document.querySelectorAll("#list button")) {
-    button.classList.toggle("on", Boolean(state.run) && button.dataset.run === state.run.uid && button.dataset.name === state.run.name);
+    button.classList.toggle("on", Boolean(state.run) && button.dataset.run === state.run.uid && button.dataset.name === state.run.name.split("@")[0]);
   }
 }
 
@@ -157,7 +157,7 @@ function showAbout({ about, problem, map }) {
   if (!about) { $("empty").textContent = problem || "No map yet"; return; }
   state.about = about;
   view.pixelSizeNm = about.pixel_size_nm;
-  $("title").textContent = `${about.sample || about.plan_name || ""} · ${about.name.replace("_", " ")} · run ${about.uid.slice(0, 8)}`;
+  $("title").textContent = `${about.sample || about.plan_name || ""} · ${about.name.replace("_", " ").replace("@", ", version ")} · run ${about.uid.slice(0, 8)}`;
   const select = $("map"), names = Object.keys(about.maps);
   if (select.options.length !== names.length || names.some((name, k) => select.options[k].value !== name)) {
     select.replaceChildren(...names.map((name) => new Option(labelled(name, about.maps[name].units), name)));
@@ -173,14 +173,58 @@ function showAbout({ about, problem, map }) {
   const ended = !about.final ? "running" : about.exit_status === "abort" ? "aborted" : about.exit_status === "fail" ? "failed" : about.partial ? "partial" : "complete";
   const sigma = about.history[1].length ? `, median sigma ${about.history[1].at(-1).toPrecision(2)}${about.sigma_unit ? ` ${about.sigma_unit}` : ""}` : "";
   $("progress-text").textContent = `${ended}: ${done} of ${expected} frames${left}${sigma}`;
-  $("warnings").replaceChildren(...(about.warnings || []).map((text) => {
+  showAlarms(about);
+  showVersions(about);
+  plots.showHistory(about.history, about.sigma_unit);
+  drawSpectra();
+}
+
+function clock(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString();
+}
+
+function showAlarms({ alarms, warnings, final }) {
+  const standing = alarms.filter((alarm) => alarm.ended_s === null), over = alarms.filter((alarm) => alarm.ended_s !== null);
+  const order = ["critical", "warning", "note"];
+  standing.sort((one, other) => order.indexOf(one.severity) - order.indexOf(other.severity));
+  $("alarms").replaceChildren(...standing.map((alarm) => {
+    const line = document.createElement("li"), head = document.createElement("b"), remedy = document.createElement("span");
+    line.className = alarm.severity;
+    head.textContent = `${alarm.kind}, since ${clock(alarm.began_s)}: `;
+    remedy.className = "quiet";
+    // Once the scan is over there is nothing to do about it.
+    remedy.textContent = final ? "" : ` ${alarm.remedy}`;
+    line.append(head, alarm.sentence, remedy);
+    return line;
+  }));
+  // A warning that has become an alarm is told once.
+  const told = new Set(standing.map((alarm) => alarm.sentence.replace(/\.+$/, "")));
+  $("warnings").replaceChildren(...(warnings || []).filter((text) => !told.has(text.replace(/\.+$/, ""))).map((text) => {
     const line = document.createElement("li");
     line.textContent = text;
     return line;
   }));
-  plots.showHistory(about.history, about.sigma_unit);
-  drawSpectra();
+  $("over").hidden = !over.length;
+  $("over").firstElementChild.textContent = `${over.length} alarm${over.length === 1 ? " is" : "s are"} over`;
+  $("over").lastElementChild.replaceChildren(...over.reverse().map((alarm) => {
+    const line = document.createElement("li");
+    line.textContent = `${alarm.kind}, ${clock(alarm.began_s)} to ${clock(alarm.ended_s)}: ${alarm.sentence}`;
+    return line;
+  }));
 }
+
+// Versions.
+
+function showVersions({ versions, name }) {
+  const label = ({ version, current, method, analysed_s: analysed }) =>
+    `${version}${current ? " (current)" : ""}${method ? `, ${method}` : ""}${analysed ? `, ${new Date(analysed * 1000).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}` : ""}`;
+  const told = JSON.stringify([versions, name]);
+  if ($("version").dataset.told === told) return;  // a list that is open would close
+  $("version").dataset.told = told;
+  $("version-label").hidden = versions.length < 2;
+  $("version").replaceChildren(...versions.map((version) => new Option(label(version), version.name, false, version.name === name)));
+}
+$("version").onchange = () => { state.chosen = true; open(state.run.uid, $("version").value, state.map); };
 
 // Colour ranges.
 
