@@ -191,7 +191,25 @@ def figures_of(result: xr.Dataset) -> dict[str, str]:
         ),
         "SOC sigma common to all pixels": _or_not_told(result.attrs.get("soc_systematic")),
         **_spreads(result),
+        **_grid(result),
     }
+
+
+def _grid(result: xr.Dataset) -> dict[str, str]:
+    """Return how far the maps lie from those of the first run of their measurement; nothing for the first."""
+    grid = result.attrs.get("grid")
+    if not isinstance(grid, Mapping):
+        return {}
+    label = "shift from the first maps: rows, columns (px)"
+    if not grid.get("found"):
+        return {label: "not found"}
+    parts = [
+        f"{shift:+.2f}" if sigma is None else f"{shift:+.2f} ± {sigma:.2f}"
+        for shift, sigma in zip(grid["shift_px"], grid["sigma_px"], strict=True)
+    ]
+    turned = grid["magnification"] != 1.0 or grid["rotation_deg"] != 0.0
+    of_size = f"; {100 * (grid['magnification'] - 1):+.2f} %, {grid['rotation_deg']:+.2f}°" if turned else ""
+    return {label: f"{', '.join(parts)}{of_size}"}
 
 
 def _with_sigma(value: float | None, sigma: float | None) -> str:

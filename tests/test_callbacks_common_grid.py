@@ -8,7 +8,15 @@ from bluesky import RunEngine
 from scipy.ndimage import gaussian_filter
 
 from beamline_plans import EnergyGrid, multi_edge_xanes, xanes_series
-from callbacks import LiveSOC, RawRunWriter, ReadingError, SOCPublisher, open_soc_group
+from callbacks import (
+    LiveSOC,
+    RawRunWriter,
+    ReadingError,
+    SOCPublisher,
+    follow_series,
+    open_soc_group,
+    stored_fields,
+)  # fmt: skip
 from edge_fitting import EdgeFittingError, FitStatus, register_image, resample_frame
 from nimco.testing import devices_of
 from sim_devices import OpticsSettings, SampleSettings, SimBeamline, Twin, TwinSettings
@@ -130,6 +138,11 @@ def test_cycles_of_a_series_lie_on_the_grid_of_the_first_one(tiled_server: Any) 
     maps = open_soc_group(client, series)
     wrong = maps["grid_shift_px"].values - [measured.shift_px(uid) for uid in measured.seen]
     assert np.abs(wrong).max() < 0.15
+    # What follows the particles takes that place of each map.
+    (followed,) = follow_series(stored_fields(client, [series]))
+    shifts = [followed[f"step_shift_{axis}_px"].values for axis in ("row", "column")]
+    np.testing.assert_allclose(np.transpose(shifts), maps["grid_shift_px"].values, atol=1e-9)
+    assert not [said for said in followed.attrs["warnings"] if "does not show the place" in said]
 
 
 @pytest.mark.parametrize("optics", [{}, {"magnification_per_ev": 1e-5, "rotation_deg": 0.3}])

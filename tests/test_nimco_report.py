@@ -72,6 +72,7 @@ def test_a_report_holds_all_of_a_measurement_and_points_nowhere(
     assert read.open == []
     assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
     assert len(read.addresses) == 2
+    assert "shift from the first maps: rows, columns (px)" in read.text
     assert "script" not in read.tags
     assert not re.search(r"url\(|@import", page)
     text = " ".join(read.text)

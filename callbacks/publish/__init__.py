@@ -2,7 +2,7 @@
 
 from ._exports import export_csv, export_nexus, export_stem, export_tiff, replacing
 from ._following import FollowedMap, follow_soc
-from ._one_grid import open_soc_group
+from ._one_grid import nearest_on_grid, open_soc_group
 from ._publisher import SOCPublisher
 from ._raw_writer import RawRunWriter
 from ._reading import SOCVersion, open_soc, open_soc_table, soc_versions
@@ -26,6 +26,7 @@ __all__ = [
     "export_tiff",
     "export_xdi",
     "follow_soc",
+    "nearest_on_grid",
     "open_soc",
     "open_soc_group",
     "open_soc_table",

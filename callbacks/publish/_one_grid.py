@@ -133,16 +133,34 @@ def _moved(result: xr.Dataset, place: ImagePlace) -> dict[str, npt.NDArray[Any]]
     if not place.found or place.shift_px == (0.0, 0.0):
         return {name: np.asarray(values.values) for name, values in maps.items()}
     shape = result["status"].shape
-    row, column = _sources(shape, place)
-    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     moved = {}
     for name, variable in maps.items():
         values = np.asarray(variable.values)
-        nearest = _missing(name, shape, values.dtype)
-        nearest[inside] = values[row[inside], column[inside]]
+        nearest = nearest_on_grid(values, place, _missing(name, shape, values.dtype))
         # A standard deviation or a code is that of a pixel; only values are interpolated.
         is_value = variable.attrs.get("role") == "value" and np.issubdtype(values.dtype, np.floating)
         moved[name] = _interpolated(values, nearest, place) if is_value else nearest
+    return moved
+
+
+def nearest_on_grid(
+    values: npt.NDArray[Any], place: ImagePlace, missing: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Return a map on the grid of another one, each pixel the nearest as it was fitted.
+
+    Parameters
+    ----------
+    values : ndarray, (rows, cols)
+        The map.
+    place : ImagePlace
+        Where it lies against the other.
+    missing : ndarray, (rows, cols)
+        What stands where it does not reach; not changed.
+    """
+    row, column = _sources(values.shape, place)
+    inside = (row >= 0) & (row < values.shape[0]) & (column >= 0) & (column < values.shape[1])
+    moved = missing.copy()
+    moved[inside] = values[row[inside], column[inside]]
     return moved
 
 

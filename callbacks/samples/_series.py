@@ -11,9 +11,10 @@ import pandas as pd
 import xarray as xr
 
 from callbacks.errors import ReadingError
+from callbacks.publish import nearest_on_grid
 from callbacks.results import Field, ResultSchema, software_versions
 from callbacks.techniques import has_value
-from edge_fitting import FitStatus, match_maps
+from edge_fitting import FitStatus, ImagePlace, match_maps
 
 _STACK, _MAP, _STEP, _TRACK = ("step", "row", "column"), ("row", "column"), ("step",), ("track",)
 _LEAST_CORRELATION = 0.5
@@ -89,6 +90,7 @@ class _Step:
     coordinates: dict[str, npt.NDArray[np.float64]]
     systematic: float
     about: dict[str, Any]
+    grid: Mapping[str, Any]
     final: bool
 
 
@@ -117,8 +119,9 @@ def follow_series(
 
     Notes
     -----
-    Maps are moved by whole pixels, so that values and sigmas stay as they were fitted; by how much follows from the
-    edge jump (`edge_fitting.match_maps`). Errors of means are those of the noise of the pixels: what a map shares
+    Maps are laid on the pixels of the first, each pixel the nearest, so that values and sigmas stay as they were
+    fitted; how follows from ``grid`` (the analysis compared the optical depths), else from the edge jump
+    (`edge_fitting.match_maps`). Errors of means are those of the noise of the pixels: what a map shares
     (energy axis, references) is ``step_systematic``, and how pixels differ is no error of a change over time.
     """
     places: dict[str, list[_Step]] = {}
@@ -216,6 +219,7 @@ def _step_of(result: xr.Dataset) -> _Step:
         coordinates={name: result[name].values for name in _MAP if name in result.coords},
         systematic=_number(about.get("soc_systematic")),
         about={name: about[name] for name in _KEPT if about.get(name)},
+        grid=held if isinstance(held := about.get("grid"), Mapping) else {},
         final=bool(about.get("final")),
     )
 
@@ -241,26 +245,21 @@ def _number(value: Any) -> float:
 
 def _series_of(place: str, steps: Sequence[_Step], regions: Mapping[str, Mask], several: bool) -> xr.Dataset:
     first = steps[0]
-    warnings = []
-    offsets, correlations = [], []
+    warnings: list[str] = []
     for step in steps:
         if step.jump.shape != first.jump.shape:
             raise ReadingError(
                 f"the maps of runs {first.uid[:8]} and {step.uid[:8]} have {first.jump.shape} and {step.jump.shape} "
                 "pixels; a series is of one size"
             )
-        match = None if step is first else match_maps(first.jump, step.jump)
-        offset, correlation = ((0.0, 0.0), 1.0) if step is first else ((0.0, 0.0), float("nan"))
-        if match is not None:
-            offset, correlation = match.offset_px, match.correlation
-        if not correlation >= _LEAST_CORRELATION:
-            offset = (0.0, 0.0)
+    found = [_place_of(step, first) for step in steps]
+    places = [held for held, _ in found]
+    for step, (held, correlation) in zip(steps, found, strict=True):
+        if not held.found:
             warnings.append(
                 f"The map of run {step.uid[:8]} does not show the place of the first one (correlation of the edge jump "
                 f"{correlation:.2f}): it is left where it is, and particles and regions in it may be others."
             )
-        offsets.append(offset)
-        correlations.append(correlation)
     known = [
         name
         for name, _ in _QUANTITIES
@@ -276,7 +275,7 @@ def _series_of(place: str, steps: Sequence[_Step], regions: Mapping[str, Mask], 
         if name in known:
             for part in (name, sigma):
                 stacks[part] = np.stack(
-                    [_moved(step.values[part], offset) for step, offset in zip(steps, offsets, strict=True)]
+                    [_moved(step.values[part], held) for step, held in zip(steps, places, strict=True)]
                 )
     labels = np.zeros(first.jump.shape, np.int32) if first.labels is None else first.labels
     sigma = dict(_QUANTITIES)[signal]
@@ -304,9 +303,9 @@ def _series_of(place: str, steps: Sequence[_Step], regions: Mapping[str, Mask], 
         "step_time_s": [step.time_s for step in steps],
         "step_duration_s": [step.duration_s for step in steps],
         "step_cycle": [step.cycle for step in steps],
-        "step_shift_row_px": [0.0 - offset[0] for offset in offsets],
-        "step_shift_column_px": [0.0 - offset[1] for offset in offsets],
-        "step_correlation": correlations,
+        "step_shift_row_px": [0.0 + held.shift_px[0] for held in places],
+        "step_shift_column_px": [0.0 + held.shift_px[1] for held in places],
+        "step_correlation": [correlation for _, correlation in found],
         "step_mean": [mean for mean, _, _ in whole],
         "step_mean_sigma": [error for _, error, _ in whole],
         "step_systematic": [step.systematic if signal == "soc" else float("nan") for step in steps],
@@ -362,16 +361,31 @@ def _mean(values: npt.NDArray[Any], sigma: npt.NDArray[Any]) -> tuple[float, flo
     )
 
 
-def _moved(values: npt.NDArray[np.float32], offset: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Return a map on the pixels of the first one; NaN where it does not reach."""
-    out = np.full_like(values, np.nan)
-    here, there = [], []
-    for n, shift in zip(values.shape, (round(part) for part in offset), strict=True):
-        low, high = max(shift, 0), min(n, n + shift)
-        here.append(slice(low, high))
-        there.append(slice(low - shift, high - shift))
-    out[tuple(here)] = values[tuple(there)]
-    return out
+def _place_of(step: _Step, first: _Step) -> tuple[ImagePlace, float]:
+    """Return where a map lies against the first one, and the correlation of both where they had to be compared.
+
+    Where the analysis has found how the sample moved (``grid``), by the optical depth of all frames, that counts.
+    """
+    if step is first:
+        return ImagePlace(found=True, quality=1.0), 1.0
+    grid = step.grid
+    if grid.get("found") and grid.get("raw_uid") == first.uid:
+        return ImagePlace(
+            shift_px=(float(grid["shift_px"][0]), float(grid["shift_px"][1])),
+            magnification=float(grid["magnification"]),
+            rotation_deg=float(grid["rotation_deg"]),
+            found=True,
+        ), float("nan")
+    match = match_maps(first.jump, step.jump)
+    if match is None or not match.correlation >= _LEAST_CORRELATION:
+        return ImagePlace(), float("nan") if match is None else match.correlation
+    down, right = match.offset_px
+    return ImagePlace(shift_px=(-down, -right), found=True), match.correlation
+
+
+def _moved(values: npt.NDArray[np.float32], place: ImagePlace) -> npt.NDArray[np.float32]:
+    """Return a map on the pixels of the first one, each the nearest as it was fitted; NaN where it does not reach."""
+    return nearest_on_grid(values, place, np.full_like(values, np.nan))
 
 
 def _checked(mask: Mask, labels: npt.NDArray[np.int32], name: str) -> Mask:
