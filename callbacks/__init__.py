@@ -54,16 +54,20 @@ if TYPE_CHECKING:
         waiting_in,
     )
     from callbacks.reduce import EachReading, FlatFieldCorrector, Reduced, Reducer, RegisterChoice, Retraction
-    from callbacks.results import Field, ResultSchema, Sink
+    from callbacks.results import Alarm, Field, ResultSchema, Sink
     from callbacks.samples import (
+        BulkComparison,
         CellCapacity,
         ChargeCalibration,
         CyclerData,
+        MeanSpectrum,
         SampleComparison,
         SampleGroup,
         analyse_volume,
         calibrate_by_charge,
         compare_samples,
+        compare_with_bulk,
+        draw_bulk,
         draw_charge,
         draw_mosaic,
         draw_samples,
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
         draw_volume,
         follow_series,
         join_charge,
+        mean_spectrum,
         read_cycler,
         series_table,
         stitch_mosaic,
@@ -94,7 +99,7 @@ if TYPE_CHECKING:
         Technique,
         has_value,
     )
-    from callbacks.views import Alarm, AlarmWatch, LiveSOCPlot, log_alarm
+    from callbacks.views import AlarmWatch, LiveSOCPlot, log_alarm
 
 __all__ = [
     "FULL_FIELD",
@@ -105,6 +110,7 @@ __all__ = [
     "XAS_SCHEMA",
     "Alarm",
     "AlarmWatch",
+    "BulkComparison",
     "CallbackError",
     "CellCapacity",
     "Channel",
@@ -133,6 +139,7 @@ __all__ = [
     "LiveSOC",
     "LiveSOCPlot",
     "LiveSpectrum",
+    "MeanSpectrum",
     "MissingFrameError",
     "RawRunWriter",
     "Reading",
@@ -158,7 +165,9 @@ __all__ = [
     "analyse_volume",
     "calibrate_by_charge",
     "compare_samples",
+    "compare_with_bulk",
     "documents_of",
+    "draw_bulk",
     "draw_charge",
     "draw_mosaic",
     "draw_samples",
@@ -176,6 +185,7 @@ __all__ = [
     "has_value",
     "join_charge",
     "log_alarm",
+    "mean_spectrum",
     "open_soc",
     "open_soc_group",
     "open_soc_table",
@@ -263,6 +273,11 @@ _HOME = {
     "compare_samples": "callbacks.samples._comparison",
     "draw_samples": "callbacks.samples._comparison_picture",
     "stored_fields": "callbacks.samples._stored_fields",
+    "BulkComparison": "callbacks.samples._bulk",
+    "MeanSpectrum": "callbacks.samples._bulk",
+    "compare_with_bulk": "callbacks.samples._bulk",
+    "draw_bulk": "callbacks.samples._bulk",
+    "mean_spectrum": "callbacks.samples._bulk",
     "draw_series": "callbacks.samples._series_picture",
     "follow_series": "callbacks.samples._series",
     "series_table": "callbacks.samples._series",
@@ -277,7 +292,7 @@ _HOME = {
     "stitch_mosaic": "callbacks.samples._mosaic",
     "analyse_volume": "callbacks.samples._volume",
     "draw_volume": "callbacks.samples._volume_picture",
-    "Alarm": "callbacks.views._alarms",
+    "Alarm": "callbacks.results._alarms",
     "AlarmWatch": "callbacks.views._alarms",
     "log_alarm": "callbacks.views._alarms",
     "planned_energies": "callbacks.documents._foreign_layout",

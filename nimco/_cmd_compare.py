@@ -4,11 +4,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from callbacks import SampleComparison, compare_samples, draw_samples, stored_fields
+from callbacks import (
+    MeanSpectrum,
+    SampleComparison,
+    compare_samples,
+    draw_samples,
+    mean_spectrum,
+    stored_fields,
+)
 from callbacks.publish import replacing
+from nimco._bulk_spectrum import bulk_spectrum, say_bulk
 from nimco._soc_range import parse_soc_range
 from nimco._stopping import ended_by_signal
 from nimco._stored_data import stored_data
@@ -24,6 +33,8 @@ def compare(
     quantity: Literal["soc", "edge_energy_ev"] | None,
     plot: Path | None,
     table: Path | None,
+    bulk: str | None,
+    bulk_plot: Path | None,
     soc_range: str | None,
     tiled: str | None,
     api_key_file: Path | None,
@@ -32,6 +43,8 @@ def compare(
     """Pool and compare stored results; print a table, and write a picture and a CSV file where asked for."""
     if not runs and not sample:
         raise NimcoError("Say what to compare: uids of runs, a scan_group, or --sample NAME.")
+    if bulk_plot is not None and bulk is None:
+        raise NimcoError("--bulk-plot needs the spectrum of the whole sample (--bulk).")
     limits = parse_soc_range(soc_range)
     console = Console()
     written: list[Path] = []
@@ -40,12 +53,21 @@ def compare(
         ExitStack() as closing,
     ):
         client = stored_data(closing, tiled, api_key_file, data_dir)
-        comparison = compare_samples(
-            stored_fields(client, runs, samples=sample, edge=edge), by, quantity=quantity
-        )
+        spectra: dict[str, MeanSpectrum] = {}
+
+        def with_spectrum(result: xr.Dataset) -> xr.Dataset:
+            if bulk is not None:
+                spectra[str(result.attrs["raw_uid"])] = mean_spectrum(result)
+            return result
+
+        fields = map(with_spectrum, stored_fields(client, runs, samples=sample, edge=edge))
+        comparison = compare_samples(fields, by, quantity=quantity)
         console.print(comparison_table(comparison))
         for warning in comparison.warnings:
             console.print(warning, highlight=False)
+        if bulk is not None:
+            of_bulk = bulk_spectrum(client, bulk, comparison.edge)
+            written += say_bulk(comparison, spectra, of_bulk, bulk_plot, console)
         if plot is not None:
             written.append(draw_samples(comparison, plot, limits if comparison.quantity == "soc" else None))
         if table is not None:

@@ -463,6 +463,13 @@ def compare(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of distributions and means.")] = None,
     table: Annotated[Path | None, typer.Option(help="CSV with all figures.")] = None,
+    bulk: Annotated[
+        str | None,
+        typer.Option(
+            help="Spectrum of the whole sample (a file, or the uid of an xas_scan), beside the mean of each group."
+        ),
+    ] = None,
+    bulk_plot: Annotated[Path | None, typer.Option(help="PNG of both spectra and their difference.")] = None,
     soc_range: Annotated[
         str | None, typer.Option(help="Range of --plot from LOW,HIGH such as 0,1, so that pictures compare.")
     ] = None,
@@ -481,6 +488,8 @@ def compare(
         quantity=quantity,
         plot=plot,
         table=table,
+        bulk=bulk,
+        bulk_plot=bulk_plot,
         soc_range=soc_range,
         tiled=tiled,
         api_key_file=api_key_file,

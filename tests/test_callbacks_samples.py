@@ -1,24 +1,29 @@
 """Many results as samples: pooled and compared, from a real Tiled server."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from callbacks import (
+    FULL_FIELD_SCHEMA,
     CallbackError,
     LiveSOC,
     RawRunWriter,
     SOCPublisher,
     compare_samples,
+    compare_with_bulk,
+    draw_bulk,
     follow_series,
+    mean_spectrum,
     open_soc,
     open_soc_group,
     series_table,
     stored_fields,
 )
-from edge_fitting import EdgeFittingError, MapField, pool_maps
+from edge_fitting import EdgeFittingError, FitStatus, MapField, ReferenceSeries, pool_maps
 from nimco._commands import compare, series
 from nimco.errors import NimcoError
 
@@ -264,7 +269,9 @@ def test_particles_and_regions_are_followed_through_the_maps_of_each_place(
     one, other = (open_soc(client, uid) for uid in (stored[1.0][0], stored[50.0][0]))
     stripes = other["edge_jump"] * 0 + np.arange(other.sizes["row"])[:, None] % 2 + 0.1
     elsewhere = other.assign(edge_jump=stripes.fillna(0.5), status=other["status"] * 0)
-    (left,) = follow_series([one, elsewhere.assign_attrs(field_of_view={"name": "field 0"}, references={})])
+    (left,) = follow_series(
+        [one, elsewhere.assign_attrs(field_of_view={"name": "field 0"}, references={}, grid=None)]
+    )
     assert "does not show the place of the first one" in left.attrs["warnings"][0]
     assert "differ in their references" in left.attrs["warnings"][1]
     with pytest.raises(CallbackError, match="a series is of one size"):
@@ -273,3 +280,75 @@ def test_particles_and_regions_are_followed_through_the_maps_of_each_place(
         follow_series([])
     with pytest.raises(NimcoError, match="Say what to follow"):
         series([])
+
+
+def test_the_mean_spectrum_of_maps_stands_beside_that_of_the_whole_sample(
+    tmp_path, capsys, stored, tiled_server, monkeypatch
+):
+    def absorption(energy, at):
+        rise = 0.5 + np.arctan((energy - at) / 1.5) / np.pi
+        line = 0.6 * np.exp(-0.5 * ((energy - at - 5.0) / 2.0) ** 2)
+        return rise + line
+
+    energy = np.concatenate(
+        [np.arange(8220.0, 8330, 10), np.arange(8330.0, 8365, 0.7), np.arange(8365.0, 8500, 12)]
+    )
+    rng = np.random.default_rng(2)
+    maps = []
+    for number, (at, n_pixels) in enumerate(((8344.2, 300), (8344.8, 100))):
+        # Spectra of maps lie on a slope of their own and are thicker; energies may come in any order.
+        depth = 1.3 + 0.8 * absorption(energy, at) - 2e-4 * (energy - 8340) + rng.normal(0, 2e-4, energy.size)
+        status = np.full((20, 20), FitStatus.NO_EDGE, np.uint8)
+        status.flat[:n_pixels] = FitStatus.OK
+        values = {
+            "energy_ev": energy[::-1],
+            "mean_optical_depth": depth[::-1],
+            "status": status,
+            "soc": np.where(status == FitStatus.OK, 0.5, np.nan),
+            "edge_energy_ev": np.where(status == FitStatus.OK, 8344.0, np.nan),
+        }
+        maps.append(
+            mean_spectrum(FULL_FIELD_SCHEMA.make(values, {"raw_uid": f"run-{number}", "edge": "Ni_K"}))
+        )
+    fine = np.arange(8240.0, 8480.0, 0.25)
+    found = compare_with_bulk(maps, fine, 7.0 * absorption(fine, 8344.0) + 0.003 * fine, name="pellet")
+    of_map, of_bulk = found.edges["half_jump"]
+    assert of_map.value_ev - of_bulk.value_ev == pytest.approx(0.35, abs=0.06)  # by their pixels
+    assert 0 < found.rms < 0.08
+    assert "pellet does not cover" in found.warnings[0]
+    assert "difference +0.3" in found.sentences()[0]
+    assert draw_bulk(found, tmp_path / "bulk.png").stat().st_size > 10_000
+    alone = compare_with_bulk(maps[:1], energy, absorption(energy, 8344.2))
+    assert alone.rms < 0.004
+    for problem, arguments in (
+        ("too little in common", (maps, fine - 500.0, fine)),
+        ("cannot be normalised", (maps, fine, np.ones_like(fine))),
+        ("at one edge, not none", ([], fine, fine)),
+    ):
+        with pytest.raises(CallbackError, match=problem):
+            compare_with_bulk(*arguments)
+    monkeypatch.setenv("TILED_API_KEY", tiled_server.api_key)
+    path = tmp_path / "pellet.dat"
+    np.savetxt(path, np.column_stack([fine, absorption(fine, 8344.0)]))
+    result = open_soc(tiled_server.client(), stored[1.0][0])
+    series_of = ReferenceSeries.from_dict(result.attrs["references"])
+    energies = np.sort(result["energy_ev"].values)
+    np.savetxt(path, np.column_stack([energies, np.ravel(series_of.evaluate(energies, 0.45))]))
+    picture = tmp_path / "beside.png"
+    compare(stored[1.0], by=["cycle"], bulk=str(path), bulk_plot=picture, tiled=tiled_server.uri)
+    said = capsys.readouterr().out
+    assert "1, mean spectrum of 2 map(s) beside pellet:" in said
+    soc = re.search(r"maps (0\.\d+), bulk (0\.\d+), difference -0\.\d+", said)
+    assert float(soc[1]) == pytest.approx(0.35, abs=0.02)
+    assert float(soc[2]) == pytest.approx(0.45, abs=0.01)
+    assert picture.stat().st_size > 10_000
+    with pytest.raises(CallbackError, match="has no mean spectrum"):
+        mean_spectrum(result.drop_vars("mean_optical_depth"))
+    for wrong, problem in (
+        ("nowhere.dat", "is no file, and no run"),
+        (stored[1.0][0], "is a run without a spectrum"),
+    ):
+        with pytest.raises(NimcoError, match=problem):
+            compare(stored[1.0], by=["cycle"], bulk=wrong, tiled=tiled_server.uri)
+    with pytest.raises(NimcoError, match="needs the spectrum of the whole sample"):
+        compare([stored[1.0][0]], bulk_plot=path, tiled=tiled_server.uri)

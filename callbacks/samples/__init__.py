@@ -1,5 +1,6 @@
 """Many results of one sample, of several, and over time: pooled, compared, followed."""
 
+from ._bulk import BulkComparison, MeanSpectrum, compare_with_bulk, draw_bulk, mean_spectrum
 from ._charge import CellCapacity, ChargeCalibration, calibrate_by_charge, draw_charge, join_charge
 from ._comparison import SampleComparison, SampleGroup, compare_samples
 from ._comparison_picture import draw_samples
@@ -16,14 +17,18 @@ __all__ = [
     "MOSAIC_SCHEMA",
     "SERIES_SCHEMA",
     "VOLUME_SCHEMA",
+    "BulkComparison",
     "CellCapacity",
     "ChargeCalibration",
     "CyclerData",
+    "MeanSpectrum",
     "SampleComparison",
     "SampleGroup",
     "analyse_volume",
     "calibrate_by_charge",
     "compare_samples",
+    "compare_with_bulk",
+    "draw_bulk",
     "draw_charge",
     "draw_mosaic",
     "draw_samples",
@@ -32,6 +37,7 @@ __all__ = [
     "draw_volume",
     "follow_series",
     "join_charge",
+    "mean_spectrum",
     "read_cycler",
     "series_table",
     "stitch_mosaic",
