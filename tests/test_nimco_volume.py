@@ -14,6 +14,7 @@ from nimco._commands import volume as volume_command
 from nimco.errors import NimcoError, VolumeError
 from nimco.testing import PhantomBall, PhantomCrack, VolumePhantom
 from nimco.volumes import Volume, read_volume, write_volume
+from sim_devices import SimBeamline, VolumeSettings
 
 BALLS = (
     PhantomBall((20, 20, 18), 14, (PhantomCrack(4.0, (0, 0, 1), 1, 0.7),)),
@@ -141,7 +142,7 @@ def test_the_command_prints_tables_and_writes_picture_and_files(
     np.testing.assert_allclose(particles["column_um"], [18.5 * 0.05, 45.5 * 0.05], atol=0.03)
     assert particles["wide_thickness_um"].iloc[0] == pytest.approx(0.2, abs=0.04)
     depths, damage = (pd.read_csv(tmp_path / f"v_{name}.csv") for name in ("depths", "damage"))
-    assert depths["soc"].iloc[0] == pytest.approx(0.6, abs=0.02)
+    assert depths["soc_less_bulk"].iloc[0] == pytest.approx(0.2, abs=0.02)
     assert damage[["n_severe", "n_least"]].to_numpy().sum() == 2 * 3
     assert (tmp_path / "v.png").stat().st_size > 50_000
     again = read_volume(tmp_path / "found.zarr")
@@ -261,3 +262,30 @@ def test_damaged_and_hostile_files_are_one_sentence(kind, message, volume, tmp_p
     (tmp_path / "mine.zarr").mkdir()
     with pytest.raises(VolumeError, match="no Zarr volume"):
         write_volume(volume, tmp_path / "mine.zarr")
+
+
+def test_particles_and_cracks_of_the_twin_are_those_it_was_made_of():
+    beamline = SimBeamline((64, 88), seed=3)
+    beamline.load_volume(VolumeSettings(n_particles=6, n_other=0, wide_voxels=4.0, fine_voxels=0.8))
+    truth = beamline.volume_truth("Ni_K")
+    density = truth.density + 0.04 * np.random.default_rng(0).standard_normal(truth.density.shape)
+    found = analyse_volume(density, voxel_size_nm=truth.voxel_size_nm, soc=truth.soc)
+    labels = found["particle_label_map"].values
+    numbers = [k for k in range(1, truth.particle.max() + 1) if (truth.particle == k).any()]
+    assert labels.max() == len(numbers) >= 4
+    for number in numbers:
+        own = truth.particle == number
+        row = np.bincount(labels[own]).argmax() - 1
+        # Up to half of a particle is crack here.
+        assert np.count_nonzero(own & (labels == row + 1)) > 0.85 * np.count_nonzero(
+            own | (labels == row + 1)
+        )
+        wide, fine = (np.count_nonzero(truth.crack[own] == kind) / np.count_nonzero(own) for kind in (1, 2))
+        share, sigma = (found[f"particle_crack_share{suffix}"].values[row] for suffix in ("", "_sigma"))
+        # A fine crack of the twin takes 0.8 of its voxels.
+        assert share == pytest.approx(wide + 0.8 * fine, abs=max(2.5 * sigma, 0.01))
+        assert found["particle_soc_mean"].values[row] == pytest.approx(np.nanmean(truth.soc[own]), abs=0.02)
+    # The twin charges the surface by 0.2 more than the centre, and cracks by 0.1.
+    assert (found["particle_soc_surface_minus_bulk"].values > 0.04).all()
+    at_cracks = found["particle_soc_crack_minus_bulk"].values
+    assert 0.03 < np.nanmedian(at_cracks) < 0.12

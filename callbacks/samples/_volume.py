@@ -85,13 +85,11 @@ VOLUME_SCHEMA = ResultSchema(
         ),
         _particle("soc_crack_minus_bulk_sigma", "", "its standard error"),
         _table("depths", _DEPTH, "um", "um", "middle of the bin of depth below the surface"),
-        _table("depths", _DEPTH, "soc", "", "mean of the particles at this depth, away from cracks"),
         _table(
-            "depths",
-            _DEPTH,
-            "soc_sigma",
-            "",
-            "its standard error, from their errors and how much they differ",
+            "depths", _DEPTH, "soc_less_bulk", "", "mean over particles of SOC less bulk, away from cracks"
+        ),
+        _table(
+            "depths", _DEPTH, "soc_less_bulk_sigma", "", "its error, from theirs and how much they differ"
         ),
         _table("depths", _DEPTH, "n_particles", "", "particles that reach so deep", "int64"),
         Field(
@@ -273,9 +271,9 @@ def _of_zones(zones: VolumeZones) -> dict[str, Any]:
             for suffix in ("", "_sigma")
         },
         "depth_um": middle,
-        "depth_soc": zones.pooled,
-        "depth_soc_sigma": zones.pooled_sigma,
-        "depth_n_particles": np.count_nonzero(np.isfinite(zones.profile), axis=0),
+        "depth_soc_less_bulk": zones.pooled,
+        "depth_soc_less_bulk_sigma": zones.pooled_sigma,
+        "depth_n_particles": np.count_nonzero(np.isfinite(zones.profile - zones.bulk[:, None]), axis=0),
         "soc_by_depth": zones.profile,
         "soc_by_depth_sigma": zones.profile_sigma,
     }

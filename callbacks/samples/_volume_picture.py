@@ -153,12 +153,12 @@ def _draw_quantity(
 
 def _draw_depth(axes: Axes, volume: xr.Dataset) -> None:
     depth = volume["depth_um"].values
-    for profile in volume["soc_by_depth"].values:
-        axes.plot(depth, profile, color="0.75", lw=0.6)
-    axes.errorbar(
-        depth, volume["depth_soc"].values, volume["depth_soc_sigma"].values, fmt="o", ms=3.5, color="C0"
-    )
-    axes.set(xlabel="depth below the surface (µm)", ylabel="state of charge")
+    bulk = volume["particle_soc_bulk"].values
+    for profile, own in zip(volume["soc_by_depth"].values, bulk, strict=True):
+        axes.plot(depth, profile - own, color="0.75", lw=0.6)
+    mean, error = (volume[f"depth_soc_less_bulk{suffix}"].values for suffix in ("", "_sigma"))
+    axes.errorbar(depth, mean, error, fmt="o", ms=3.5, color="C0")
+    axes.set(xlabel="depth below the surface (µm)", ylabel="state of charge less bulk")
     axes.set_title("by depth: each particle, and their mean", fontsize=10)
 
 

@@ -20,10 +20,10 @@ _CORE_SIGMA, _REACH_SIGMA = 6.0, 3.5
 # How far limits are moved for the uncertainty: the threshold in parts of the contrast, those of fine cracks as factors.
 _THRESHOLD_SHIFT = 0.1
 _LIMIT_FACTOR = 1.25
-_REACH_SHIFT_PX = 0.7
 # The surface is steep: what looks like a valley there is none. Material that a crack blurs is within this of it.
 _RIM_PX = 2.0
 _BLUR_PX = 2.0
+_REACHES = (_BLUR_PX, _BLUR_PX + 0.7, _BLUR_PX - 0.7)
 _FEWEST = 50
 # How wide a sheet that the resolution blurs is marked.
 _FINE_MARKED_PX = 3.6
@@ -48,11 +48,12 @@ class VolumeCracks:
     label, n_voxels : ndarray of int
         Particle, and its voxels with cracks and pores.
     wide_share, fine_share, crack_share : ndarray
-        Void over the volume of the particle: in wide cracks and pores by the threshold; in fine cracks by the density
-        that they lack, in the part that is searched for them (away from the surface and from wide cracks); and both.
+        Void over the volume of the particle, by the density that lacks within the blur of cracks (at the surface by
+        the threshold): in wide cracks and pores; in fine cracks, in the part that is searched for them (away from the
+        surface and from wide cracks); and both.
     wide_share_sigma, fine_share_sigma, crack_share_sigma : ndarray
         Half of how far the shares move when thresholds move (by 0.1 of the difference between solid and void; the
-        limits of fine cracks by a factor of 1.25 and the reach of their blur by 0.7 voxels); with it one voxel at the
+        limits of fine cracks by a factor of 1.25 and the reach of the blur by 0.7 voxels); with it one voxel at the
         mouths of open cracks, where the outer surface is guessed, and half of what the part that is not searched for
         fine cracks is taken to have.
     wide_thickness, fine_thickness : ndarray
@@ -74,7 +75,7 @@ class VolumeCracks:
 
 
 def segment_volume_cracks(
-    particles: VolumeSegmentation, *, least_loss: float = 0.1, min_voxels: int = 12
+    particles: VolumeSegmentation, *, least_loss: float = 0.06, min_voxels: int = 12
 ) -> VolumeCracks:
     """Find cracks and pores of particles.
 
@@ -87,7 +88,8 @@ def segment_volume_cracks(
     particles : VolumeSegmentation
         From :func:`split_volume`.
     least_loss : float
-        Least share of the density that a fine crack takes away: unevenness of whole material stays below.
+        Least depth of the valley of a fine crack, after smoothing by the width that answers most, over the density of
+        whole material: unevenness of whole material stays below.
     min_voxels : int
         Smaller ones are dropped.
 
@@ -161,17 +163,22 @@ class _OneParticle:
         fines = self._fine(zone, least_loss)
         searched = max(int(np.count_nonzero(self._core & ~zone)), 1)
         unsearched = 1.0 - min(searched / n, 1.0)
-        reaches = (_BLUR_PX, _BLUR_PX + _REACH_SHIFT_PX, _BLUR_PX - _REACH_SHIFT_PX)
+        # Of cracks as narrow as the resolution not all is below the threshold: inside, the density that lacks counts.
+        outer = int(np.count_nonzero(wide & ~self._core))
+        voids = [(self._lacking(wide & self._core, self._core, reach) + outer) / n for reach in _REACHES]
+        elsewhere = self._core & ~zone
         lacks = [
-            self._lacking(fine, zone, reach) / searched for fine, reach in zip(fines, reaches, strict=True)
+            self._lacking(fine, elsewhere, reach) / searched
+            for fine, reach in zip(fines, _REACHES, strict=True)
         ]
         kind = np.where(wide, np.uint8(CrackKind.WIDE), np.uint8(0))
         kind[fines[0] & ~wide] = CrackKind.FINE
-        wide_sigma = float(np.hypot(0.5 * (max(shares) - min(shares)), mouth))
-        fine_sigma = 0.5 * float(np.hypot(max(lacks) - min(lacks), unsearched * lacks[0]))
-        n_fine = int(np.count_nonzero(kind == CrackKind.FINE))
+        wide_sigma = np.linalg.norm([0.5 * float(np.ptp(shares)), mouth, 0.5 * float(np.ptp(voids))])
+        fine_sigma = 0.5 * np.hypot(float(np.ptp(lacks)), unsearched * lacks[0])
+        n_wide, n_fine = (int(np.count_nonzero(kind == one)) for one in (CrackKind.WIDE, CrackKind.FINE))
+        thick = _thickness(wide, self._inside) * voids[0] * n / n_wide if n_wide else float("nan")
         thin = _FINE_MARKED_PX * lacks[0] * searched / n_fine if n_fine else float("nan")
-        return kind, (shares[0], wide_sigma, lacks[0], fine_sigma, _thickness(wide, self._inside), thin)
+        return kind, (voids[0], float(wide_sigma), lacks[0], float(fine_sigma), thick, thin)
 
     def _wide(self, threshold: float, zone: Mask | None) -> Mask:
         void = self._known & (self._density <= threshold)
@@ -179,8 +186,8 @@ class _OneParticle:
         return self._deep(void) if zone is None else void & zone
 
     def _deep(self, void: Mask) -> Mask:
-        """Leave out what is small, and pits of the surface."""
-        return _kept(void, void & (self._depth > _RIM_PX), self._min_voxels)
+        """Leave out what is small, pits of the surface, and grooves where particles touch."""
+        return _kept(void, void & self._core, self._min_voxels)
 
     def _fine(self, zone: Mask, least_loss: float) -> tuple[Mask, Mask, Mask]:
         """Return fine cracks, and those of moved limits."""
@@ -205,11 +212,11 @@ class _OneParticle:
         high = max(offset + _CORE_SIGMA * spread, least) * factor
         return _kept(use & (answer > low), use & (answer > high), self._min_voxels)
 
-    def _lacking(self, fine: Mask, zone: Mask, reach: float) -> float:
-        """Voxels of void that fine cracks amount to, by the density that lacks within their blur."""
-        if not fine.any():
+    def _lacking(self, cracks: Mask, where: Mask, reach: float) -> float:
+        """Voxels of void that cracks amount to, by the density that lacks within their blur."""
+        if not cracks.any():
             return 0.0
-        use = grown(fine, reach) & self._core & ~zone
+        use = grown(cracks, reach) & where
         lack = (self._solid - self._density[use]) / (self._solid - self._void)
         return float(max(np.sum(lack, dtype=np.float64), 0.0))
 

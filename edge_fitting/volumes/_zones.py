@@ -48,7 +48,8 @@ class VolumeZones:
     profile, profile_sigma : ndarray, shape (n_particles, n_depths)
         Weighted mean by depth away from cracks, and its standard error.
     pooled, pooled_sigma : ndarray, shape (n_depths,)
-        Mean of the particles by depth, each counting by its own error and how much they differ.
+        The profile of each particle less its bulk, as the mean of the particles by depth: each counts by its own error
+        and how much they differ.
     """
 
     label: Counts
@@ -129,13 +130,16 @@ def volume_zones(
     n_depths = max(zones.n_depths for zones in held)
     rows = [zones.row(sums, n_depths) for zones in held]
     profile, profile_sigma = (np.array([row[k] for row in rows]) for k in (1, 2))
+    means = np.array([row[0] for row in rows], np.float64)
+    # Particles differ in their level, and only large ones are deep.
+    over_bulk = profile - means[:, 2:3]
+    over_bulk_sigma = np.hypot(profile_sigma, means[:, 3:4])
     pooled = [
         mean_over_particles(mean[good], error[good])
-        for mean, error in zip(profile.T, profile_sigma.T, strict=True)
+        for mean, error in zip(over_bulk.T, over_bulk_sigma.T, strict=True)
         for good in [np.isfinite(mean) & np.isfinite(error)]
     ]
     counts = np.array([zones.counts for zones in held], np.int64)
-    means = np.array([row[0] for row in rows], np.float64)
     return VolumeZones(
         label=np.array([zones.label for zones in held], np.int64),
         n_values=counts[:, 0],
