@@ -24,10 +24,12 @@ from bluesky.protocols import (
 )
 
 __all__ = [
+    "CountedLine",
     "EnergyAxis",
     "EnergyFlyer",
     "FlightPath",
     "FrameDetector",
+    "LineDetector",
     "LinePath",
     "McaDetector",
     "NamedPosition",
@@ -81,6 +83,36 @@ class SampleStage(NamedPosition, Protocol):
 @runtime_checkable
 class RotationAxis(Movable[float], Readable[Any], HasName, Protocol):
     """Axis that turns the sample, in degrees."""
+
+
+@dataclass(frozen=True)
+class CountedLine:
+    """A line of points that a stage runs along while a counter counts at each.
+
+    Attributes
+    ----------
+    y_um : float
+        Place of the line.
+    first_um, last_um : float
+        Places of the first and the last point.
+    n_points : int
+        How many points, evenly spaced.
+    """
+
+    y_um: float
+    first_um: float
+    last_um: float
+    n_points: int
+
+
+@runtime_checkable
+class LineDetector(Readable[Any], Triggerable, HasHints, Protocol):
+    """Counts at each point of a line per trigger; its reading holds exactly one array, of one dimension."""
+
+    line: Movable[CountedLine]
+    """The line that is taken next."""
+    exposure_s: Movable[float]
+    """Time at each point in seconds."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ _MODULES = {
     "xas": "nimco._demo_xas",
     "soft_xas": "nimco._demo_soft_xas",
     "xrf": "nimco._demo_xrf",
+    "stxm": "nimco._demo_stxm",
 }
 
 

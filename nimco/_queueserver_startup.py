@@ -20,7 +20,7 @@ from nimco._compiling import compile_kernels
 from nimco._queueserver_plans import SoftEdgeName, queue_plan
 from nimco._server import TiledServer
 from nimco._session import Session
-from sim_devices import SimBeamline, SimNanoBeamline, SimSoftBeamline
+from sim_devices import SimBeamline, SimNanoBeamline, SimSoftBeamline, SimStxmBeamline
 
 __all__ = [
     "RE",
@@ -61,6 +61,15 @@ __all__ = [
     "soft_tey",
     "soft_xas_scan",
     "stage",
+    "stxm_aperture",
+    "stxm_counter",
+    "stxm_energy",
+    "stxm_line",
+    "stxm_mesh",
+    "stxm_scan",
+    "stxm_shutter",
+    "stxm_stage",
+    "stxm_zone_plate",
     "tomography_scan",
     "xanes_mosaic",
     "xanes_scan",
@@ -114,6 +123,16 @@ line_mca = _nano.line_mca
 
 _rasters = RasterLedger()
 RE.subscribe(_rasters)
+_stxm = SimStxmBeamline()
+stxm_energy = _stxm.energy
+stxm_shutter = _stxm.shutter
+stxm_line = _stxm.line_counter
+stxm_counter = _stxm.counter
+stxm_stage = _stxm.stage
+stxm_mesh = _stxm.mesh
+stxm_zone_plate = _stxm.zone_plate
+stxm_aperture = _stxm.aperture
+
 _ledger = RunLedger()
 RE.subscribe(_ledger)
 
@@ -138,6 +157,7 @@ edge_jump_map = queue_plan(beamline_plans.edge_jump_map, beamline_plans.xanes_sc
 xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)
 xas_fly = queue_plan(beamline_plans.xas_fly, beamline_plans.xanes_scan)
 soft_xas_scan = queue_plan(beamline_plans.soft_xas_scan, beamline_plans.xanes_scan, edges=list[SoftEdgeName])
+stxm_scan = queue_plan(beamline_plans.stxm_scan, beamline_plans.xanes_scan, edge=SoftEdgeName)
 adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
 )

@@ -32,6 +32,7 @@ from ._provenance import (
 from ._read_contract import RunContract, is_energy_scan, make_contract, read_contract
 from ._saturation import saturation_of
 from ._soft_contract import SoftContract
+from ._soft_image_contract import FocusTable, SoftImageContract, StxmContract, XpeemContract
 from ._spectrum import StoredSpectrum
 from ._tomography_contract import ANGLE_AXIS, AngleOrder, TomographyContract
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
@@ -61,6 +62,7 @@ __all__ = [
     "FilmStandard",
     "FlatOrder",
     "Flight",
+    "FocusTable",
     "FullFieldContract",
     "Label",
     "McaCalibration",
@@ -72,9 +74,12 @@ __all__ = [
     "Sample",
     "Shot",
     "SoftContract",
+    "SoftImageContract",
     "StoredSpectrum",
+    "StxmContract",
     "TomographyContract",
     "XRFContract",
+    "XpeemContract",
     "exposure_slip",
     "is_energy_scan",
     "label_data_keys",

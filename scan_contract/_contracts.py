@@ -7,6 +7,7 @@ from ._contract import Contract
 from ._full_field_contract import FullFieldContract
 from ._point_contract import PointContract
 from ._soft_contract import SoftContract
+from ._soft_image_contract import StxmContract, XpeemContract
 from ._tomography_contract import TomographyContract
 from ._xrf_contract import XRFContract
 
@@ -17,6 +18,8 @@ CONTRACTS: Mapping[str, type[Contract]] = MappingProxyType(
         "soft_xas": SoftContract,
         "tomography": TomographyContract,
         "xrf": XRFContract,
+        "stxm": StxmContract,
+        "xpeem": XpeemContract,
     }
 )
 """Contracts of the techniques by name."""

@@ -26,6 +26,7 @@ PLANS = {
     "resume_xrf_map",
     "soft_xas_scan",
     "tomography_scan",
+    "stxm_scan",
     "xanes_mosaic",
     "xanes_scan",
     "xanes_series",
@@ -150,7 +151,8 @@ def test_the_manager_lists_the_plans_with_their_devices(manager):
             assert "As for" not in parameter["description"], (name, parameter["name"])
             assert "Any" not in parameter["annotation"]["type"], (name, parameter["name"])
         if "edge" in parameters:
-            assert parameters["edge"]["annotation"]["type"] == EDGES_OFFERED
+            offered = SOFT_EDGES_OFFERED if name == "stxm_scan" else EDGES_OFFERED
+            assert parameters["edge"]["annotation"]["type"] == offered
         if "edges" in parameters:
             offered = SOFT_EDGES_OFFERED if name == "soft_xas_scan" else EDGES_OFFERED
             assert parameters["edges"]["annotation"]["type"] == f"list[{offered}]"

@@ -11,7 +11,7 @@ import numpy as np
 from bluesky import Msg
 from bluesky.utils import MsgGenerator
 
-from beamline_devices.protocols import FlightPath, LinePath
+from beamline_devices.protocols import CountedLine, FlightPath, LinePath
 from beamline_plans.errors import PlanError
 from beamline_plans.grids import DEFAULT_EXPOSURE_S, EnergyGrid
 from beamline_plans.running import Clock, FrameLabel, TimeModel, check_value
@@ -286,6 +286,9 @@ class _Simulation:
         line = self._lines.get(id(msg.obj))
         if line is not None:
             exposure_s = line.duration_s
+        counted = self._where.get(id(getattr(msg.obj, "line", None)))
+        if isinstance(counted, CountedLine):
+            exposure_s *= counted.n_points
         group = msg.kwargs.get("group")
         self._groups[group] = max(self._groups.get(group, 0.0), self.now_s + exposure_s)
         self._event_exposure_s = max(self._event_exposure_s, exposure_s)

@@ -3,11 +3,13 @@
 from ._calibrate import calibrate_energy
 from ._fly import xas_fly
 from ._soft_xas import soft_xas_scan
+from ._stxm import stxm_scan
 from ._xas import xas_scan
 
 __all__ = [
     "calibrate_energy",
     "soft_xas_scan",
+    "stxm_scan",
     "xas_fly",
     "xas_scan",
 ]

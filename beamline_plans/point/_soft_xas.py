@@ -15,7 +15,7 @@ from scan_contract import SoftContract
 
 from ._xas import checked_run, given_channels
 
-__all__ = ["soft_xas_scan"]
+__all__ = ["checked_soft_grid", "soft_xas_scan"]
 
 
 def soft_xas_scan(
@@ -119,7 +119,7 @@ def soft_xas_scan(
             energy,
             channels,
             edge.name,
-            _grid(given.get(edge.name), edge),
+            checked_soft_grid(given.get(edge.name), edge),
             repeats,
             shutter,
             run_md,
@@ -162,7 +162,14 @@ def _by_edge(given: Optional[dict], what: str) -> dict[str, Any]:
     return {soft_edge_named(name).name: value for name, value in given.items()}
 
 
-def _grid(grid: Any, edge: SoftEdge) -> EnergyGrid:
+def checked_soft_grid(grid: Any, edge: SoftEdge) -> EnergyGrid:
+    """Return the grid of an edge, the preset by default, with its energies checked.
+
+    Raises
+    ------
+    PlanError
+        It is no grid, or one of another edge.
+    """
     if grid is None:
         return soft_grid(edge)
     if isinstance(grid, Mapping):

@@ -6,7 +6,15 @@ from typing import Any
 
 from callbacks.errors import DocumentError
 from edge_fitting import EdgeFittingError, edge_name, soft_edge
-from scan_contract import CONTRACTS, Contract, ContractError, RunContract, SoftContract, read_contract
+from scan_contract import (
+    CONTRACTS,
+    Contract,
+    ContractError,
+    RunContract,
+    SoftContract,
+    SoftImageContract,
+    read_contract,
+)
 
 from ._read_only import read_only
 
@@ -51,7 +59,7 @@ def read_run(start: Mapping[str, Any], contracts: Mapping[str, type[Contract]] =
 
 def is_soft(scan: Contract) -> bool:
     """Return whether the edge is one of `edge_fitting.SOFT_EDGES`, of which L3 stands for L3 and L2."""
-    return isinstance(scan, SoftContract)
+    return isinstance(scan, SoftContract | SoftImageContract)
 
 
 def _named(start: Mapping[str, Any], error: Exception) -> str:

@@ -6,10 +6,12 @@ from ._full_field import FULL_FIELD
 from ._full_field_result import FULL_FIELD_SCHEMA, has_value, result_of
 from ._live_soc import LiveSOC
 from ._live_spectrum import LiveSpectrum
+from ._soft_images_result import SOFT_IMAGES_SCHEMA
 from ._soft_xas import SOFT_XAS
 from ._soft_xas_result import SOFT_XAS_SCHEMA
 from ._stack_fit import StackFit, Tile
 from ._stored_scan import provenance_of_scan, read_scan
+from ._stxm import STXM
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
 from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
@@ -18,8 +20,10 @@ from ._xas_result import XAS_SCHEMA
 __all__ = [
     "FULL_FIELD",
     "FULL_FIELD_SCHEMA",
+    "SOFT_IMAGES_SCHEMA",
     "SOFT_XAS",
     "SOFT_XAS_SCHEMA",
+    "STXM",
     "XAS",
     "XAS_SCHEMA",
     "DepthFrame",

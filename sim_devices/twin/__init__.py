@@ -5,6 +5,7 @@ from ._compounds import EDGE_ELEMENT, METALS, edge_of_twin
 from ._constants import FWHM_PER_SIGMA, NI_K_EV
 from ._diffraction import bragg_deg, bragg_energy_ev, focal_length_mm
 from ._faults import Fault, Faults
+from ._grains import GrainSettings
 from ._nano_sample import (
     NANO_SAMPLES,
     NMC442,
@@ -26,6 +27,7 @@ from ._settings import (
 from ._soft_sample import PUBLISHED_GAMMA, SOFT_SAMPLES, LayeredSample, SoftTruth, YieldDepth
 from ._soft_spectra import SOFT_COMPONENTS, soft_spectrum
 from ._soft_station import SOFT_CHANNELS, SoftSettings, SoftStation
+from ._stxm_station import STXM_ENDS, StxmSettings, StxmStation, StxmTruth
 from ._truth import Truth
 from ._twin import Twin
 from ._volume import VolumeTruth
@@ -45,12 +47,14 @@ __all__ = [
     "SOFT_CHANNELS",
     "SOFT_COMPONENTS",
     "SOFT_SAMPLES",
+    "STXM_ENDS",
     "CameraSettings",
     "Chamber",
     "ChamberSettings",
     "Fault",
     "Faults",
     "GradientParticle",
+    "GrainSettings",
     "IonChambers",
     "LayeredSample",
     "McaReading",
@@ -65,6 +69,9 @@ __all__ = [
     "SoftStation",
     "SoftTruth",
     "SourceSettings",
+    "StxmSettings",
+    "StxmStation",
+    "StxmTruth",
     "Truth",
     "Twin",
     "TwinSettings",
