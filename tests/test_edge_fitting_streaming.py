@@ -288,15 +288,15 @@ def test_series_kernel_against_numpy():
     np.testing.assert_allclose(maps.edge_jump.ravel(), peak / np.linalg.norm(shapes[best], axis=1), rtol=1e-4)
     n_nodes, n_modes = basis.curve.shape
     shapes = ((n_modes, 2), (2, 2), (n_nodes, n_modes), (n_nodes, n_modes))
-    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), *np.empty((6, n_nodes)), 32)
+    reduced = ReducedSeries(*(np.empty(shape) for shape in shapes), np.empty((n_nodes, 6)), 32)
     nodes = np.stack([basis.soc, basis.edge_energy_ev, basis.edge_energy_slope])
     assert reduce_series(statistics.gram, SeriesCurve(basis.curve, basis.tangent, nodes, 50.0), reduced)
     lengths = np.linalg.norm(references.evaluate(ENERGY, basis.soc) @ off_line, axis=1)
-    np.testing.assert_allclose(reduced.length, lengths, rtol=1e-4)
+    np.testing.assert_allclose(reduced.at_nodes[:, 1], lengths, rtol=1e-4)
     slope = np.gradient(references.evaluate(ENERGY, basis.soc) @ off_line, basis.soc, axis=0)
     along = np.einsum("ne,ne->n", slope, references.evaluate(ENERGY, basis.soc) @ off_line) / lengths
     expected = (slope**2).sum(axis=1) - along**2
-    np.testing.assert_allclose(reduced.fisher[5:-5], expected[5:-5], rtol=2e-2)
+    np.testing.assert_allclose(reduced.at_nodes[5:-5, 2], expected[5:-5], rtol=2e-2)
 
 
 @settings(max_examples=20, deadline=None)

@@ -135,18 +135,12 @@ def fit_whole_stack(
 def _reduce(basis: SeriesBasis, gram: Array) -> ReducedSeries | None:
     """Write the series in the metric of the frames; None while they do not determine the unknowns."""
     n_nodes, n_modes = basis.curve.shape
-    soc, length, fisher, power, edge_energy_ev, slope = np.empty((6, n_nodes))
     reduced = ReducedSeries(
         line=np.empty((n_modes, 2)),
         inverse=np.empty((2, 2)),
         curve=np.empty((n_nodes, n_modes)),
         tangent=np.empty((n_nodes, n_modes)),
-        soc=soc,
-        length=length,
-        fisher=fisher,
-        power=power,
-        edge_energy_ev=edge_energy_ev,
-        edge_energy_slope=slope,
+        at_nodes=np.empty((n_nodes, 6)),
         stride=STRIDE,
     )
     ready = reduce_series(gram, _curve(basis), reduced)

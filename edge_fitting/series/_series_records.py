@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[np.float64]
+_Single = NDArray[np.float32]
 
 
 class FitLimits(NamedTuple):
@@ -62,17 +63,44 @@ class ReducedSeries(NamedTuple):
     """Coordinates at fine nodes, of unit length in the reduced Gram matrix, shape (n_nodes, n_modes)."""
     tangent: _Array
     """Their derivative by the state, shape (n_nodes, n_modes)."""
-    soc: _Array
-    """State, shape (n_nodes,)."""
-    length: _Array
-    """Length of the unnormalised coordinates, shape (n_nodes,)."""
-    fisher: _Array
-    """Fisher information of the state per unit jump and unit noise, shape (n_nodes,)."""
-    power: _Array
-    """Squared reference spectrum, shape (n_nodes,)."""
-    edge_energy_ev: _Array
-    """Edge energy, shape (n_nodes,)."""
-    edge_energy_slope: _Array
-    """Its derivative by the state, shape (n_nodes,)."""
+    at_nodes: _Array
+    """What belongs to the nodes, shape (n_nodes, 6): state; length of the unnormalised coordinates; Fisher information
+    of the state per unit jump and unit noise; squared reference spectrum; edge energy; its derivative by the state."""
     stride: int
     """Step of the coarse scan over the nodes; n_nodes - 1 is a multiple of it."""
+
+
+class BlockSpan(NamedTuple):
+    """Pixels of the sums, and where their results begin."""
+
+    lo: int
+    hi: int
+    at: int
+
+
+class Scanned(NamedTuple):
+    """What the coarse scan of a block works in and finds, arrays of shape (size,)."""
+
+    rough: _Single
+    """Sums of the modes in single precision, shape (n_modes or 4, size)."""
+    g: _Single
+    """Root of the likelihood at a node."""
+    best: _Single
+    """Its highest value."""
+    worst: _Single
+    """Its lowest value."""
+    where: NDArray[np.int32]
+    """Node of the highest."""
+
+
+class Found(NamedTuple):
+    """Where the likelihood of the pixels of a block is highest, arrays of shape (size,)."""
+
+    place: _Array
+    """Place in the table, in nodes."""
+    peak: _Array
+    """Root of the likelihood there."""
+    rest: _Array
+    """Squared data without what the pre-edge line explains; afterwards without what the series explains, too."""
+    worst: _Single
+    """Lowest root of the likelihood."""

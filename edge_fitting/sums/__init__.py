@@ -1,7 +1,7 @@
 """Sufficient statistics of frames, per pixel."""
 
 from ._counts import CountsFrame
-from ._projection_kernels import BLOCK, add_rows, fold_block
+from ._projection_kernels import BLOCK, add_rows, fold_block, make_coefficients
 from ._records import PixelSums, WeightedFrames
 from ._sufficient_statistics import SufficientStatistics
 
@@ -13,4 +13,5 @@ __all__ = [
     "WeightedFrames",
     "add_rows",
     "fold_block",
+    "make_coefficients",
 ]
