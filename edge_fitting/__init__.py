@@ -38,7 +38,9 @@ from edge_fitting.fit import (
 from edge_fitting.fluorescence import (
     CalibratedSpectrum,
     ComponentCounts,
+    ComposedSOC,
     CompositionProfile,
+    CompositionReferences,
     CoreShell,
     CountRatio,
     DetectorResponse,
@@ -54,6 +56,7 @@ from edge_fitting.fluorescence import (
     compton_energy_ev,
     element_ratio,
     escape_factor,
+    fit_composed_soc,
     fit_core_shell,
     line_groups,
     line_profile,
@@ -61,6 +64,7 @@ from edge_fitting.fluorescence import (
     rim_profile,
     self_absorption,
     window_counts,
+    without_saturation,
 )
 from edge_fitting.maps import (
     Clusters,
@@ -211,7 +215,9 @@ __all__ = [
     "Component",
     "ComponentCounts",
     "ComponentFit",
+    "ComposedSOC",
     "CompositionProfile",
+    "CompositionReferences",
     "CoreShell",
     "CountRatio",
     "CrackKind",
@@ -313,6 +319,7 @@ __all__ = [
     "find_glitches",
     "first_shell",
     "fit_components",
+    "fit_composed_soc",
     "fit_core_shell",
     "fit_lcf",
     "fit_stack",
@@ -363,6 +370,7 @@ __all__ = [
     "voxel_sigma",
     "warm_up",
     "window_counts",
+    "without_saturation",
     "without_stray_light",
     "write_athena_project",
 ]

@@ -37,7 +37,7 @@ from ._spectrum import StoredSpectrum
 from ._tomography_contract import ANGLE_AXIS, AngleOrder, TomographyContract
 from ._unit_slips import LONGEST_EXPOSURE_S, exposure_slip, pixel_size_slip
 from ._validator import validate_run_documents
-from ._xrf_contract import COLUMN_AXIS, ROW_AXIS, FilmStandard, McaCalibration, XRFContract
+from ._xrf_contract import COLUMN_AXIS, ROW_AXIS, CompositionSeries, FilmStandard, McaCalibration, XRFContract
 from .errors import ContractError, MissingPackageError
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "SWEEP_AXIS",
     "Anchors",
     "AngleOrder",
+    "CompositionSeries",
     "Contract",
     "ContractError",
     "FieldOfView",

@@ -47,6 +47,26 @@ class FilmStandard(BaseModel):
     source: str = ""
 
 
+class CompositionSeries(BaseModel):
+    """References of one composition.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the edge's element among the transition metals.
+    references : mapping
+        Spectra of known state of charge, `edge_fitting.ReferenceSeries.to_dict`.
+    name : str
+        Of the composition.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    references: dict[str, Any]
+    name: str = ""
+
+
 class XRFContract(Contract):
     """A raster of a focus with a fluorescence detector, at one energy or over several.
 
@@ -66,6 +86,8 @@ class XRFContract(Contract):
         Full width at half maximum of the focus.
     standard : FilmStandard, optional
         What makes counts areal densities.
+    composition_references : tuple of CompositionSeries
+        References of several compositions, which are blended for that of each pixel.
     """
 
     technique: Literal["xrf"] = "xrf"
@@ -75,6 +97,7 @@ class XRFContract(Contract):
     angle_deg: float = 90.0
     focus_um: Positive | None = None
     standard: FilmStandard | None = None
+    composition_references: tuple[CompositionSeries, ...] = ()
 
     @model_validator(mode="after")
     def _has_a_raster(self) -> "XRFContract":
@@ -102,4 +125,8 @@ class XRFContract(Contract):
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as plain data for a start document; of the optional parts, those that were said."""
         said = super().to_dict()
-        return {key: value for key, value in said.items() if value is not None or key != "standard"}
+        return {
+            key: value
+            for key, value in said.items()
+            if value or key not in ("standard", "composition_references")
+        }

@@ -3,14 +3,32 @@
 import numpy as np
 import pytest
 import xarray as xr
+import xraydb
 from bluesky import Msg, RunEngine
 from bluesky.utils import RunEngineInterrupted
 
 from beamline_plans import RasterLedger, resume_xrf_map, xrf_map
 from callbacks import LiveSOC, LiveSOCPlot, SOCPublisher, open_soc
-from edge_fitting import atoms_sensitivity, fit_core_shell
+from edge_fitting import (
+    CompositionReferences,
+    EdgeFittingError,
+    ReferenceSeries,
+    atoms_sensitivity,
+    fit_composed_soc,
+    fit_core_shell,
+    fit_stack,
+    without_saturation,
+)
 from nimco.testing import close_run_engine, play
-from sim_devices import NMC442, NMC701515, GradientParticle, NanoSample, NanoSettings, SimNanoBeamline
+from sim_devices import (
+    NMC442,
+    NMC701515,
+    GradientParticle,
+    NanoSample,
+    NanoSettings,
+    SimNanoBeamline,
+    nickel_spectrum,
+)
 
 WAIT_S = 240
 ELEMENTS = ["Mn", "Co", "Ni"]
@@ -250,3 +268,70 @@ def test_elements_that_are_not_excited_are_left_out_and_said(documents):
         play(live, [(name, looking_for("Zn")(name, dict(doc))) for name, doc in documents])
         live.wait(WAIT_S)
         assert any("Zn are not excited" in str(error) for error in live.errors)
+
+
+def nickel_series(fraction):
+    energy_ev, states = np.arange(8200.0, 8520.0, 2.0), np.linspace(0.0, 1.0, 6)
+    spectra = np.stack([nickel_spectrum(fraction, state, energy_ev) for state in states])
+    return ReferenceSeries(energy_ev, spectra, states)
+
+
+def test_state_of_charge_follows_the_composition_of_each_pixel():
+    """Charged alike everywhere: one series gets the shell or the core wrong, the blend neither."""
+    energies = np.array(
+        [8250.0, 8290.0, 8310.0, *np.arange(8330.0, 8360.0, 2.0), 8380.0, 8410.0, 8440.0, 8480.0]
+    )
+    fraction = np.linspace(0.4, 0.7, 60).reshape(6, 10)
+    true = np.stack([nickel_spectrum(one, 0.6, energies) for one in fraction.ravel()], axis=1)
+    noise = 0.01 * np.random.default_rng(6).standard_normal(true.shape)
+    stack = (true + noise).reshape(-1, 6, 10).astype(np.float32)
+    known = [CompositionReferences(0.4, nickel_series(0.4)), CompositionReferences(0.7, nickel_series(0.7))]
+    found = fit_composed_soc(energies, stack, fraction, known)
+    error = found.soc - 0.6
+    assert abs(error.mean()) < 0.01
+    assert 0.5 < error.std() / found.soc_sigma.mean() < 1.7
+    alone = fit_stack(energies, stack, references=known[1].series).soc
+    assert alone[0].mean() < 0.45  # the shell, by more than 0.15
+    beyond = fit_composed_soc(energies, stack, fraction + 0.1, known)
+    assert 0.5 < beyond.supported.mean() < 0.9
+    assert np.isnan(beyond.soc[~beyond.supported]).all()
+    assert "outside of the references" in beyond.warnings[0]
+    with pytest.raises(EdgeFittingError, match="two different compositions"):
+        fit_composed_soc(energies, stack, fraction, known[:1])
+
+
+def test_fluorescence_over_an_edge_gives_the_state_of_charge(run_engine):
+    particle = GradientParticle(0.0, 0.0, 0.9, soc=0.6, width_um=0.35)
+    beamline = twin(sample=NanoSample((particle,), {}, extent_um=4.0, step_um=0.1))
+    energies = [8250.0, 8300.0, *np.arange(8332.0, 8358.0, 3.0).tolist(), 8390.0, 8470.0]
+    some = {"start": -0.6, "stop": 0.6, "step": 0.3}
+    references = [{"fraction": one, "references": nickel_series(one).to_dict()} for one in (0.4, 0.7)]
+    plan = raster(
+        beamline,
+        rows_um=some,
+        columns_um=some,
+        exposure_s=0.6,
+        energies_ev=energies,
+        composition_references=references,
+    )
+    result = measured(run_engine, plan)
+    assert result.attrs["signal"] == "soc"
+    assert result["series"].shape == (len(energies), 5, 5)
+    middle = result["soc"].values[1:4, 1:4]
+    assert np.isfinite(middle).all()
+    assert abs(middle.mean() - 0.6) < 0.1  # saturation is not corrected without a standard, which is said
+    assert any("without a standard the saturation" in said for said in result.attrs["warnings"])
+
+
+def test_saturation_of_fluorescence_is_taken_out():
+    energies = np.array([8250.0, 8300.0, 8340.0, 8350.0, 8352.0, 8380.0, 8450.0, 8480.0])
+    true = nickel_spectrum(0.7, 0.5, energies)
+    under = xraydb.mu_elam("Ni", 8328.0) * (energies / 8333.0) ** -2.8
+    jump = xraydb.mu_elam("Ni", np.maximum(energies, 8338.0)) - under
+    mass = 8e-4  # g/cm2
+    out = np.sqrt(2.0) * mass * xraydb.mu_elam("Ni", 7474.0)
+    depth = mass * (under + jump * true) + out
+    seen = true * -np.expm1(-depth) / depth
+    assert (seen / seen[-2:].mean()).max() < (true / true[-2:].mean()).max() - 0.04
+    corrected = without_saturation(energies, seen[:, None], {"Ni": [800.0]}, "Ni")[:, 0]
+    np.testing.assert_allclose(corrected / corrected[-2:].mean(), true / true[-2:].mean(), atol=0.01)

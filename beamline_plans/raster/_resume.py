@@ -180,7 +180,15 @@ def resume_xrf_map(
     if missing is None:
         return None
     index, row = missing
-    kept = ("elements", "calibration", "angle_deg", "focus_um", "standard", "references")
+    kept = (
+        "elements",
+        "calibration",
+        "angle_deg",
+        "focus_um",
+        "standard",
+        "references",
+        "composition_references",
+    )
     said = scan.model_dump(mode="json")
     request = RasterRequest(
         scan.axes[ROW_AXIS],

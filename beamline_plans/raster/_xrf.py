@@ -42,6 +42,7 @@ def xrf_map(
     focus_um: Optional[float] = None,
     standard: Optional[dict] = None,
     references: Optional[dict] = None,
+    composition_references: Optional[list] = None,
     md: Optional[dict] = None,
 ) -> MsgGenerator[str]:
     """Scan the focus over a sample, point by point or line by line, and take fluorescence spectra.
@@ -84,6 +85,9 @@ def xrf_map(
         A film of known densities: areal_density_ug_cm2 and counts per unit of I0, by element, and source.
     references : dict
         Spectra of known state of charge, as for `xanes_scan`, for a map over energies.
+    composition_references : list
+        The same of several compositions, blended for that of each point: fraction (of the edge's element),
+        references and name of each.
     md : dict
         Metadata of the run, who and what among them as for `xanes_scan`.
 
@@ -105,6 +109,7 @@ def xrf_map(
         "focus_um": focus_um,
         "standard": standard,
         "references": references,
+        "composition_references": composition_references,
     }
     request = yield from raster_request(
         devices, rows_um, columns_um, exposure_s, energies_ev, edge, fly, entries

@@ -28,6 +28,7 @@ from scan_contract import COLUMN_AXIS, ROW_AXIS, RunContract, XRFContract
 from ._point_sweeps import about_scan
 from ._technique import EstimatorOptions, RunState, Technique
 from ._xrf_result import XRF_SCHEMA
+from ._xrf_soc import xanes_soc
 from ._xrf_spectra import FittedRaster, RasterSpectra
 
 Array = npt.NDArray[np.float64]
@@ -98,12 +99,16 @@ class XRFEstimator:
             raise EdgeFittingError(f"the spectra cannot be fitted: {error}") from error
         one = fitted[main]
         said += one.found.warnings
-        values = self._maps(one, self._rasters[main], energies[main], said)
+        # Below an edge of the scan its element is looked for, and not there.
+        values = self._maps(one, self._rasters[main], max(energies), said)
         if len(energies) > 1:
             values |= self._series(fitted)
+            values |= self._state_of_charge(values, said) if len(held) == len(energies) else {}
         self._say_missing(said)
         attrs = self._about(state, one, said)
-        signal = next((name for name in ("ni_fraction", "mn_ni", "element_counts") if name in values), None)
+        signal = next(
+            (name for name in ("soc", "ni_fraction", "mn_ni", "element_counts") if name in values), None
+        )
         return XRF_SCHEMA.make(values, attrs, signal=signal)
 
     def _raster(self, reduced: Reduced) -> RasterSpectra:
@@ -216,9 +221,7 @@ class XRFEstimator:
 
     def _escape(self, one: FittedRaster, sensitivity: Sensitivity, energy_ev: float) -> dict[str, Array]:
         names = one.counts.names[: one.counts.n_elements]
-        ratio = _OXIDE_MASS_RATIO if set(_OF_OXIDE) & set(names) else 1.0
-        angle = abs(90.0 - self._scan.angle_deg)
-        out_deg = 45.0 if angle < 5.0 else max(angle, 10.0)
+        ratio, angles_deg = self._geometry()
         escape = {name: np.ones(one.i0.size) for name in names}
         for _ in range(_ROUNDS):
             density = {
@@ -226,8 +229,14 @@ class XRFEstimator:
                 / (sensitivity.counts[name] * one.i0 * escape[name])
                 for k, name in enumerate(names)
             }
-            escape = self_absorption(density, energy_ev, mass_ratio=ratio, angles_deg=(90.0, out_deg))
+            escape = self_absorption(density, energy_ev, mass_ratio=ratio, angles_deg=angles_deg)
         return escape
+
+    def _geometry(self) -> tuple[float, tuple[float, float]]:
+        """Return the mass of everything over that of what is measured, and the angles of beam and detector."""
+        ratio = _OXIDE_MASS_RATIO if set(_OF_OXIDE) & set(self._elements) else 1.0
+        angle = abs(90.0 - self._scan.angle_deg)
+        return ratio, (90.0, 45.0 if angle < 5.0 else max(angle, 10.0))
 
     def _ratios(
         self, one: FittedRaster, energy_ev: float, escape: Mapping[str, Array]
@@ -258,6 +267,18 @@ class XRFEstimator:
                 series[index] = one.on_map(one.counts.free[:, k] / i0)
                 sigma[index] = one.on_map(one.counts.sigma[:, k] / i0)
         return {"series": series, "series_sigma": sigma}
+
+    def _state_of_charge(self, values: Mapping[str, Any], said: list[str]) -> dict[str, Any]:
+        """Return the state of charge of each point, where there are references."""
+        try:
+            mass_ratio, angles_deg = self._geometry()
+            about = {"element_names": self._elements, "mass_ratio": mass_ratio, "angles_deg": angles_deg}
+            soc, words = xanes_soc(self._contract, {**values, **about})
+        except EdgeFittingError as error:
+            said.append(f"no state of charge: {str(error).rstrip('.')}")
+            return {}
+        said += words
+        return soc
 
     def _say_missing(self, said: list[str]) -> None:
         lacking = sum(int((raster.status == 1).sum()) for raster in self._rasters.values())

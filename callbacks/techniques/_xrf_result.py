@@ -46,6 +46,8 @@ XRF_SCHEMA = ResultSchema(
             "series", ("energy", "row", "column"), "counts", "photons of the edge's element over I0 at each energy",
             "standard deviation by counting",
         ),
+        *_with_sigma("soc", _MAP, "", "state of charge", "standard deviation"),
+        Field("soc_supported", _MAP, "int16", "", "1 where the references have its composition", "quality"),
         Field("scatter_counts", _MAP, "float32", "counts", "photons of the beam that were scattered", "quality"),
         Field("i0", _MAP, "float32", "", "incident intensity", "quality"),
         Field("point_status", _MAP, "int16", "", "0 measured, 1 missing, 2 saturated", "quality"),

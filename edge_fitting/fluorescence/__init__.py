@@ -1,6 +1,7 @@
 """X-ray fluorescence: spectra to counts of lines, counts to composition, composition to how an edge is read."""
 
 from ._calibrate import CalibratedSpectrum, calibrate_spectrum
+from ._composed_soc import ComposedSOC, CompositionReferences, fit_composed_soc
 from ._core_shell import CoreShell, Matter, fit_core_shell
 from ._lines import LineGroup, compton_energy_ev, line_groups
 from ._model import BACKGROUND, COMPTON, ELASTIC, SpectrumModel
@@ -12,6 +13,7 @@ from ._quantities import (
     atoms_sensitivity,
     escape_factor,
     self_absorption,
+    without_saturation,
 )
 from ._ratios import CountRatio, atomic_fractions, element_ratio, ratio_of_counts
 from ._response import ESCAPE_EV, DetectorResponse
@@ -24,7 +26,9 @@ __all__ = [
     "ESCAPE_EV",
     "CalibratedSpectrum",
     "ComponentCounts",
+    "ComposedSOC",
     "CompositionProfile",
+    "CompositionReferences",
     "CoreShell",
     "CountRatio",
     "DetectorResponse",
@@ -40,6 +44,7 @@ __all__ = [
     "compton_energy_ev",
     "element_ratio",
     "escape_factor",
+    "fit_composed_soc",
     "fit_core_shell",
     "line_groups",
     "line_profile",
@@ -47,4 +52,5 @@ __all__ = [
     "rim_profile",
     "self_absorption",
     "window_counts",
+    "without_saturation",
 ]

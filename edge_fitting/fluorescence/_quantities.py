@@ -18,12 +18,14 @@ __all__ = [
     "atoms_sensitivity",
     "escape_factor",
     "self_absorption",
+    "without_saturation",
 ]
 
 LINE_EV = 100.0
 """Lines within this of the strongest are one for attenuation."""
 
 _G_PER_UG = 1e-6
+_SATURATION_ROUNDS = 4
 
 Array = NDArray[np.float64]
 
@@ -181,3 +183,67 @@ def self_absorption(
     for group in line_groups(names, excitation_ev):
         found[group.name] = escape_factor(into * depth(excitation_ev) + out * depth(group.main_ev))
     return found
+
+
+def without_saturation(
+    energy_ev: ArrayLike,
+    series: ArrayLike,
+    areal_density_ug_cm2: Mapping[str, ArrayLike],
+    element: str,
+    *,
+    mass_ratio: float = 1.0,
+    angles_deg: tuple[float, float] = (90.0, 45.0),
+) -> Array:
+    """Return the fluorescence of an element over its K edge as a thin sample of it would give it.
+
+    The sample absorbs the beam the more the higher the edge's absorption is, which flattens the white line. The
+    absorption that is measured itself says how much, round by round.
+
+    Parameters
+    ----------
+    energy_ev : array_like, shape (n_energy,)
+        Energies.
+    series : array_like, shape (n_energy, ...)
+        Fluorescence over the incident intensity, zero below the edge; at the two highest energies the absorption is
+        that of the tables.
+    areal_density_ug_cm2 : mapping of str to array_like, shape (...)
+        Of all measured elements.
+    element : str
+        Whose edge it is.
+    mass_ratio, angles_deg
+        As for :func:`self_absorption`.
+
+    Returns
+    -------
+    ndarray, shape (n_energy, ...)
+        On the scale of the highest energies.
+    """
+    energies, values = np.asarray(energy_ev, np.float64), np.asarray(series, np.float64)
+    mass = {
+        name: np.maximum(np.asarray(one, np.float64), 0.0) * _G_PER_UG
+        for name, one in areal_density_ug_cm2.items()
+    }
+    light = np.asarray(sum(mass.values())) * (mass_ratio - 1.0)
+    into, out = (1.0 / np.sin(np.radians(angle)) for angle in angles_deg)
+    (group,) = line_groups([element], float(energies.max()))
+    edge_ev = float(tables().xray_edge(element, "K").energy)
+
+    def others(energy: float) -> Array:
+        heavy = sum(
+            mass[name] * mass_attenuation(split_group(name)[0], energy) for name in mass if name != element
+        )
+        return np.asarray(heavy + light * mass_attenuation("O", energy))
+
+    under = mass_attenuation(element, edge_ev - 5.0) * (energies / edge_ev) ** -2.8
+    above = np.maximum(energies, edge_ev + 5.0)
+    jump = np.array([mass_attenuation(element, float(one)) for one in above]) - under
+    fixed = np.stack([others(float(one)) for one in energies]) + np.multiply.outer(under, mass[element])
+    leaving = others(group.main_ev) + mass[element] * mass_attenuation(element, group.main_ev)
+    top = np.argsort(energies)[-2:]
+    corrected = values
+    for _ in range(_SATURATION_ROUNDS):
+        shape = corrected / corrected[top].mean(axis=0)
+        depth = fixed + jump.reshape(-1, *(1,) * (values.ndim - 1)) * mass[element] * shape
+        left = escape_factor(into * depth + out * leaving)
+        corrected = values / left * left[top].mean(axis=0)
+    return np.asarray(corrected)
