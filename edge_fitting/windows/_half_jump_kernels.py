@@ -110,7 +110,7 @@ def _find_half_jump(spectra, size, scan, level, slope, rises, raw):
     they rise too much. Where noise exceeds the rise from frame to frame, the sum is a random walk on a parabola.
     """
     search, line = scan.search, scan.line
-    energies, weights, widths = search.energy_ev, search.weight, search.width_ev
+    energies, widths = search.energy_ev, search.width_ev
     n = energies.size
     running = np.zeros(size, np.float32)
     lowest = np.zeros(size, np.float32)
@@ -126,40 +126,89 @@ def _find_half_jump(spectra, size, scan, level, slope, rises, raw):
     if n % 2:
         offset, step = np.float32(energies[n - 1] - reference), np.float32(widths[n - 1])
         _add_one(spectra[n - 1, :size], np.float32(n - 1), offset, step, sums)
-    for i in range(size):
-        j = int(at[i])
-        rise = above[i] - below[i]
-        if j < 0 or j == n - 1 or not rise > 0.0:
-            raw[0, i] = np.nan
-            raw[1, i] = np.nan
+    near = np.empty((6, size))
+    _look_around(spectra, scan, rises, slope, at, near)
+    _place_crossing(line, sums, near, raw)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _look_around(spectra, scan, rises, slope, at, near):
+    """Collect what belongs to the two frames of each crossing: rows of ``near`` are as `_place_crossing` takes them.
+
+    The step is 0 where there is no frame behind the last one below one half.
+    """
+    search = scan.search
+    energies, weights = search.energy_ev, search.weight
+    n = energies.size
+    for i in range(at.size):
+        j = np.int64(at[i])
+        if j < 0 or j == n - 1:
+            near[1, i] = 0.0
             continue
-        t = -below[i] / rise
-        step = energies[j + 1] - energies[j]
-        e = energies[j] + t * step
         steepness = -np.float64(slope[i])
+        first = rises.start[j]
         for m in range(rises.n_frames[j]):
-            steepness += rises.slope[j, m] * spectra[rises.start[j] + m, i]
-        # What the two frames rise more counts as far as noise does not explain it.
-        more = rise / step - steepness
-        unsure = raw[4, i] * (1.0 / weights[j] + 1.0 / weights[j + 1]) / (step * step)
-        if more * more > 9.0 * unsure:
-            steepness += more * (1.0 - 9.0 * unsure / (more * more))
-        if not steepness > 0.0:
-            raw[0, i] = e
-            raw[1, i] = np.inf
-            continue
-        # The mean inverse square of a steepness that itself is uncertain, to second order.
-        doubt = raw[4, i] * rises.covariance[j, j] / steepness**2
-        per_noise = np.sqrt(raw[4, i] * (1.0 + 3.0 * doubt)) / steepness
-        lever = line.own_slope * ((e - line.centre_ev) - 0.5 * (reference - line.centre_ev))
-        shared = 0.25 * line.level**2 + lever**2 + 0.25 * line.post_variance
-        local = ((1.0 - t) ** 2 / weights[j] + t**2 / weights[j + 1]) * per_noise**2
-        if local > step * step:
-            local = min(
-                local, (_LOWEST_OF_WALK * step) ** 2 * (per_noise**2 / weights[j] / step**2) ** (2.0 / 3.0)
-            )
-        raw[0, i] = e
-        raw[1, i] = np.sqrt(local + shared * per_noise**2)
+            steepness += rises.slope[j, m] * spectra[first + m, i]
+        near[0, i] = energies[j]
+        near[1, i] = energies[j + 1] - energies[j]
+        near[2, i] = 1.0 / weights[j]
+        near[3, i] = 1.0 / weights[j + 1]
+        near[4, i] = steepness
+        near[5, i] = rises.covariance[j, j]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _place_crossing(line, sums, near, raw):
+    """Energy between two frames and its sigma, all pixels of the block abreast, in short loops of few arrays each."""
+    first_ev, step, before, behind, steepness, covariance = (
+        near[0],
+        near[1],
+        near[2],
+        near[3],
+        near[4],
+        near[5],
+    )
+    size = step.size
+    below, above = sums.below, sums.above
+    energy, sigma, noise2 = raw[0, :size], raw[1, :size], raw[4, :size]
+    t, own, unsure, per_noise2, local = np.empty((5, size))
+    for i in range(size):
+        own[i] = np.float64(above[i]) - np.float64(below[i])
+    for i in range(size):
+        t[i] = -below[i] / own[i]
+    for i in range(size):
+        energy[i] = first_ev[i] + t[i] * step[i] if step[i] > 0.0 and own[i] > 0.0 else np.nan
+    # What the two frames rise more counts as far as noise does not explain it.
+    for i in range(size):
+        own[i] = own[i] / step[i] - steepness[i]
+    for i in range(size):
+        unsure[i] = 9.0 * noise2[i] * (before[i] + behind[i]) / (step[i] * step[i])
+    for i in range(size):
+        square = own[i] * own[i]
+        steepness[i] += own[i] * (1.0 - unsure[i] / square) if square > unsure[i] else 0.0
+    # The mean inverse square of a steepness that itself is uncertain, to second order.
+    for i in range(size):
+        square = steepness[i] * steepness[i]
+        per_noise2[i] = noise2[i] * (1.0 + 3.0 * (noise2[i] * covariance[i] / square)) / square
+    for i in range(size):
+        after = 1.0 - t[i]
+        local[i] = (after * after * before[i] + t[i] * t[i] * behind[i]) * per_noise2[i]
+    wide = 0
+    for i in range(size):
+        wide += 1 if local[i] > step[i] * step[i] else 0
+    if wide > 0:
+        for i in range(size):
+            if local[i] > step[i] * step[i] and step[i] > 0.0:
+                walk = (per_noise2[i] * before[i] / step[i] ** 2) ** (2.0 / 3.0)
+                local[i] = min(local[i], (_LOWEST_OF_WALK * step[i]) ** 2 * walk)
+    constant = 0.25 * line.level**2 + 0.25 * line.post_variance
+    middle, own_slope = line.centre_ev + 0.5 * (line.reference_ev - line.centre_ev), line.own_slope
+    for i in range(size):
+        lever = own_slope * (first_ev[i] + t[i] * step[i] - middle)
+        local[i] += (constant + lever * lever) * per_noise2[i]
+    for i in range(size):
+        known = np.sqrt(local[i]) if steepness[i] > 0.0 else np.inf
+        sigma[i] = known if not np.isnan(energy[i]) else np.nan
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
