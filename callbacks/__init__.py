@@ -86,6 +86,8 @@ if TYPE_CHECKING:
         FULL_FIELD_SCHEMA,
         SOFT_XAS,
         SOFT_XAS_SCHEMA,
+        TOMOGRAPHY,
+        TOMOGRAPHY_SCHEMA,
         XAS,
         XAS_SCHEMA,
         DepthFrame,
@@ -97,7 +99,9 @@ if TYPE_CHECKING:
         RegionSpectrum,
         RunState,
         Technique,
+        TomographySettings,
         has_value,
+        tomography_technique,
     )
     from callbacks.views import AlarmWatch, LiveSOCPlot, log_alarm
 
@@ -106,6 +110,8 @@ __all__ = [
     "FULL_FIELD_SCHEMA",
     "SOFT_XAS",
     "SOFT_XAS_SCHEMA",
+    "TOMOGRAPHY",
+    "TOMOGRAPHY_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
     "Alarm",
@@ -162,6 +168,7 @@ __all__ = [
     "StoredResult",
     "StreamError",
     "Technique",
+    "TomographySettings",
     "analyse_volume",
     "calibrate_by_charge",
     "compare_samples",
@@ -197,6 +204,7 @@ __all__ = [
     "soc_versions",
     "stitch_mosaic",
     "stored_fields",
+    "tomography_technique",
     "waiting_in",
 ]
 
@@ -207,6 +215,10 @@ _HOME = {
     "XAS_SCHEMA": "callbacks.techniques._xas_result",
     "SOFT_XAS": "callbacks.techniques._soft_xas",
     "SOFT_XAS_SCHEMA": "callbacks.techniques._soft_xas_result",
+    "TOMOGRAPHY": "callbacks.techniques._tomography",
+    "TOMOGRAPHY_SCHEMA": "callbacks.techniques._tomography_result",
+    "TomographySettings": "callbacks.techniques._tomography",
+    "tomography_technique": "callbacks.techniques._tomography",
     "Field": "callbacks.results._result_schema",
     "ResultSchema": "callbacks.results._result_schema",
     "has_value": "callbacks.techniques._full_field_result",

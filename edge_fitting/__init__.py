@@ -168,6 +168,7 @@ from edge_fitting.spectra import (
 from edge_fitting.tomography import (
     EvenSums,
     FilteredBackProjection,
+    InterleavedProjections,
     ProjectionSums,
     ReconstructionSettings,
     RotationAxis,
@@ -179,6 +180,7 @@ from edge_fitting.tomography import (
     fit_sums,
     reconstruct,
     reconstruct_depth,
+    reconstruct_interleaved,
     voxel_sigma,
 )
 from edge_fitting.volumes import (
@@ -243,6 +245,7 @@ __all__ = [
     "GroupSpectra",
     "Heterogeneity",
     "ImagePlace",
+    "InterleavedProjections",
     "LearnedReferences",
     "LineAxis",
     "LineGroup",
@@ -350,6 +353,7 @@ __all__ = [
     "recentre_map",
     "reconstruct",
     "reconstruct_depth",
+    "reconstruct_interleaved",
     "reduced_layer",
     "register_image",
     "register_stack",

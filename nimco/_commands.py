@@ -55,7 +55,8 @@ _AxisOffset = Annotated[
 
 def demo(
     technique: Annotated[
-        Literal["full_field", "xas", "soft_xas", "xrf", "stxm"], typer.Option(help="What to measure.")
+        Literal["full_field", "xas", "soft_xas", "xrf", "stxm", "tomography"],
+        typer.Option(help="What to measure."),
     ] = "full_field",
     edges: _Edges = "Ni",
     data_dir: _DataDir = Path("nimco-data"),

@@ -11,6 +11,7 @@ _MODULES = {
     "soft_xas": "nimco._demo_soft_xas",
     "xrf": "nimco._demo_xrf",
     "stxm": "nimco._demo_stxm",
+    "tomography": "nimco._demo_tomography",
 }
 
 

@@ -251,6 +251,7 @@ NEEDS = {
     "edge_fitting import line_groups; line_groups(['Ni'], 9000.0)": "xrf",
     "nimco._queueserver_plans import queue_plan": "queueserver",
     "nimco.monitor import Monitor; Monitor('http://127.0.0.1:9').start()": "monitor",
+    "callbacks import TomographySettings; TomographySettings(clean_up='all').reconstruction()": "tomography",
     "nimco._task_runners import task_runner; task_runner(None, 'tcp://127.0.0.1:9').__enter__()": "cluster",
 }
 WITHOUT = """

@@ -58,6 +58,9 @@ class FlatFieldCorrector:
         Where frames that are left out are noted; by default an account of its own.
     store : ImageStore, optional
         What holds the frames; by default one of its own.
+    find_spikes : bool
+        Whether pixels are looked for that stick out of frames and flats, by comparing the frames of the run with each
+        other: not where the sample turns from frame to frame.
 
     Attributes
     ----------
@@ -72,7 +75,9 @@ class FlatFieldCorrector:
         fused: bool = True,
         left_out: LeftOut | None = None,
         store: ImageStore | None = None,
+        find_spikes: bool = True,
     ) -> None:
+        self._find_spikes = find_spikes
         self.saturation = SaturationWatch()
         self._left_out = LeftOut() if left_out is None else left_out
         self._n_flats = contract.n_flats
@@ -152,6 +157,8 @@ class FlatFieldCorrector:
         yield from self._retract_saturated()
         if self._pairs.take_revised():
             yield from self._revise()
+        if not self._find_spikes:
+            return
         yield from self._change_spikes(self._lone_flat_spikes())
         yield from self._change_spikes(confirmed_spikes(self._corrections, self._pairs.correct))
         self._are_spikes_confirmed = True
@@ -171,7 +178,7 @@ class FlatFieldCorrector:
         if reading.stream != "dark" and self.saturation.look(reading.image, reading.exposure_s):
             yield from self._revise()
         held = self._pairs.hold(reading)
-        if reading.stream == "flat":
+        if reading.stream == "flat" and self._find_spikes:
             # With another energy the beam has another intensity and no other pattern of single pixels.
             yield from self._change_spikes(self._flat_spikes.look(held, self._pairs.light(reading)))
         yield from self._give(self._pairs.add(reading, held))
@@ -198,7 +205,7 @@ class FlatFieldCorrector:
     def _look_for_spikes(self, frame: CorrectedFrame) -> Iterator[Item]:
         """Note pixels that stick out of a frame before it is given; give earlier ones anew that can be judged now."""
         held = frame.correction.held
-        if held.spikes is None:
+        if held.spikes is None and self._find_spikes:
             light = np.subtract(frame.reading.image, frame.dark, dtype=np.float32)
             yield from self._change_spikes(self._frame_spikes.look(held, light))
 

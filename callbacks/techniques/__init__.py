@@ -13,6 +13,8 @@ from ._stack_fit import StackFit, Tile
 from ._stored_scan import provenance_of_scan, read_scan
 from ._stxm import STXM
 from ._technique import Estimator, EstimatorOptions, RunState, Technique
+from ._tomography import TOMOGRAPHY, TomographySettings, tomography_technique
+from ._tomography_result import TOMOGRAPHY_SCHEMA
 from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
 from ._xas_result import XAS_SCHEMA
@@ -24,6 +26,8 @@ __all__ = [
     "SOFT_XAS",
     "SOFT_XAS_SCHEMA",
     "STXM",
+    "TOMOGRAPHY",
+    "TOMOGRAPHY_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
     "DepthFrame",
@@ -40,8 +44,10 @@ __all__ = [
     "StackedScan",
     "Technique",
     "Tile",
+    "TomographySettings",
     "has_value",
     "provenance_of_scan",
     "read_scan",
     "result_of",
+    "tomography_technique",
 ]

@@ -4,7 +4,8 @@ from ._full_field import FULL_FIELD
 from ._soft_xas import SOFT_XAS
 from ._stxm import STXM
 from ._technique import Technique
+from ._tomography import TOMOGRAPHY
 from ._xas import XAS
 from ._xrf import XRF
 
-KNOWN_TECHNIQUES: tuple[Technique, ...] = (FULL_FIELD, XAS, SOFT_XAS, XRF, STXM)
+KNOWN_TECHNIQUES: tuple[Technique, ...] = (FULL_FIELD, XAS, SOFT_XAS, XRF, STXM, TOMOGRAPHY)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from callbacks.errors import DocumentError
 from edge_fitting import EDGES, EdgeFittingError, ReferenceSeries
-from scan_contract import Contract, RunContract
+from scan_contract import Contract, RunContract, TomographyContract
 
 from ._technique import EstimatorOptions
 
@@ -16,7 +16,10 @@ def planned_frames(scan: Contract) -> int:
     """Return the number of readings of the sample in the whole scan, with those of the runs it resumes."""
     if scan.resumes is None or scan.max_frames is not None:
         return scan.readings_expected
-    return scan.model_copy(update={"take": type(scan.take)()}).readings_expected
+    whole: dict[str, object] = {"take": type(scan.take)()}
+    if isinstance(scan, TomographyContract):
+        whole["angles_taken"] = None
+    return scan.model_copy(update=whole).readings_expected
 
 
 def is_jump_map(scan: Contract) -> bool:

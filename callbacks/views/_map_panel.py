@@ -82,21 +82,27 @@ def draw_map(
     bar.update_ticks()
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "no pixel fitted yet", transform=axes.transAxes, ha="center", va="center")
-    if pixel_size_nm:
-        length_um = scale_bar_um(values.shape[1] * pixel_size_nm / 1000)
-        scale_bar = AnchoredSizeBar(
-            axes.transData,
-            length_um * 1000 / pixel_size_nm,
-            f"{length_um:g} µm" if length_um >= 1 else f"{length_um * 1000:g} nm",
-            "lower left",
-            pad=0.4,
-            sep=4,
-            frameon=True,
-            size_vertical=max(values.shape[0] / 120, 1.0),
-            color=INK,
-        )
-        scale_bar.patch.set(alpha=0.75, linewidth=0)
-        axes.add_artist(scale_bar)
+    draw_scale_bar(axes, values.shape, pixel_size_nm)
+
+
+def draw_scale_bar(axes: Axes, shape: tuple[int, ...], pixel_size_nm: float | None) -> None:
+    """Draw a bar of a round length; none where the size of a pixel is not known."""
+    if not pixel_size_nm:
+        return
+    length_um = scale_bar_um(shape[1] * pixel_size_nm / 1000)
+    scale_bar = AnchoredSizeBar(
+        axes.transData,
+        length_um * 1000 / pixel_size_nm,
+        f"{length_um:g} µm" if length_um >= 1 else f"{length_um * 1000:g} nm",
+        "lower left",
+        pad=0.4,
+        sep=4,
+        frameon=True,
+        size_vertical=max(shape[0] / 120, 1.0),
+        color=INK,
+    )
+    scale_bar.patch.set(alpha=0.75, linewidth=0)
+    axes.add_artist(scale_bar)
 
 
 def _background(

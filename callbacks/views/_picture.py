@@ -19,6 +19,7 @@ from ._lines import draw_lines
 from ._map_panel import draw_map, reasons
 from ._panels import draw_drift, draw_histogram, draw_history, draw_pixels, draw_spectrum
 from ._quantity import SOC_LABEL, Shown, quantity_of, value_range
+from ._volume import draw_volume
 
 FIGURE_SIZE_IN = (13.0, 7.6)
 
@@ -29,12 +30,15 @@ def draw(
     shown: Shown = "soc",
     soc_range: tuple[float, float] | None = None,
 ) -> None:
-    """Draw a result onto a figure, replacing what it showed: maps of a signal with two dimensions, else lines."""
+    """Draw a result onto a figure: slices of a volume, maps of a signal with two dimensions, else lines."""
     figure.clear()
     with mpl.rc_context(_STYLE):
         figure.set_layout_engine("constrained", rect=(0.01, 0.07, 0.98, 0.84), wspace=0.03, hspace=0.05)
-        if result[result.attrs["signal"]].ndim < 2:
+        dims = result[result.attrs["signal"]].dims
+        if len(dims) < 2:
             draw_lines(figure, result)
+        elif "z" in dims:
+            draw_volume(figure, result, soc_range)
         else:
             _draw_maps(figure, result, shown, soc_range)
         _words(figure, result)

@@ -11,6 +11,7 @@ from edge_fitting.quality import SpikeFinder
 from edge_fitting.references import ReferenceSeries
 from edge_fitting.registration import DriftWatch, resample_frame
 from edge_fitting.sums import CountsFrame
+from edge_fitting.tomography import FilteredBackProjection
 
 from ._methods import Method, fit_at_once, make_estimator
 from ._offset import SeriesWithOffset
@@ -58,6 +59,7 @@ def warm_up(method: Method = "series") -> None:
         _fit_frames(energy_ev, stack, name, references)
     _register_frames(references)
     label_particles(np.eye(3, dtype=bool))
+    FilteredBackProjection(np.arange(3.0), 8, 4.0).slice(np.zeros((3, 1, 8), np.float32))
 
 
 def _absorption(energy_ev: NDArray[np.float64], shift_ev: float) -> NDArray[np.float64]:

@@ -2,8 +2,16 @@
 
 from ._axis import RotationAxis, find_axis
 from ._filtered_back_projection import FilteredBackProjection, angle_weights
+from ._interleaved import InterleavedProjections
 from ._projection_sums import EvenSums, ProjectionSums
-from ._reconstruct import CleanUp, ReconstructionSettings, VolumeFit, reconstruct, reconstruct_depth
+from ._reconstruct import (
+    CleanUp,
+    ReconstructionSettings,
+    VolumeFit,
+    reconstruct,
+    reconstruct_depth,
+    reconstruct_interleaved,
+)
 from ._sum_functions import SumFunctions
 from ._sums_fit import SumsFit, fit_sums
 from ._voxel_noise import FILTERS, voxel_sigma
@@ -13,6 +21,7 @@ __all__ = [
     "CleanUp",
     "EvenSums",
     "FilteredBackProjection",
+    "InterleavedProjections",
     "ProjectionSums",
     "ReconstructionSettings",
     "RotationAxis",
@@ -24,5 +33,6 @@ __all__ = [
     "fit_sums",
     "reconstruct",
     "reconstruct_depth",
+    "reconstruct_interleaved",
     "voxel_sigma",
 ]

@@ -14,11 +14,18 @@ from edge_fitting.errors import EdgeFittingError
 
 from ._axis import RotationAxis, find_axis
 from ._filtered_back_projection import FilteredBackProjection
+from ._interleaved import InterleavedProjections
 from ._projection_sums import EvenSums
 from ._sum_functions import SumFunctions
 from ._sums_fit import fit_sums
 
-__all__ = ["ReconstructionSettings", "VolumeFit", "reconstruct", "reconstruct_depth"]
+__all__ = [
+    "ReconstructionSettings",
+    "VolumeFit",
+    "reconstruct",
+    "reconstruct_depth",
+    "reconstruct_interleaved",
+]
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -122,14 +129,56 @@ def reconstruct(
     EdgeFittingError
         The axis of rotation is outside of the field.
     """
-    settings = settings or ReconstructionSettings()
     if even.angles_deg.size < _FEWEST_ANGLES:
         return None
     mean = _mean_of(even.gram, functions)
     if mean is None:
         return None
-    placed = _Placed(even.sums, even.angles_deg, np.tensordot(mean, even.sums, axes=(0, 1)), settings)
-    _, _, rows, cols = placed.sums.shape
+    depth = np.tensordot(mean, even.sums, axes=(0, 1))
+    placed = _Placed(even.sums, even.angles_deg, depth, settings or ReconstructionSettings())
+    return _fit_slices(placed, mean, even.gram, even.n_frames, functions, even.n_completed)
+
+
+def reconstruct_interleaved(
+    projections: InterleavedProjections, settings: ReconstructionSettings | None = None
+) -> VolumeFit | None:
+    """Reconstruct and fit a volume whose energies have angles of their own.
+
+    Parameters
+    ----------
+    projections : InterleavedProjections
+        The projections.
+    settings : ReconstructionSettings, optional
+        How.
+
+    Returns
+    -------
+    VolumeFit or None
+        None while there are too few angles or energies.
+
+    Raises
+    ------
+    EdgeFittingError
+        As `reconstruct`.
+    """
+    gram, n_frames = projections.gram()
+    mean = _mean_of(gram, projections.functions) if n_frames else None
+    if mean is None:
+        return None
+    placed = _PlacedInterleaved(projections, settings or ReconstructionSettings())
+    return _fit_slices(placed, mean, gram, n_frames, projections.functions, 0)
+
+
+def _fit_slices(
+    placed: _Placed | _PlacedInterleaved,
+    mean: Image,
+    gram: Array,
+    n_frames: int,
+    functions: SumFunctions,
+    n_completed: int,
+) -> VolumeFit | None:
+    """Reconstruct and fit slice by slice."""
+    rows, cols = placed.shape
     attenuation = np.empty((rows, cols, cols), np.float32)
     values = {name: np.full(attenuation.shape, np.nan, np.float32) for name in _NAMES}
     status = np.full(attenuation.shape, FitStatus.NO_DATA, np.uint8)
@@ -137,7 +186,7 @@ def reconstruct(
     for row in range(rows):
         slices = placed.slice(row)
         attenuation[row] = np.tensordot(mean, slices, axes=1)
-        fit = fit_sums(slices, even.gram, even.n_frames, functions, attenuation[row] > least)
+        fit = fit_sums(slices, gram, n_frames, functions, attenuation[row] > least)
         if fit is None:
             return None
         for name, found in zip(_NAMES, fit.values, strict=True):
@@ -149,9 +198,9 @@ def reconstruct(
         status,
         placed.axis,
         placed.centre_px,
-        int(placed.sums.shape[0]),
-        even.n_frames,
-        even.n_completed,
+        placed.n_angles,
+        n_frames,
+        n_completed,
     )
 
 
@@ -194,6 +243,7 @@ class _Placed:
             self._move_back(self.axis.shift_px[inside], self.sums is sums)
         self.centre_px = self.axis.centre_px if settings.centre_px is None else settings.centre_px
         self._clean_up = settings.clean_up
+        self.n_angles, self.shape = int(self.sums.shape[0]), sums.shape[2:]
         self._projector = FilteredBackProjection(
             angles_deg[inside], sums.shape[-1], self.centre_px, filter_name=settings.filter_name
         )
@@ -218,6 +268,39 @@ class _Placed:
         return self._projector.slice(sinogram)
 
 
+class _PlacedInterleaved:
+    """Interleaved projections with their axis."""
+
+    def __init__(self, projections: InterleavedProjections, settings: ReconstructionSettings) -> None:
+        groups = projections.groups()
+        places = np.sort(np.concatenate(list(groups.values())))
+        self.axis = find_axis(projections.alike()[places], projections.angles_deg[places])
+        self.centre_px = self.axis.centre_px if settings.centre_px is None else settings.centre_px
+        self.n_angles, self.shape = int(places.size), projections.shape
+        self._images = projections.images
+        self._projections = projections
+        self._projectors = {
+            index: FilteredBackProjection(
+                projections.angles_deg[own],
+                projections.shape[1],
+                self.centre_px,
+                filter_name=settings.filter_name,
+            )
+            for index, own in groups.items()
+        }
+        if settings.take_out_runout and np.abs(self.axis.shift_px).max() > _LEAST_SHIFT_PX:
+            self._images = self._images.copy()
+            for place, (down, right) in zip(places, self.axis.shift_px, strict=True):
+                self._images[place] = shift_image(
+                    self._images[place], (-down, -right), order=3, mode="nearest"
+                )
+
+    def slice(self, row: int, functions: Image | None = None) -> Image:
+        """Return one slice of all functions, or of one combination of them."""
+        sums = self._projections.slice(row, self._projectors, self._images)
+        return sums if functions is None else np.tensordot(functions, sums, axes=1)[None]
+
+
 def _mean_of(gram: Array, functions: SumFunctions) -> NDArray[np.float32] | None:
     """Return what gives the mean optical depth from sums: the first function of the basis is one everywhere."""
     weights = functions.gram_of_basis(gram)[0, 0]
@@ -228,7 +311,7 @@ def _mean_of(gram: Array, functions: SumFunctions) -> NDArray[np.float32] | None
     return mean.astype(np.float32)
 
 
-def _threshold(placed: _Placed, mean: NDArray[np.float32], rows: int) -> float:
+def _threshold(placed: _Placed | _PlacedInterleaved, mean: NDArray[np.float32], rows: int) -> float:
     """Return the mean optical depth per voxel above which there is material."""
     from skimage.filters import threshold_otsu  # takes long to import, and live maps do without
 

@@ -11,10 +11,9 @@ __all__ = ["FILTERS", "voxel_sigma"]
 FILTERS = ("hann", "ramp")
 """Windows on the ramp filter: "hann" costs resolution and keeps noise low, "ramp" is none."""
 
-# Integral of f^2 times the squared window over that of f^2, up to the Nyquist frequency.
-_POWER = {"ramp": 1.0, "hann": 0.0900}
-# Root mean square of linear interpolation between neighbours whose noise is independent: on average over places 2/3.
-_INTERPOLATED = 2.0 / 3.0
+# Integral of f^2 times the squared window over that of f^2, up to the Nyquist frequency; and what linear interpolation
+# between two neighbours leaves of it on average, 2/3 + rho/3 with their correlation rho.
+_POWER = {"ramp": 0.464, "hann": 0.0900 * 0.733}
 
 
 def voxel_sigma(sigma: float, n_angles: float, filter_name: str = "hann") -> float:
@@ -42,5 +41,4 @@ def voxel_sigma(sigma: float, n_angles: float, filter_name: str = "hann") -> flo
     """
     if filter_name not in _POWER:
         raise EdgeFittingError(f"there is no filter {filter_name!r}; choose one of {', '.join(FILTERS)}")
-    power = _POWER[filter_name] * (_INTERPOLATED if filter_name == "ramp" else 1.0)
-    return math.pi * sigma * math.sqrt(power / (12.0 * max(n_angles, 1.0)))
+    return math.pi * sigma * math.sqrt(_POWER[filter_name] / (12.0 * max(n_angles, 1.0)))
