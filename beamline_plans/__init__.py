@@ -19,7 +19,7 @@ from beamline_plans.full_field import (
 )
 from beamline_plans.grids import EnergyGrid, EnergyRegion, KRegion, Order, preset_names
 from beamline_plans.planning import DryRun, dry_run
-from beamline_plans.point import calibrate_energy, soft_xas_scan, stxm_scan, xas_fly, xas_scan
+from beamline_plans.point import calibrate_energy, soft_xas_scan, stxm_scan, xas_fly, xas_scan, xpeem_scan
 from beamline_plans.raster import RasterLedger, TakenLines, resume_xrf_map, xrf_coarse_fine, xrf_map
 from beamline_plans.rotation import (
     interleaved_angles,
@@ -75,6 +75,7 @@ __all__ = [
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xpeem_scan",
     "xrf_coarse_fine",
     "xrf_map",
 ]

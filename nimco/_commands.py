@@ -55,7 +55,7 @@ _AxisOffset = Annotated[
 
 def demo(
     technique: Annotated[
-        Literal["full_field", "xas", "soft_xas", "xrf", "stxm", "tomography"],
+        Literal["full_field", "xas", "soft_xas", "xrf", "stxm", "tomography", "xpeem"],
         typer.Option(help="What to measure."),
     ] = "full_field",
     edges: _Edges = "Ni",

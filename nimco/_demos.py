@@ -12,6 +12,7 @@ _MODULES = {
     "xrf": "nimco._demo_xrf",
     "stxm": "nimco._demo_stxm",
     "tomography": "nimco._demo_tomography",
+    "xpeem": "nimco._demo_xpeem",
 }
 
 

@@ -20,7 +20,7 @@ from nimco._compiling import compile_kernels
 from nimco._queueserver_plans import SoftEdgeName, queue_plan
 from nimco._server import TiledServer
 from nimco._session import Session
-from sim_devices import SimBeamline, SimNanoBeamline, SimSoftBeamline, SimStxmBeamline
+from sim_devices import SimBeamline, SimNanoBeamline, SimSoftBeamline, SimStxmBeamline, SimXpeemBeamline
 
 __all__ = [
     "RE",
@@ -76,6 +76,12 @@ __all__ = [
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xpeem_camera",
+    "xpeem_energy",
+    "xpeem_mesh",
+    "xpeem_sample",
+    "xpeem_scan",
+    "xpeem_shutter",
     "xrf_coarse_fine",
     "xrf_map",
 ]
@@ -133,6 +139,13 @@ stxm_mesh = _stxm.mesh
 stxm_zone_plate = _stxm.zone_plate
 stxm_aperture = _stxm.aperture
 
+_xpeem = SimXpeemBeamline()
+xpeem_energy = _xpeem.energy
+xpeem_shutter = _xpeem.shutter
+xpeem_sample = _xpeem.sample
+xpeem_camera = _xpeem.camera
+xpeem_mesh = _xpeem.mesh
+
 _ledger = RunLedger()
 RE.subscribe(_ledger)
 
@@ -158,6 +171,7 @@ xas_scan = queue_plan(beamline_plans.xas_scan, beamline_plans.xanes_scan)
 xas_fly = queue_plan(beamline_plans.xas_fly, beamline_plans.xanes_scan)
 soft_xas_scan = queue_plan(beamline_plans.soft_xas_scan, beamline_plans.xanes_scan, edges=list[SoftEdgeName])
 stxm_scan = queue_plan(beamline_plans.stxm_scan, beamline_plans.xanes_scan, edge=SoftEdgeName)
+xpeem_scan = queue_plan(beamline_plans.xpeem_scan, beamline_plans.xanes_scan, edge=SoftEdgeName)
 adaptive_xanes = queue_plan(
     beamline_plans.adaptive_xanes, beamline_plans.xanes_scan, given={"live": _follow(RE)}
 )

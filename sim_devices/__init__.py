@@ -1,6 +1,12 @@
 """A digital twin of a full-field absorption beamline, as ophyd devices."""
 
-from sim_devices.devices import SimBeamline, SimNanoBeamline, SimSoftBeamline, SimStxmBeamline
+from sim_devices.devices import (
+    SimBeamline,
+    SimNanoBeamline,
+    SimSoftBeamline,
+    SimStxmBeamline,
+    SimXpeemBeamline,
+)
 from sim_devices.twin import (
     NANO_SAMPLES,
     NMC442,
@@ -32,6 +38,7 @@ from sim_devices.twin import (
     TwinSettings,
     VolumeSettings,
     VolumeTruth,
+    XpeemSettings,
     YieldDepth,
     nickel_spectrum,
     soft_spectrum,
@@ -62,6 +69,7 @@ __all__ = [
     "SimNanoBeamline",
     "SimSoftBeamline",
     "SimStxmBeamline",
+    "SimXpeemBeamline",
     "SoftSettings",
     "SoftTruth",
     "SourceSettings",
@@ -72,6 +80,7 @@ __all__ = [
     "TwinSettings",
     "VolumeSettings",
     "VolumeTruth",
+    "XpeemSettings",
     "YieldDepth",
     "nickel_spectrum",
     "soft_spectrum",

@@ -32,6 +32,7 @@ PLANS = {
     "xanes_series",
     "xas_fly",
     "xas_scan",
+    "xpeem_scan",
     "xrf_coarse_fine",
     "xrf_map",
 }
@@ -151,7 +152,7 @@ def test_the_manager_lists_the_plans_with_their_devices(manager):
             assert "As for" not in parameter["description"], (name, parameter["name"])
             assert "Any" not in parameter["annotation"]["type"], (name, parameter["name"])
         if "edge" in parameters:
-            offered = SOFT_EDGES_OFFERED if name == "stxm_scan" else EDGES_OFFERED
+            offered = SOFT_EDGES_OFFERED if name in ("stxm_scan", "xpeem_scan") else EDGES_OFFERED
             assert parameters["edge"]["annotation"]["type"] == offered
         if "edges" in parameters:
             offered = SOFT_EDGES_OFFERED if name == "soft_xas_scan" else EDGES_OFFERED

@@ -5,6 +5,7 @@ from ._fly import xas_fly
 from ._soft_xas import soft_xas_scan
 from ._stxm import stxm_scan
 from ._xas import xas_scan
+from ._xpeem import xpeem_scan
 
 __all__ = [
     "calibrate_energy",
@@ -12,4 +13,5 @@ __all__ = [
     "stxm_scan",
     "xas_fly",
     "xas_scan",
+    "xpeem_scan",
 ]

@@ -38,7 +38,7 @@ def stxm_scan(
     dwell_s: Optional[float] = None,
     line: Optional[Readable] = None,
     counter: Optional[Readable] = None,
-    stage: Optional[Any] = None,
+    stage: Optional[Readable] = None,
     i0: Optional[Readable] = None,
     zone_plate: Optional[Movable] = None,
     aperture: Optional[Movable] = None,

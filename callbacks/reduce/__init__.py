@@ -1,5 +1,6 @@
 """From readings to what estimators take: darks, flats, incident intensity, and sampled spectra."""
 
+from ._channel_plate import ChannelPlate
 from ._corrected_frame import CorrectedFrame, Correction
 from ._corrector import FlatFieldCorrector
 from ._count_rates import CountRates
@@ -15,6 +16,7 @@ from ._spectra import SampledSpectra, Spectrum, optical_depth
 from ._stray_light import note_taken_out
 
 __all__ = [
+    "ChannelPlate",
     "CorrectedFrame",
     "Correction",
     "CountRates",

@@ -18,6 +18,7 @@ from ._tomography_result import TOMOGRAPHY_SCHEMA
 from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
 from ._xas_result import XAS_SCHEMA
+from ._xpeem import XPEEM
 
 __all__ = [
     "FULL_FIELD",
@@ -30,6 +31,7 @@ __all__ = [
     "TOMOGRAPHY_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
+    "XPEEM",
     "DepthFrame",
     "DepthFrames",
     "Estimator",

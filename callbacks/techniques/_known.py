@@ -6,6 +6,7 @@ from ._stxm import STXM
 from ._technique import Technique
 from ._tomography import TOMOGRAPHY
 from ._xas import XAS
+from ._xpeem import XPEEM
 from ._xrf import XRF
 
-KNOWN_TECHNIQUES: tuple[Technique, ...] = (FULL_FIELD, XAS, SOFT_XAS, XRF, STXM, TOMOGRAPHY)
+KNOWN_TECHNIQUES: tuple[Technique, ...] = (FULL_FIELD, XAS, SOFT_XAS, XRF, TOMOGRAPHY, STXM, XPEEM)

@@ -5,6 +5,7 @@ from ._nano_beamline import SimNanoBeamline
 from ._positions import FILTER_BLADES_UM
 from ._soft_beamline import SimSoftBeamline
 from ._stxm_beamline import SimStxmBeamline
+from ._xpeem_beamline import SimXpeemBeamline
 
 __all__ = [
     "FILTER_BLADES_UM",
@@ -12,4 +13,5 @@ __all__ = [
     "SimNanoBeamline",
     "SimSoftBeamline",
     "SimStxmBeamline",
+    "SimXpeemBeamline",
 ]

@@ -1,5 +1,6 @@
 """The scanning transmission X-ray microscope as devices."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -165,17 +166,15 @@ class SimMesh(TwinDetector):
     current = Component(SimSignal, value=0.0, precision=5, kind=Kind.hinted)
     exposure_s = Component(ExposureSignal, value=0.1, units="s", precision=5, kind=Kind.config)
 
-    def __init__(self, *, name: str, station: StxmStation) -> None:
-        super().__init__(name=name, twin=cast(Any, station), time_scale=0.0)
-        self._station = station
+    def __init__(self, *, name: str, station: Any, measure: Callable[[], float]) -> None:
+        super().__init__(name=name, twin=station, time_scale=0.0)
+        self._measure = measure
         self.current.name = name
 
     def trigger(self) -> DeviceStatus:
         """Take a reading."""
         self._check_reachable()
-        return self._start(
-            0.0, lambda: self.current.put(self._station.take_diode(float(self.exposure_s.get())))
-        )
+        return self._start(0.0, lambda: self.current.put(self._measure()))
 
 
 class SimStxmBeamline:
@@ -236,7 +235,7 @@ class SimStxmBeamline:
         self.counter = SimPointCounter(
             name="stxm_counter", station=station, stage=self.stage, time_scale=time_scale
         )
-        self.mesh = SimMesh(name="stxm_mesh", station=station)
+        self.mesh = SimMesh(name="stxm_mesh", station=station, measure=station.take_mesh)
 
     def focus_table(self, energies_ev: Any, aperture_um: float = 400.0) -> dict[str, list[float]]:
         """Return the table of focus as it would be measured: energies and distances from the sample."""

@@ -32,6 +32,7 @@ from ._truth import Truth
 from ._twin import Twin
 from ._volume import VolumeTruth
 from ._volume_settings import VolumeSettings
+from ._xpeem_station import XpeemSettings, XpeemStation
 from ._yields import FLUORESCENCE_EV, yields_of
 
 __all__ = [
@@ -77,6 +78,8 @@ __all__ = [
     "TwinSettings",
     "VolumeSettings",
     "VolumeTruth",
+    "XpeemSettings",
+    "XpeemStation",
     "YieldDepth",
     "bragg_deg",
     "bragg_energy_ev",

@@ -219,7 +219,7 @@ class StxmStation:
         # A counter that is dead for a fixed time after each count; its counts are fewer, and a little less scattered.
         return self._rng.poisson(rate * dwell_s / (1.0 + rate * settings.dead_time_s))
 
-    def take_diode(self, dwell_s: float) -> float:
+    def take_mesh(self) -> float:
         """Return the current of a mesh before the zone plate, relative, during the line counted last."""
         noise = 1.0 + 1e-3 * float(self._rng.standard_normal())
         return self._flux() * self._beam / self.settings.flux_hz * noise
