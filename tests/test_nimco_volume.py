@@ -1,5 +1,6 @@
 """`nimco volume`, and volumes from and to files."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -224,6 +225,16 @@ def _broken(kind, folder, density):
         write_volume(Volume(density, 50.0), path)
         chunk = next(path.glob("density/c/0/0/0"))
         chunk.write_bytes(chunk.read_bytes()[:50])
+    elif kind == "zarr pipe":
+        path = folder / "b.zarr"
+        write_volume(Volume(density, 50.0), path)
+        chunk = next(path.glob("density/c/0/0/0"))
+        chunk.unlink()
+        os.mkfifo(chunk)
+    elif kind in ("plane pipe", "pipe"):
+        path = folder / "p1.tif"
+        os.mkfifo(path)
+        path = folder if kind == "plane pipe" else path
     elif kind == "huge zarr":
         path = folder / "b.zarr"
         zarr.create_array(path, shape=(90_000,) * 3, dtype="f4", chunks=(64,) * 3)
@@ -248,6 +259,9 @@ def _broken(kind, folder, density):
         ("huge", "GB"),
         ("zarr metadata", "cannot be read as Zarr"),
         ("zarr chunk", "cannot be read as Zarr"),
+        ("zarr pipe", "no regular file"),
+        ("plane pipe", "no regular file"),
+        ("pipe", "no regular file"),
         ("huge zarr", "GB"),
         ("no volume", "soup"),
     ],

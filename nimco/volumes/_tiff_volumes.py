@@ -75,6 +75,9 @@ def _planes(folder: Path) -> list[Path]:
     ]
     if not found:
         raise VolumeError(f"{folder} holds no TIFF files; give a volume's folder of planes, or its file.")
+    odd = [path for path in found if not path.is_file()]
+    if odd:
+        raise VolumeError(f"{odd[0]} is no regular file; keep nothing but planes in {folder}.")
     numbered = {path: _NUMBER.search(path.stem) for path in found}
     without = [path for path, number in numbered.items() if number is None]
     if without:

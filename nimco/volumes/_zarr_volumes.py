@@ -174,10 +174,10 @@ def _values(array: Any, path: Path, name: str) -> npt.NDArray[Any]:
                 f"{path}: '{name}' {what} {' x '.join(map(str, sizes))} ({needed / 1e9:.0f} GB), more than half of the "
                 "memory here; cut, bin or rechunk it first."
             )
-    values = np.asarray(array[...])
     missing = _missing_chunks(array, stored)
     if len(missing) == int(np.prod([-(-n // c) for n, c in zip(array.shape, stored, strict=True)])):
         raise VolumeError(f"{path}: no chunk of '{name}' is there; copy the whole folder.")
+    values = np.asarray(array[...])
     if missing and values.dtype.kind == "f":
         # A chunk that was never written reads as the fill value: nothing is known there.
         values = np.array(values)
@@ -188,5 +188,14 @@ def _values(array: Any, path: Path, name: str) -> npt.NDArray[Any]:
 
 def _missing_chunks(array: Any, stored: tuple[int, ...]) -> list[tuple[int, ...]]:
     folder = Path(str(array.store.root)) / array.path
-    places = product(*(range(-(-size // chunk)) for size, chunk in zip(array.shape, stored, strict=True)))
-    return [place for place in places if not (folder / array.metadata.encode_chunk_key(place)).exists()]
+    missing = []
+    for place in product(
+        *(range(-(-size // chunk)) for size, chunk in zip(array.shape, stored, strict=True))
+    ):
+        chunk = folder / array.metadata.encode_chunk_key(place)
+        if not chunk.exists():
+            missing.append(place)
+        elif not chunk.is_file():
+            # A pipe would be waited for.
+            raise VolumeError(f"{chunk} is no regular file; copy the volume again.")
+    return missing
