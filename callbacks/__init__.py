@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         DocumentPublisher,
         DocumentStream,
         DocumentWorker,
+        FluorescenceFile,
         FollowedRuns,
         ForeignLayout,
         ForeignRuns,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         documents_of,
         open_stream,
         planned_energies,
+        read_fluorescence,
         read_run,
     )
     from callbacks.errors import (
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
         TOMOGRAPHY_SCHEMA,
         XAS,
         XAS_SCHEMA,
+        XRF,
         DepthFrame,
         DepthFrames,
         Estimator,
@@ -100,8 +103,10 @@ if TYPE_CHECKING:
         RunState,
         Technique,
         TomographySettings,
+        fit_fluorescence,
         has_value,
         tomography_technique,
+        write_fluorescence_table,
     )
     from callbacks.views import AlarmWatch, LiveSOCPlot, log_alarm
 
@@ -114,6 +119,7 @@ __all__ = [
     "TOMOGRAPHY_SCHEMA",
     "XAS",
     "XAS_SCHEMA",
+    "XRF",
     "Alarm",
     "AlarmWatch",
     "BulkComparison",
@@ -136,6 +142,7 @@ __all__ = [
     "ExportError",
     "Field",
     "FlatFieldCorrector",
+    "FluorescenceFile",
     "FollowedMap",
     "FollowedRuns",
     "ForeignLayout",
@@ -187,6 +194,7 @@ __all__ = [
     "export_soft_series",
     "export_tiff",
     "export_xdi",
+    "fit_fluorescence",
     "follow_series",
     "follow_soc",
     "has_value",
@@ -199,6 +207,7 @@ __all__ = [
     "open_stream",
     "planned_energies",
     "read_cycler",
+    "read_fluorescence",
     "read_run",
     "series_table",
     "soc_versions",
@@ -206,6 +215,7 @@ __all__ = [
     "stored_fields",
     "tomography_technique",
     "waiting_in",
+    "write_fluorescence_table",
 ]
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
@@ -214,6 +224,11 @@ _HOME = {
     "XAS": "callbacks.techniques._xas",
     "XAS_SCHEMA": "callbacks.techniques._xas_result",
     "SOFT_XAS": "callbacks.techniques._soft_xas",
+    "XRF": "callbacks.techniques._xrf",
+    "fit_fluorescence": "callbacks.techniques._xrf_file",
+    "write_fluorescence_table": "callbacks.techniques._xrf_file",
+    "FluorescenceFile": "callbacks.documents._fluorescence_files",
+    "read_fluorescence": "callbacks.documents._fluorescence_files",
     "SOFT_XAS_SCHEMA": "callbacks.techniques._soft_xas_result",
     "TOMOGRAPHY": "callbacks.techniques._tomography",
     "TOMOGRAPHY_SCHEMA": "callbacks.techniques._tomography_result",

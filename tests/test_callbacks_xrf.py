@@ -1,5 +1,6 @@
 """Fluorescence maps from the plan to Tiled on the twin: composition against the truth, and what bad input gives."""
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,7 +9,18 @@ from bluesky import Msg, RunEngine
 from bluesky.utils import RunEngineInterrupted
 
 from beamline_plans import RasterLedger, resume_xrf_map, xrf_map
-from callbacks import LiveSOC, LiveSOCPlot, SOCPublisher, open_soc
+from callbacks import (
+    LiveSOC,
+    LiveSOCPlot,
+    SOCPublisher,
+    export_nexus,
+    export_tiff,
+    fit_fluorescence,
+    open_soc,
+    read_fluorescence,
+    write_fluorescence_table,
+)
+from callbacks.errors import CallbackError, DocumentError
 from edge_fitting import (
     CompositionReferences,
     EdgeFittingError,
@@ -335,3 +347,69 @@ def test_saturation_of_fluorescence_is_taken_out():
     assert (seen / seen[-2:].mean()).max() < (true / true[-2:].mean()).max() - 0.04
     corrected = without_saturation(energies, seen[:, None], {"Ni": [800.0]}, "Ni")[:, 0]
     np.testing.assert_allclose(corrected / corrected[-2:].mean(), true / true[-2:].mean(), atol=0.01)
+
+
+def written(path, layout, counts):
+    """A file as the other programs write them: counts of (rows, columns, channels)."""
+    with h5py.File(path, "w") as file:
+        i0 = np.full(counts.shape[:2], 7.0)
+        if layout == "pyxrf":
+            file["xrfmap/detsum/counts"] = counts
+            file["xrfmap/scalers/name"] = np.array([b"i0", b"time"])
+            file["xrfmap/scalers/val"] = np.stack([i0, i0], axis=-1)
+            file["xrfmap/positions/name"] = np.array([b"x_pos", b"y_pos"])
+            y, x = np.meshgrid([0.0, 0.5], [1.0, 1.5, 2.0], indexing="ij")
+            file["xrfmap/positions/pos"] = np.stack([x, y])
+            file.create_group("xrfmap/scan_metadata").attrs["instrument_mono_incident_energy"] = 9.6
+        elif layout == "xrf-maps":
+            file["MAPS/Spectra/mca_arr"] = np.moveaxis(counts, -1, 0)
+            file["MAPS/Spectra/Energy"] = 0.01 * np.arange(counts.shape[2])
+            file["MAPS/Scan/x_axis"], file["MAPS/Scan/y_axis"] = [1.0, 1.5, 2.0], [0.0, 0.5]
+            file["MAPS/Scalers/Names"] = np.array([b"US_IC"])
+            file["MAPS/Scalers/Values"] = i0[None]
+        else:
+            file["entry/instrument/fluorescence/data"] = counts
+            file["entry/instrument/fluorescence/energy"] = 10.0 * np.arange(counts.shape[2])
+            file["entry/instrument/monochromator/energy"] = 9600.0
+            file["entry/monitor/data"] = i0
+            file["entry/data/x"], file["entry/data/y"] = [1.0, 1.5, 2.0], [0.0, 0.5]
+    return path
+
+
+@pytest.mark.parametrize("layout", ["pyxrf", "xrf-maps", "nexus"])
+def test_files_of_other_programs_are_read_and_fitted(documents, tmp_path, layout):
+    spectra = np.stack([doc["data"]["line_mca"].sum(axis=1) for name, doc in documents if name == "event"])
+    counts = spectra[2:4, 2:5]
+    file = read_fluorescence(written(tmp_path / "map.h5", layout, counts))
+    assert file.layout == layout
+    np.testing.assert_array_equal(file.counts, counts)
+    np.testing.assert_array_equal(file.i0, np.full((2, 3), 7.0))
+    assert (file.row_um.tolist(), file.column_um.tolist()) == ([0.0, 0.5], [1.0, 1.5, 2.0])
+    result = fit_fluorescence(file, ELEMENTS, excitation_ev=None if layout != "xrf-maps" else 9600.0)
+    lines = result["element_counts"].sum("element")
+    assert float((lines / counts.sum(axis=2)).min()) > 0.8
+    table = write_fluorescence_table(result, tmp_path / "table.csv").read_text().splitlines()
+    assert table[0].startswith("row_um,column_um,Mn_counts,Mn_counts_sigma,Co_counts")
+    assert len(table) == 7
+    assert float(table[1].split(",")[2]) == pytest.approx(float(result["element_counts"][0, 0, 0]), rel=1e-5)
+    with h5py.File(export_nexus(result, tmp_path / "out"), "r") as stored:
+        assert "element_counts" in str(list(stored["entry"]))
+    assert any("element_counts" in path.name for path in export_tiff(result, tmp_path / "tiff"))
+    if layout == "xrf-maps":
+        with pytest.raises(CallbackError, match="does not say the energy of the beam"):
+            fit_fluorescence(file, ELEMENTS)
+
+
+def test_files_that_hold_no_map_are_said(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["something"] = 1
+    (tmp_path / "text.h5").write_text("no")
+    with h5py.File(tmp_path / "half.h5", "w") as file:
+        file.create_group("xrfmap")
+    for name, words in (
+        ("other", "it holds something"),
+        ("text", "cannot be read as HDF5"),
+        ("half", "no counts"),
+    ):
+        with pytest.raises(DocumentError, match=words):
+            read_fluorescence(tmp_path / f"{name}.h5")

@@ -6,6 +6,7 @@ from ._document_streams import DocumentStream, open_stream
 from ._document_types import AnyDocument, NamedDocument
 from ._error_log import ErrorLog, FirstTime
 from ._file_lock import FileLock, Owner, is_alive, others_alive, private_folder
+from ._fluorescence_files import FluorescenceFile, read_fluorescence
 from ._followed_runs import FollowedRuns
 from ._foreign_layout import LAYOUT_KEY, ForeignLayout, FrameFile, planned_energies
 from ._foreign_runs import ForeignRuns
@@ -41,6 +42,7 @@ __all__ = [
     "ErrorLog",
     "FileLock",
     "FirstTime",
+    "FluorescenceFile",
     "FollowedRuns",
     "ForeignLayout",
     "ForeignRuns",
@@ -74,6 +76,7 @@ __all__ = [
     "plain_document",
     "planned_energies",
     "private_folder",
+    "read_fluorescence",
     "read_only",
     "read_run",
     "saturated_pixels",

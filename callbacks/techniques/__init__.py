@@ -19,6 +19,8 @@ from ._update import FrameSummary, SOCUpdate
 from ._xas import XAS
 from ._xas_result import XAS_SCHEMA
 from ._xpeem import XPEEM
+from ._xrf import XRF
+from ._xrf_file import fit_fluorescence, write_fluorescence_table
 
 __all__ = [
     "FULL_FIELD",
@@ -32,6 +34,7 @@ __all__ = [
     "XAS",
     "XAS_SCHEMA",
     "XPEEM",
+    "XRF",
     "DepthFrame",
     "DepthFrames",
     "Estimator",
@@ -47,9 +50,11 @@ __all__ = [
     "Technique",
     "Tile",
     "TomographySettings",
+    "fit_fluorescence",
     "has_value",
     "provenance_of_scan",
     "read_scan",
     "result_of",
     "tomography_technique",
+    "write_fluorescence_table",
 ]
