@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from nimco._server import TiledServer
     from nimco._session import Session
     from nimco._standards import measure_standards
+    from nimco._stxm_files import ImageStack, read_image_stack, read_reconstructions, write_nxstxm
     from nimco._version import __version__
     from nimco.errors import NimcoError
 
 __all__ = [
+    "ImageStack",
     "LibraryEntry",
     "NimcoError",
     "ReferenceCalibration",
@@ -26,11 +28,18 @@ __all__ = [
     "measure_standards",
     "open_soc",
     "open_soc_group",
+    "read_image_stack",
+    "read_reconstructions",
     "soc_versions",
+    "write_nxstxm",
 ]
 
 # Modules are imported when a name of theirs is first used: some bring in what takes seconds to import.
 _HOME = {
+    "ImageStack": "nimco._stxm_files",
+    "read_image_stack": "nimco._stxm_files",
+    "read_reconstructions": "nimco._stxm_files",
+    "write_nxstxm": "nimco._stxm_files",
     "LibraryEntry": "nimco._library_entries",
     "NimcoError": "nimco.errors",
     "ReferenceCalibration": "nimco._library_entries",
