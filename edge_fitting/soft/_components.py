@@ -154,12 +154,31 @@ def fit_components(
     base = (x - x.mean()) / 10.0
     curves = [(c.energy_ev, c.normalized) for c in components]
 
+    rises = [np.diff(c.normalized) / np.diff(c.energy_ev) for c in components]
+
+    def mixed(p: Array) -> tuple[Array, Array, float, float]:
+        """Return the components where they are, their mean, what there is of them, and the saturation."""
+        held = np.array([np.interp(x - p[n + 2], *one) for one in curves])
+        total = max(float(p[:n].sum()), 1e-12)
+        how = float((p[n + 3] if free_saturation else saturation) or 0.0)
+        return held, p[:n] @ held / total, total, how
+
     def curve(p: Array) -> Array:
-        parts, (level, slope, shift) = p[:n], p[n : n + 3]
-        mixture = sum(part * np.interp(x - shift, *one) for part, one in zip(parts, curves, strict=True))
-        total = max(float(parts.sum()), 1e-12)
-        how = (p[n + 3] if free_saturation else saturation) or 0.0
-        return np.asarray(level + slope * base + total * saturated(mixture / total, float(how)))
+        _, mean, total, how = mixed(p)
+        return np.asarray(p[n] + p[n + 1] * base + total * saturated(mean, how))
+
+    def jacobian(p: Array) -> Array:
+        held, mean, total, how = mixed(p)
+        rest = 1.0 + how * mean
+        level, slope = (1.0 + how) * mean / rest, (1.0 + how) / rest**2
+        moved = sum(
+            part * rise[np.clip(np.searchsorted(one[0], x - p[n + 2], side="right") - 1, 0, rise.size - 1)]
+            for part, one, rise in zip(p[:n], curves, rises, strict=True)
+        )
+        columns = [*(level + slope * (held - mean)), np.ones_like(x), base, -slope * moved]
+        if free_saturation:
+            columns.append(total * mean * (1.0 - mean) / rest**2)
+        return np.column_stack(columns) / width[:, None]
 
     start = np.concatenate(
         [np.full(n, 0.1 / n), [float(y.min()), 0.0, 0.0], [0.02] if free_saturation else []]
@@ -171,7 +190,8 @@ def fit_components(
         [np.full(n + 2, np.inf), [_MOST_SHIFT_EV], [_MOST_SATURATION] if free_saturation else []]
     )
     fit = least_squares(
-        lambda p: (curve(p) - y) / width, start, bounds=(least, most), x_scale=np.maximum(np.abs(start), 0.05),
+        lambda p: (curve(p) - y) / width, start, jac=jacobian, bounds=(least, most),
+        x_scale=np.maximum(np.abs(start), 0.05),
         xtol=1e-5, ftol=1e-7, max_nfev=60,
     )  # fmt: skip
     p = fit.x
