@@ -124,9 +124,18 @@ def place(page, row, column):
 def test_a_map_is_watched_while_the_scan_runs(tiled_server, scan_documents, page_server, browser):
     scan = scan_documents(SHAPE, noise=True, counts=2e4)
     with Scan(tiled_server, scan, sample={"name": "running electrode"}) as played:
-        played.step(3 + 2 + 40)  # start, descriptors, darks, and twenty frames
+        everything = list(played.documents)
+        played.step(3 + 2 + 40)  # start, descriptors, darks, and some twenty frames
         page = open_run(browser, page_server, played.uid)
         page.wait_for("nimco.head && nimco.about.n_frames >= 19")
+        # What is said of a map is that of its last frame, not of the one before.
+        played.step(2)
+        primary = [
+            doc["uid"] for name, doc in everything if name == "descriptor" and doc["name"] == "primary"
+        ]
+        so_far = everything[: len(everything) - len(played.documents)]
+        n_given = sum(name == "event" and doc["descriptor"] in primary for name, doc in so_far)
+        page.wait_for(f"nimco.about.n_frames === {n_given}")
         drawn, shown = page.run("[nimco.view.n_drawn, nimco.about.n_frames]")
         assert "running" in page.run("document.getElementById('progress-text').textContent")
         # The spectrum of a pixel is there before the scan is over, and grows.

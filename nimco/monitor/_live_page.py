@@ -51,6 +51,7 @@ class LivePage:
         self._probe: Region | None = None
         self._number = 0
         self._previewed: MapState | None = None
+        self._pictured: tuple[MapState, ColourRange] | None = None
 
     async def serve(self) -> None:
         """Talk to the browser until it is gone."""
@@ -114,6 +115,7 @@ class LivePage:
         is_other = (uid, name) != self._run
         if is_other:
             self._run, self._probe = (uid, name), None
+        self._pictured = None
         watch = await asyncio.to_thread(self._viewer.map, uid, name, variable)
         self._subscribe("map", watch, lambda: self._send_map(watch))
         if not is_other:
@@ -177,13 +179,15 @@ class LivePage:
                 "map": None if state is None else state.name,
             }
         )
-        if state is None:
-            return
+        if state is None or self._pictured == (state, self._range):
+            return  # only what is said of it has changed
         if state.preview_step > 1 and self._previewed is not state:
             self._previewed = state
             await self._send_picture(state, preview=True)
         if watch.state is state:  # else a newer one waits already
+            shown = state, self._range
             await self._send_picture(state, preview=False)
+            self._pictured = shown
 
     async def _send_picture(self, state: MapState, *, preview: bool) -> None:
         picture = await asyncio.to_thread(state.picture, self._range, preview=preview)

@@ -30,6 +30,7 @@ from ._versions import base_name, stored_version, versions_of
 
 _LOOK_S = 2.0
 _FIRST_MAP_S = 10.0
+_LOOK_AGAIN_S, _MOST_LOOKS = 0.1, 10
 _MOST_PICTURES = 4
 
 
@@ -129,8 +130,21 @@ class MapWatch(Source):
         for followed in follow_soc(
             self._client, self._uid, self._name, array=variable, timeout_s=_FIRST_MAP_S, until=self._ended
         ):
+            before = stored.attrs.get("n_frames")
             stored.refresh()
             self._show(stored, variable, followed.values)
+            self._await_words(stored, before)
+
+    def _await_words(self, stored: StoredResult, before: Any) -> None:
+        """Tell what a result says of itself, which is written after its map: not only with the next frame."""
+        for _ in range(_MOST_LOOKS):
+            if stored.attrs.get("n_frames") != before or self._ended.is_set():
+                return
+            self._pause(_LOOK_AGAIN_S)
+            stored.refresh()
+            if stored.attrs.get("n_frames") != before:
+                self.about = self._about(stored)
+                self._changed()
 
     def _wanted(self, stored: StoredResult) -> str | None:
         """Return the name of the map to show; None where the result has no maps."""
