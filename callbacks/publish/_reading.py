@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -190,9 +191,9 @@ def read_result(node: Any, arrays: Collection[str] | None = None) -> xr.Dataset:
         It is not a result that this version of the software reads.
     """
     metadata = dict(node.metadata)
-    keys = list(node)
+    parts = dict(node.items())  # all of them by one request
     if CONTENTS not in metadata:
-        return from_first_schema(metadata, keys, lambda key: node[key].read())
+        return from_first_schema(metadata, list(parts), lambda key: node[key].read())
     try:
         variables = variables_of_node(metadata)
         sizes = metadata[CONTENTS]["sizes"]
@@ -201,23 +202,31 @@ def read_result(node: Any, arrays: Collection[str] | None = None) -> xr.Dataset:
         for about in variables:
             if about.storage == "metadata":
                 held[about.name] = about, from_metadata(metadata, about)
-            elif about.storage == "table" and about.group in keys:
+            elif about.storage == "table" and about.group in parts:
                 if about.group not in tables:
-                    part = node[about.group]
+                    part = parts[about.group]
                     tables[about.group] = part.read() if is_written(part) else pd.DataFrame()
                 table = tables[about.group]
                 if about.column in table:
                     held[about.name] = about, about.decode(table[about.column].to_numpy(), (len(table),))
             elif about.storage == "array" and arrays is not None and about.name not in arrays:
                 continue
-            elif about.storage == "array" and about.name in keys:
-                array = np.asarray(node[about.name].read())
+            elif about.storage == "array" and about.name in parts:
+                array = _read_array(node, parts[about.name])
                 held[about.name] = about, about.decode(array, array.shape)
             elif 0 in (shape := tuple(sizes.get(dim, 1) for dim in about.dims)):
                 held[about.name] = about, about.decode([], shape)
         return dataset_of(held, attributes_of(metadata, variables))
     except (CallbackError, KeyError, TypeError) as error:
         raise ReadingError(f"the maps of run {metadata.get('raw_uid')} cannot be read: {error}") from error
+
+
+def _read_array(node: Any, part: Any) -> npt.NDArray[Any]:
+    """Return the values of an array; one that was replaced since it was listed is looked up again."""
+    try:
+        return np.asarray(part.read())
+    except (KeyError, ValueError, httpx.HTTPStatusError):
+        return np.asarray(node[part.item["id"]].read())
 
 
 def maps_of_run(client: Any, uid: str, edge: str | None = None, version: int | None = None) -> Any:

@@ -172,7 +172,7 @@ class ResultWriter:
         if there is None:
             self._create(key, array, result)
             return
-        write_array(there, array)
+        write_array(there, array, self._is_own)
         self._moved()
 
     def _write_table(self, key: str, table: pd.DataFrame) -> None:

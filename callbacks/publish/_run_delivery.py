@@ -220,14 +220,13 @@ class RunDelivery:
     def _check(self) -> None:
         """See that every event is in Tiled once: a request repeated after a lost answer adds its rows twice."""
         assert self._tiled is not None
-        stored = _stored(self._container, self.uid)
-        if stored is None:
+        if _stored(self._container, self.uid) is None:
             raise LostAnswerError("the run is not there")
         for stream, expected in self._tiled.n_events.items():
-            node = stored[stream].base
-            if "internal" not in node:
+            table = self._tiled.table(stream)
+            if table is None:
                 continue
-            found = len(node["internal"].read(["seq_num"]))
+            found = len(table.read(["seq_num"]))
             if found != expected:
                 if self._checked:
                     raise DeliveryError(

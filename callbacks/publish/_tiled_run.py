@@ -56,6 +56,10 @@ class TiledRun:
         """Events of each stream given so far."""
         return self._storable.n_events
 
+    def table(self, stream: str) -> Any:
+        """Return the table of the events of a stream, as its client; None where there is none, or several."""
+        return self._writer.tables.get(stream)
+
     def __call__(self, name: str, doc: AnyDocument) -> bool:
         """Take a document and return whether it and all before it are in Tiled now.
 
@@ -99,6 +103,12 @@ class _BatchWriter(_RunWriter):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._rows = AppendedRows()
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """Clients of the tables by the names of their streams; those of a very wide stream have a number besides."""
+        tables: dict[str, Any] = self._internal_tables
+        return tables
 
     def start(self, doc: Any) -> None:
         super().start(_unclipped(doc))

@@ -1,7 +1,7 @@
 """Uploads that do not hold the interpreter up, and outlast a server that fails now and then."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -36,7 +36,7 @@ def send_in_pieces(container: Any) -> None:
         http.event_hooks = hooks
 
 
-def write_array(node: Any, array: npt.NDArray[Any]) -> None:
+def write_array(node: Any, array: npt.NDArray[Any], may_repeat: Callable[[], bool] = lambda: True) -> None:
     """Overwrite an array in Tiled, as its client's ``write`` does, without a copy of it on the way.
 
     What a server fails to take is sent again: a result is dozens of arrays, and one of which the whole begins anew
@@ -48,6 +48,8 @@ def write_array(node: Any, array: npt.NDArray[Any]) -> None:
         Where to write.
     array : ndarray
         Of the shape and type of the node.
+    may_repeat : callable
+        Asked before it is sent again: whether the place is still that of who writes.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def write_array(node: Any, array: npt.NDArray[Any]) -> None:
             if pause_s is None or not is_outage(error):
                 raise
             time.sleep(pause_s)
+            if not may_repeat():
+                raise
 
 
 def _pieces(data: memoryview) -> Iterator[bytes]:
