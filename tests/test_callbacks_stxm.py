@@ -382,7 +382,8 @@ def test_a_real_stack_runs_through_optical_depth_registration_and_maps(shared_da
     registered = register_stack(energy, moved.astype(np.float32), edge=_iron())
     error = registered.shifts_px - drift
     error -= np.median(error, axis=0)
-    assert np.sqrt((error**2).mean()) < 0.25
+    # The frames as stored lie within 0.08 px of each other; against them the synthetic drift is found within 0.01.
+    assert np.sqrt((error**2).mean()) < 0.12
     bright = np.nanmean(inner, axis=0) > np.nanpercentile(np.nanmean(inner, axis=0), 80)
     mean = np.nanmean(inner[:, bright], axis=1)
     own = (mean - mean[:5].mean()) / max(mean[-5:].mean() - mean[:5].mean(), 1e-3)
