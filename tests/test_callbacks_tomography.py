@@ -1,6 +1,9 @@
 """Rotation series of the twin from the plan to Tiled: the volume against the truth, parts of it, what goes wrong."""
 
 import contextlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -277,3 +280,27 @@ def error_of_any(result, beamline):
     truth, inside = bulk(beamline)
     found = inside & np.isfinite(result["soc"].values)
     return float(np.sqrt(np.mean((result["soc"].values - truth.soc)[found] ** 2))), found
+
+
+@pytest.mark.slow
+def test_the_demonstration_compares_with_the_truth(tmp_path):
+    command = ("demo", "--technique", "tomography", "--size", "32", "--data-dir", "data", "--no-hold")
+    done = subprocess.run(
+        [sys.executable, "-c", "from nimco._cli import main; main()", *command],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in done.stdout.splitlines():
+        cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+        if len(cells) == 2:
+            found[cells[0]] = cells[1]
+    axis = float(found["axis of rotation found (px from the middle)"])
+    assert axis == pytest.approx(float(found["axis of rotation, truth"]), abs=0.05)
+    assert float(found["SOC error (RMS), bulk"]) < 2.0 * float(found["sigma (median), bulk"]) + 0.01
+    assert (tmp_path / "data" / "live.png").stat().st_size > 10_000

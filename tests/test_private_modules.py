@@ -50,6 +50,7 @@ TESTED: dict[str, set[str]] = {
     "test_callbacks_samples.py": {"nimco._commands"},
     "test_callbacks_spool.py": {"callbacks.documents._spool_format", "callbacks.publish._run_log"},
     "test_callbacks_stored_run.py": {"callbacks.documents._reading"},
+    "test_callbacks_tomography.py": {"nimco._cli"},
     "test_callbacks_uploads.py": {"callbacks.publish._uploads"},
     "test_callbacks_versions.py": {
         "callbacks.publish._kept_results",
