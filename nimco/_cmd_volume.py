@@ -89,7 +89,7 @@ def particle_table(one: xr.Dataset) -> Table:
         title_justify="left",
         box=SIMPLE,
         padding=(0, 1, 0, 0),
-        caption="cut: by the border of the volume; ?: another class within one sigma",
+        caption="cut: by the border of the volume; ?: another class within one sigma; 0.486(2): 0.486 ± 0.002",
         caption_justify="left",
     )
     zones = ("soc_mean", "soc_surface_minus_bulk", "soc_crack_minus_bulk") if "soc" in one else ()
@@ -104,7 +104,7 @@ def particle_table(one: xr.Dataset) -> Table:
             f"{row['diameter_um']:.2f}",
             *(_with_error(100 * row[name], 100 * row[f"{name}_sigma"], 1) for name in _SHARES),
             damage,
-            *(_with_error(row[name], row[f"{name}_sigma"], 3) for name in zones),
+            *(_in_brackets(row[name], row[f"{name}_sigma"]) for name in zones),
         )
     return shown
 
@@ -146,6 +146,13 @@ def _with_error(value: float, sigma: float, digits: int) -> str:
     if not np.isfinite(value):
         return ""
     return f"{value:.{digits}f}±{sigma:.{digits}f}"
+
+
+def _in_brackets(value: float, sigma: float) -> str:
+    """Write a value with its error in units of the last digit, so that a line is no wider than a terminal."""
+    if not np.isfinite(value):
+        return ""
+    return f"{value:.3f}({max(round(1000 * sigma), 1) if np.isfinite(sigma) else '?'})"
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
