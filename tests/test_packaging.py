@@ -54,7 +54,13 @@ def declared(lines):
 
 def imported(*folders):
     """Return the distributions whose modules are imported, wherever in a module that is."""
-    own = {*PACKAGES, "benchmarks", "tests", "conftest"}
+    own = {
+        *PACKAGES,
+        "benchmarks",
+        "tests",
+        "conftest",
+        *(path.stem for path in (ROOT / "benchmarks").glob("*.py")),
+    }
     distributions = packages_distributions()
     found = {}
     for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
