@@ -73,7 +73,7 @@ def raster(beamline, *, fly=True, **more):
 
 
 def measured(run_engine, plan, *subscribers):
-    with LiveSOC(subscribers=subscribers) as live:
+    with LiveSOC(subscribers=subscribers, update_period_s=60.0) as live:
         run_engine(plan, live)
         live.wait(WAIT_S)
         return live.latest()
