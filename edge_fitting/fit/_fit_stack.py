@@ -87,6 +87,6 @@ def fit_stack(
         return judged(maps, {}, without_value(maps.status, resolved, energies, None, final=True))
     checked = fit_checked(estimator, energies, flat, given)
     maps = as_maps(estimator, checked.fitted, resolved, shape, checked.n_frames, choice, references)
-    sample = np.take(flat, estimator.sample.pixels, axis=1)
-    said = without_value(maps.status, resolved, energies, sample, final=True)
+    pixels = estimator.sample.pixels
+    said = without_value(maps.status, resolved, energies, lambda: np.take(flat, pixels, axis=1), final=True)
     return judged(maps, checked.fields, (*checked.warnings, *said))

@@ -422,7 +422,7 @@ class EdgeFitter:
             fields, warnings, self._doubts = judge_streamed(self._estimator, fitted, self._taken_out)
             if len(self._estimator.sample):
                 energies, sample, _ = self._estimator.sample.stack
-                warnings += without_value(fitted[1], self._edge, energies, sample, final=final)
+                warnings += without_value(fitted[1], self._edge, energies, lambda: sample, final=final)
         maps = as_maps(
             self._estimator,
             fitted,

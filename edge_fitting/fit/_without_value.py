@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ def without_value(
     status: NDArray[np.uint8],
     edge: Edge,
     energy_ev: Array,
-    sample: Frame | None,
+    sample: Callable[[], Frame] | None,
     *,
     final: bool,
 ) -> tuple[str, ...]:
@@ -37,8 +39,8 @@ def without_value(
         Edge that is scanned.
     energy_ev : ndarray, shape (n_frames,)
         Energies of the frames in the fit.
-    sample : ndarray of float32, shape (n_frames, n), or None
-        Optical depth of some pixels, where that is at hand.
+    sample : callable or None
+        Gives the optical depth of some pixels, shape (n_frames, n), where that is at hand.
     final : bool
         Whether no more frames come; until then, lack of frames is no matter of the map.
     """
@@ -64,7 +66,7 @@ def without_value(
         )
     if min(below.sum(), above.sum()) < _FEWEST_AROUND or counts[FitStatus.NO_EDGE] <= _MANY * n:
         return ()
-    if sample is not None and _steps(sample, below, above):
+    if sample is not None and _steps(sample(), below, above):
         return (
             "pixels absorb more above the edge than below, and next to none has a value: no spectrum of the references "
             "has its edge there; look at the energy axes of scan and references (some eV apart?) and at the material.",
