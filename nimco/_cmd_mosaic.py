@@ -57,7 +57,8 @@ def tile_table(whole: xr.Dataset) -> Table:
     """Build the table: one line a tile."""
     digits = 4 if whole.attrs["signal"] == "soc" else 3
     size = f"{whole.sizes['row']} x {whole.sizes['column']} px"
-    title = f"{str(whole.attrs['edge']).replace('_', ' ')}: {whole.sizes['tile']} tiles, {size}"
+    tiles = f"{whole.sizes['tile']} tile" + ("s" if whole.sizes["tile"] > 1 else "")
+    title = f"{str(whole.attrs['edge']).replace('_', ' ')}: {tiles}, {size}"
     shown = Table(title=title, title_justify="left")
     for head in (
         "run",

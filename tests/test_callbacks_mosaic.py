@@ -138,6 +138,9 @@ def test_what_is_no_mosaic_is_one_sentence(scene):
     apart = made_tile(scene, rng, 1, (0, 0), mosaic={"centre_um": [0.0, 500.0]})
     assert "No tiles overlap" in stitch_mosaic([one, apart]).attrs["warnings"][0]
     assert stitch_mosaic([one, one]).sizes["tile"] == 1
+    of_four = {"n_tiles": 4, "number": 2, **one.attrs["mosaic"]}
+    with_gaps = stitch_mosaic([one.assign_attrs(mosaic=of_four)]).attrs["warnings"][0]
+    assert "Only 1 of 4 tiles are here (not those numbered 0, 1, 3 from 0)" in with_gaps
     by_view = {"mosaic": None, "field_of_view": {"row_um": -22.0, "column_um": 0.0}}
     assert stitch_mosaic([one, other.assign_attrs(by_view)]).sizes["tile"] == 2
     for tiles, said in (

@@ -91,6 +91,7 @@ class _Tile:
     jump: Map
     scene: Map
     about: dict[str, Any]
+    planned: Mapping[str, Any]
     final: bool
     pixel_um: float
 
@@ -146,6 +147,7 @@ def stitch_mosaic(results: Iterable[xr.Dataset], *, reach_um: float | None = Non
     reach_px = min(shape) / 8.0 if reach_um is None else reach_um / pixel_um
     planned = np.array([tile.place for tile in tiles]) / pixel_um
     pairs, warnings = _matched(tiles, planned, shape, reach_px)
+    warnings = [*_missing(tiles), *warnings]
     places = _solved(planned, pairs)
     while pairs and (worst := max(pairs, key=lambda pair: _distance(places, pair))) is not None:
         if _distance(places, worst) <= _WORST_PX:
@@ -163,6 +165,19 @@ def stitch_mosaic(results: Iterable[xr.Dataset], *, reach_um: float | None = Non
             "overlap, or --reach for motors that go farther astray."
         )
     return _joined(tiles, places, planned, pairs, found, warnings)
+
+
+def _missing(tiles: Sequence[_Tile]) -> list[str]:
+    """Say which tiles of the plan are not there."""
+    asked = [n for tile in tiles if isinstance(n := tile.planned.get("n_tiles"), int)]
+    there = {number for tile in tiles if isinstance(number := tile.planned.get("number"), int)}
+    if len(asked) < len(tiles) or not there or len(there) >= max(asked):
+        return []
+    lacking = [str(number) for number in range(max(asked)) if number not in there]
+    shown = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
+    return [
+        f"Only {len(tiles)} of {max(asked)} tiles are here (not those numbered {shown} from 0): their places are empty."
+    ]
 
 
 def _tile_of(result: xr.Dataset) -> _Tile:
@@ -199,6 +214,7 @@ def _tile_of(result: xr.Dataset) -> _Tile:
         jump=np.where(carries, result["edge_jump"].values, np.float32(np.nan)),
         scene=jump_scene(result),
         about={name: about[name] for name in _KEPT if about.get(name)},
+        planned=mosaic if isinstance(mosaic, Mapping) else {},
         final=bool(about.get("final")),
         pixel_um=float(about["pixel_size_nm"]) / 1000.0,
     )

@@ -34,6 +34,6 @@ def draw_elements(figure: Any, place: Any, result: xr.Dataset) -> None:
         values = result["element_counts"].values[k]
         axes.imshow(np.ma.masked_invalid(values), cmap="inferno", interpolation="nearest", vmin=0)
         top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
-        axes.set_title(f"{name}, to {top:.3g} counts", loc="left", fontsize=8)
+        axes.set_title(f"{name}, to {top:,.0f} counts", loc="left", fontsize=8)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -98,6 +98,10 @@ def _upper(sigma: npt.NDArray[np.float32]) -> float:
     return float(np.percentile(finite, 98)) if finite.size else 1.0
 
 
+# What a progress of each technique counts, where it is no frames.
+_COUNTED = {"xrf": "lines", "stxm": "readings", "tomography": "projections"}
+
+
 def _words(figure: Figure, result: xr.Dataset) -> None:
     about = result.attrs
     if not about.get("final"):
@@ -115,7 +119,9 @@ def _words(figure: Figure, result: xr.Dataset) -> None:
         fontsize=13,
         weight="bold",
     )
-    counted = "points" if result[about["signal"]].ndim == 1 else "frames"
+    counted = _COUNTED.get(
+        str(about.get("technique")), "points" if result[about["signal"]].ndim == 1 else "frames"
+    )
     if about.get("time"):
         when = datetime.fromtimestamp(about["time"]).astimezone()
         said = f"last {counted[:-1]} {when:%Y-%m-%d %H:%M:%S %Z}"

@@ -12,6 +12,7 @@ from callbacks.results import related
 from edge_fitting import EDGES, recentre_map
 
 DIVERGING = "coolwarm"
+_ELEMENTS = {edge.element.lower() for edge in EDGES.values()}
 _HALF_WIDTH_EV = 1.5
 SOC_LABEL = "state of charge"
 Shown = Literal["soc", "edge_energy", "edge_energy_recentred"]
@@ -80,7 +81,13 @@ def _signal(result: xr.Dataset, name: str) -> Quantity:
         return Quantity(values, sigma, SOC_LABEL, "", 0.1)
     if name == "edge_jump":
         return Quantity(values, sigma, f"{result.attrs['element']} edge jump", "", 0.05, "inferno")
-    return Quantity(values, sigma, name.replace("_", " "), unit, 0.0)
+    return Quantity(values, sigma, _in_words(name), unit, 0.0)
+
+
+def _in_words(name: str) -> str:
+    """Write the name of an array as a label: elements as they are written, ratios of two with a stroke."""
+    parts = [part.capitalize() if part in _ELEMENTS else part for part in name.split("_")]
+    return ("/" if len(parts) == 2 and all(part.lower() in _ELEMENTS for part in parts) else " ").join(parts)
 
 
 def _plane(variable: xr.DataArray) -> npt.NDArray[np.float32]:
