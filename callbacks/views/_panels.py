@@ -23,7 +23,7 @@ def draw_spectrum(axes: Axes, result: xr.Dataset) -> None:
     energy, depth = result["energy_ev"].values, result["mean_optical_depth"].values
     axes.set_title("mean spectrum of the fitted pixels", loc="left")
     axes.set_xlabel("photon energy (eV)")
-    axes.set_ylabel("optical depth")
+    axes.set_ylabel(str(result.attrs.get("value", "optical depth")))
     if energy.size == 0:
         return
     axes.plot(energy, depth, "o", ms=3.8, color=ACCENT, label=f"{energy.size} energies", zorder=3)
