@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,9 @@ _SLOPE_REACH = 0.1
 _LEAST_NOISE = 2e-4
 # An end of the scan may miss the end of the references by the error of a monochromator's readback.
 _END_TOLERANCE_EV = 1.0
+
+
+T = TypeVar("T")
 
 
 class ReferenceSeries:
@@ -134,6 +137,7 @@ class ReferenceSeries:
         self._functions: Array = np.vstack([self._mean, self._modes]).T
         self._function_slopes: Array = three_point_slopes(self.energy_ev, self._functions)
         self._last_basis: tuple[Array, Array] = (np.empty(0), np.empty((0, 0)))
+        self._derived: dict[Callable[..., Any], Any] = {}
         # A spectrum that is moved along was not measured again.
         smooth = self._smoothing if self.coordinate == "soc" else "never"
         noise2 = self._noise_variance(deviations)
@@ -152,6 +156,23 @@ class ReferenceSeries:
         stack = deviations.T.astype(np.float32)
         variance, _ = noise_of_differences(self.energy_ev, np.ones(self.energy_ev.size), stack)
         return 0.0 if variance is None else float(np.mean(variance))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made of the series can be made anew, wherever it is sent to.
+        return {**self.__dict__, "_derived": {}}
+
+    def derived(self, make: Callable[[ReferenceSeries], T]) -> T:
+        """Return what a function makes of the series, made once: every fit asks for the same table.
+
+        Parameters
+        ----------
+        make : callable
+            Of the module that needs it; takes the series. What it returns is not changed by anybody.
+        """
+        if make not in self._derived:
+            self._derived[make] = make(self)
+        made: T = self._derived[make]
+        return made
 
     @property
     def mode_rms(self) -> Array:

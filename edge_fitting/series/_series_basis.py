@@ -87,6 +87,10 @@ def compile_series(series: ReferenceSeries) -> SeriesBasis:
     -------
     SeriesBasis
     """
+    return series.derived(_tabulate)
+
+
+def _tabulate(series: ReferenceSeries) -> SeriesBasis:
     n_modes = max(1, min(_MOST_MODES, int((series.mode_rms > _SMALLEST_MODE).sum())))
     low, high = series.soc[0], series.soc[-1]
     margin = MARGIN * (high - low)

@@ -139,16 +139,13 @@ def _project_four(rows, size, c, y):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _aligned(n_rows, size):
-    """Make room for float64, shape (n_rows, size and more), each row at the beginning of a line of the cache.
+def _rows_of(n_rows, size):
+    """Make zeros of float64, shape (n_rows, size and more).
 
     In a big array, rows of an image with a power of two of pixels would all fall on the same lines of the cache; a row
     of padding keeps them off each other here.
     """
-    width = (size + 7) // 8 * 8 + 24
-    space = np.empty(n_rows * width + 8)
-    begin = (-(space.ctypes.data // 8)) % 8
-    return space[begin : begin + n_rows * width].reshape((n_rows, width))
+    return np.zeros((n_rows, size + 24))
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -160,7 +157,7 @@ def _fold_complete(frames, coefficients, lo, hi, block):
     stack, weight, square = frames.stack, frames.weight, block.square
     n_frames = stack.shape[0]
     size = hi - lo
-    y = _aligned(4, size)
+    y = _rows_of(4, size)
     for f in range(0, n_frames, 4):
         left = min(4, n_frames - f)
         last = f + left - 1
@@ -190,10 +187,7 @@ def _fold_with_gaps(frames, coefficients, lo, hi, block, saturated, missing):
     """Project the frames of one block, missing values as nothing."""
     n_frames = frames.stack.shape[0]
     size = hi - lo
-    y = _aligned(4, size)
-    for m in range(4):  # what is not filled below counts nothing, but must be numbers
-        for i in range(size):
-            y[m, i] = 0.0
+    y = _rows_of(4, size)
     for f in range(0, n_frames, 4):
         left = min(4, n_frames - f)
         for m in range(left):
@@ -236,7 +230,7 @@ def fold_block(frames, coefficients, lo, hi, at, pixels, missing):
     """
     n_basis = frames.projector.shape[1]
     size = hi - lo
-    rows = _aligned(coefficients.shape[1], size)
+    rows = _rows_of(coefficients.shape[1], size)
     block = BlockSums(rows, np.empty(size), np.empty(size, np.float32), np.empty(size, np.float32))
     _begin_block(pixels, at, block)
     if not _fold_complete(frames, coefficients, lo, hi, block):
