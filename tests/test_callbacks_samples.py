@@ -242,7 +242,7 @@ def test_particles_and_regions_are_followed_through_the_maps_of_each_place(
     cycler = tmp_path / "cell.csv"
     ah = [0.0, 0.0, 2.5e-4, 2.5e-4]
     when = [times[0] - 90, times[0] - 50, times[1] - 50, times[1] + 90]
-    lines = [f"{time:.3f},{charge:.6f},3.9" for time, charge in zip(when, ah, strict=True)]
+    lines = [f"{time:.6f},{charge:.6f},3.9" for time, charge in zip(when, ah, strict=True)]
     cycler.write_text("\n".join(["Unix Time / s,Net Capacity / Ah,Voltage / V", *lines]))
     uids = [stored[cycle][0] for cycle in OF_CYCLE]
     how = {"cycler": cycler, "clock_offset": 50.0, "publish": False, "tiled": tiled_server.uri, "table": path}

@@ -37,7 +37,7 @@ def draw(
         dims = result[result.attrs["signal"]].dims
         if len(dims) < 2:
             draw_lines(figure, result)
-        elif "z" in dims:
+        elif dims[-3:] == ("z", "y", "x"):
             draw_volume(figure, result, soc_range)
         else:
             _draw_maps(figure, result, shown, soc_range)

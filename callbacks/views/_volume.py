@@ -23,7 +23,7 @@ _BINS = 60
 def draw_volume(figure: Figure, result: xr.Dataset, soc_range: tuple[float, float] | None = None) -> None:
     """Draw slices through the middle of a volume, across each of its axes."""
     signal = str(result.attrs["signal"])
-    values = np.asarray(result[signal].values, np.float32)
+    values = _three(result[signal].values)
     label = SOC_LABEL if signal == "soc" else str(result[signal].attrs.get("long_name", signal))
     limits = soc_range if soc_range is not None and signal == "soc" else _limits(values, signal)
     colours = "viridis" if signal == "soc" else "magma"
@@ -40,10 +40,16 @@ def draw_volume(figure: Figure, result: xr.Dataset, soc_range: tuple[float, floa
     if "attenuation" in result and signal != "attenuation":
         other.append(("attenuation", "optical depth per voxel", "magma"))
     for column, (name, title, map_name) in enumerate(other[:2]):
-        field = np.asarray(result[name].values, np.float32)
-        plane = field[middle[0]]
+        plane = _three(result[name].values)[middle[0]]
         _show(figure.add_subplot(grid[1, column]), plane, title, map_name, _limits(plane, name))
     _histogram(figure.add_subplot(grid[1, 2]), values, label, colours, limits)
+
+
+def _three(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return a volume; of several, the one in the middle."""
+    while values.ndim > 3:
+        values = values[len(values) // 2]
+    return np.asarray(values, np.float32)
 
 
 def _middle(values: npt.NDArray[np.float32]) -> tuple[int, int, int]:
