@@ -73,7 +73,9 @@ def draw(rows: dict[tuple[str, int], tuple[list[int], list[float]]], path: Path)
         )
     axes[0].set_xlabel(f"pixels ({N_ENERGY} energies)")
     axes[1].set_xlabel(f"energies ({SIDE} x {SIDE} pixels)")
-    for axis in axes:
+    for axis, sizes in zip(axes, ([side**2 for side in SIDES], N_ENERGIES), strict=True):
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7)
+        axis.minorticks_off()
         axis.set_ylabel("time of the fit (ms)")
         axis.grid(visible=True, which="both", alpha=0.3)
         axis.legend()
