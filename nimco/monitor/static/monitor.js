@@ -172,7 +172,7 @@ function showAbout({ about, problem, map }) {
   const left = about.time_left_s === null ? "" : `, about ${duration(about.time_left_s)} left`;
   const ended = !about.final ? "running" : about.exit_status === "abort" ? "aborted" : about.exit_status === "fail" ? "failed" : about.partial ? "partial" : "complete";
   const sigma = about.history[1].length ? `, median sigma ${about.history[1].at(-1).toPrecision(2)}${about.sigma_unit ? ` ${about.sigma_unit}` : ""}` : "";
-  $("progress-text").textContent = `${ended}: ${done} of ${expected} frames${left}${sigma}`;
+  $("progress-text").textContent = `${ended}: ${done} of ${expected} ${COUNTED[about.technique] || "frames"}${left}${sigma}`;
   showAlarms(about);
   showVersions(about);
   plots.showHistory(about.history, about.sigma_unit);
@@ -310,6 +310,9 @@ function showSpectra({ results, probe }) {
   showTable();
 }
 
+// What a progress counts, where it is no frames.
+const COUNTED = { xrf: "lines", stxm: "readings", tomography: "projections" };
+
 function coloured() {
   const all = [...(state.probe ? [state.probe] : []), ...state.regions.filter((region) => !state.probe || region.id !== state.probe.id)];
   const kept = state.regions.map((region) => region.id);
@@ -320,10 +323,11 @@ function drawSpectra() {
   const found = new Map(state.results.map((result) => [result.id, result]));
   const shown = coloured().map((region) => ({ ...(found.get(region.id) || {}), colour: region.colour }));
   const held = state.about ? state.about.curves : {}, signal = state.about && held[state.about.signal];
-  // A result of a point scan is curves alone: those in the units of its signal, each in a colour of its own.
+  // A result of a point scan is curves alone: those in the units of its signal, each in a colour of its own. Beside
+  // maps stands the mean spectrum of their pixels and its fit.
   const isCurves = Boolean(signal) && !Object.keys(state.about.maps).length;
   const curves = Object.entries(held)
-    .filter(([, curve]) => curve.role !== "coordinate" && (!isCurves || (curve.role !== "sigma" && curve.units === signal.units)))
+    .filter(([name, curve]) => curve.role !== "coordinate" && (isCurves ? curve.role !== "sigma" && curve.units === signal.units : name.startsWith("mean_")))
     .map(([name, curve], k) => ({ name: curve.long_name || name, x: held.energy_ev ? held.energy_ev.values : [], y: curve.values.map((value) => value ?? NaN), colour: isCurves ? COLOURS[(k + 1) % COLOURS.length] : "#5b6674" }));
   plots.showSpectra(shown, curves);
   plots.nameSpectrum(isCurves ? signal.units || "" : "optical depth");
