@@ -16,14 +16,14 @@ from beamline_plans.running import (
     FrameTaker,
     Instrument,
     ScanRequest,
-    check_provenance,
+    entries_to_keep,
+    metadata_to_keep,
     one_run,
+    run_that_begins_with,
     safe_state_wrapper,
     take_frames,
 )
 from scan_contract import (
-    CONTRACT_KEY,
-    PROVENANCE_KEYS,
     STREAMS,
     ContractError,
     FullFieldContract,
@@ -147,13 +147,8 @@ class RunLedger(DocumentRouter):
         PlanError
             If no run, or more than one, begins with `uid`.
         """
-        found = [run for run in self._runs if uid and run.startswith(uid)]
-        if len(found) != 1:
-            raise PlanError(
-                f"{'No run' if not found else 'More than one run'} of this session begins with {uid!r}; "
-                "give the uid that the scan printed, or read the run into the ledger first."
-            )
-        return self._runs[found[0]]
+        advice = "give the uid that the scan printed, or read the run into the ledger first"
+        return run_that_begins_with(uid, self._runs, "run", advice)
 
     def _open(self, doc: Mapping[str, Any]) -> None:
         try:
@@ -253,18 +248,13 @@ def resume_scan(
         i0_min=scan.i0_min,
     )
     entries = {
-        **{name: getattr(scan, name) for name in PROVENANCE_KEYS},
-        **{name: said for name, said in check_provenance(md).items() if said is not None},
-        "reference_sources": scan.reference_sources,
-        "resumes": (taken.uids or [start["uid"]])[-1],
+        **entries_to_keep(scan, (taken.uids or [start["uid"]])[-1], md),
         "take": missing,
     }
     request.contract(instrument, **entries)
     instrument.check(request.grid.energies_ev)
-    made_by_the_run_engine = {"uid", "time", "scan_id", "versions", "plan_type", CONTRACT_KEY, "num_points"}
-    kept = {key: value for key, value in start.items() if key not in made_by_the_run_engine}
     run_md = {
-        **kept,
+        **metadata_to_keep(start),
         "plan_name": "resume_scan",
         "num_points": len(missing["primary"]) * request.repeats,
         **(md or {}),

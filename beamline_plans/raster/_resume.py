@@ -11,10 +11,9 @@ from bluesky.utils import MsgGenerator
 from event_model import DocumentRouter, Event, EventDescriptor, RunStart, RunStop
 
 from beamline_plans.errors import PlanError
-from beamline_plans.running import check_provenance
+from beamline_plans.running import check_provenance, metadata_to_keep, run_that_begins_with
 from scan_contract import (
     COLUMN_AXIS,
-    CONTRACT_KEY,
     PROVENANCE_KEYS,
     ROW_AXIS,
     ContractError,
@@ -124,13 +123,7 @@ class RasterLedger(DocumentRouter):
         PlanError
             If no raster, or more than one, begins with `uid`.
         """
-        found = [run for run in self._runs if uid and run.startswith(uid)]
-        if len(found) != 1:
-            raise PlanError(
-                f"{'No raster' if not found else 'More than one raster'} of this session begins with {uid!r}; give the "
-                "uid that the scan printed."
-            )
-        return self._runs[found[0]]
+        return run_that_begins_with(uid, self._runs, "raster", "give the uid that the scan printed")
 
 
 def resume_xrf_map(
@@ -200,10 +193,9 @@ def resume_xrf_map(
         {name: said[name] for name in kept if said.get(name) is not None},
     )
     request.check(devices)
-    made_by_the_run_engine = {"uid", "time", "scan_id", "versions", "plan_type", CONTRACT_KEY, "num_points"}
     provenance = {name: value for name in PROVENANCE_KEYS if (value := said.get(name)) is not None}
     run_md = {
-        **{key: value for key, value in start.items() if key not in made_by_the_run_engine},
+        **metadata_to_keep(start),
         **provenance,
         "plan_name": "resume_xrf_map",
         **(md or {}),

@@ -10,18 +10,17 @@ from beamline_plans.grids import EnergyGrid
 from beamline_plans.running import (
     FrameTaker,
     Instrument,
-    check_provenance,
+    entries_to_keep,
+    metadata_to_keep,
     one_run,
     restore_wrapper,
     safe_state_wrapper,
 )
-from scan_contract import ANGLE_AXIS, CONTRACT_KEY, PROVENANCE_KEYS, TomographyContract
+from scan_contract import ANGLE_AXIS, TomographyContract
 
 from ._request import ProjectionTaker, TomographyRequest, take_projections
 
 __all__ = ["resume_tomography"]
-
-_MADE_BY_THE_RUN_ENGINE = {"uid", "time", "scan_id", "versions", "plan_type", CONTRACT_KEY, "num_points"}
 
 
 def resume_tomography(
@@ -93,19 +92,15 @@ def resume_tomography(
         safe_angle_deg=scan.safe_angle_deg,
     )
     entries = {
-        **{name: getattr(scan, name) for name in PROVENANCE_KEYS},
-        **{name: said for name, said in check_provenance(md).items() if said is not None},
-        "reference_sources": scan.reference_sources,
-        "resumes": (taken.uids or [start["uid"]])[-1],
+        **entries_to_keep(scan, (taken.uids or [start["uid"]])[-1], md),
         "take": {"primary": list(missing), "flat": list(missing)},
         "angles_taken": list(missing.values()),
     }
     request.contract(instrument, **entries)
     instrument.check(request.grid.energies_ev)
     request.check_angles(instrument)
-    kept = {key: value for key, value in start.items() if key not in _MADE_BY_THE_RUN_ENGINE}
     run_md = {
-        **kept,
+        **metadata_to_keep(start),
         "plan_name": "resume_tomography",
         "num_points": scan.repeats * sum(len(row) for row in missing.values()),
         **(md or {}),
