@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ._entry import Entry
 from ._provenance import (
     PROVENANCE_KEYS,
     FieldOfView,
@@ -63,7 +64,7 @@ class Taken(BaseModel):
     first_row: Annotated[int, Field(ge=0)] | None = None
 
 
-class Contract(BaseModel):
+class Contract(Entry):
     """What every energy scan says.
 
     Parameters
@@ -98,8 +99,6 @@ class Contract(BaseModel):
         Most readings of a scan that decides on the way how many it takes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     schema_version: Literal[2] = 2
     technique: str
     edge: str
@@ -107,7 +106,7 @@ class Contract(BaseModel):
     exposure_s: tuple[Positive, ...]
     repeats: AtLeastOne = 1
     devices: dict[str, str | None]
-    axes: dict[str, tuple[float, ...]] = {}
+    axes: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     pixel_size_nm: Positive | None = None
     references: dict[str, Any] | None = None
     reference_sources: tuple[ReferenceSource, ...] = ()

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ._contract import Contract, Count, Energy, Positive
+from ._entry import Entry
 from ._spectrum import StoredSpectrum
 
 SWEEP_AXIS = "sweep"
 """Axis of the sweeps of a scan with point detectors."""
 
 
-class Anchors(BaseModel):
+class Anchors(Entry):
     """Standards that make a calibration line from edge energy to valence.
 
     Parameters
@@ -25,8 +26,6 @@ class Anchors(BaseModel):
     names : tuple of str
         What the standards are.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     edge_energy_ev: Annotated[tuple[Energy, ...], Field(min_length=2)]
     valence: tuple[float, ...]
@@ -43,7 +42,7 @@ class Anchors(BaseModel):
         return self
 
 
-class Flight(BaseModel):
+class Flight(Entry):
     """What is recorded while the energy axis moves: one row for each sample, in columns of the stream "primary".
 
     Parameters
@@ -62,8 +61,6 @@ class Flight(BaseModel):
         Keys of the counting time of a sample (s), of the number of its sweep from 0, and of the number of its flight: a
         sweep that is flown once more has a higher one, which replaces what the earlier one gave.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     sample_s: Positive
     position: str

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator, ValidationError
 
+from ._entry import Entry
 from ._one_sentence import first_problem
 from .errors import ContractError
 
@@ -22,10 +23,8 @@ PROVENANCE_KEYS = ("sample", "field_of_view", "proposal")
 """Parts of the contract that say who and what."""
 
 
-class Described(BaseModel):
+class Described(Entry):
     """Base of what is said about a measurement: fixed once made, further keys are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 Text = Annotated[str | None, BeforeValidator(lambda value: value if value is None else str(value))]

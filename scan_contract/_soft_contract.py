@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ._contract import Contract, Count, Energy, Positive
+from ._entry import Entry
 from ._spectrum import StoredSpectrum
 
 
@@ -20,7 +21,7 @@ class ComponentSpectrum(StoredSpectrum):
     valence: float | None = None
 
 
-class ReferenceLine(BaseModel):
+class ReferenceLine(Entry):
     """A line of known energy in the signal of a reference.
 
     Parameters
@@ -31,14 +32,12 @@ class ReferenceLine(BaseModel):
         Of what, such as "NiO L3".
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     energy_ev: Energy
     sigma_ev: Annotated[float, Field(ge=0)] = 0.0
     name: str = ""
 
 
-class StoredAxis(BaseModel):
+class StoredAxis(Entry):
     """An offset of the energy axis that was measured before.
 
     Parameters
@@ -49,14 +48,12 @@ class StoredAxis(BaseModel):
         By what, such as "N2 at 400.8 eV, this morning".
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     offset_ev: float
     sigma_ev: Annotated[float, Field(ge=0)] = 0.0
     source: str = ""
 
 
-class BulkState(BaseModel):
+class BulkState(Entry):
     """What is known of the bulk of a sample, from hard XAS for one.
 
     Parameters
@@ -66,8 +63,6 @@ class BulkState(BaseModel):
     source : str
         From what.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     valence: float
     sigma: Annotated[float, Field(ge=0)] = 0.0

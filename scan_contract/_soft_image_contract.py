@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ._contract import Contract, Count, Energy, Positive
+from ._entry import Entry
 from ._soft_contract import ComponentSpectrum
 
 
-class Material(BaseModel):
+class Material(Entry):
     """What the sample is made of, so that an edge is a thickness.
 
     Parameters
@@ -19,13 +20,11 @@ class Material(BaseModel):
         Its density.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     formula: Annotated[str, Field(min_length=1)]
     density_g_cm3: Positive
 
 
-class OpenBeam(BaseModel):
+class OpenBeam(Entry):
     """Counts without sample from a scan of its own.
 
     Parameters
@@ -37,8 +36,6 @@ class OpenBeam(BaseModel):
     source : str
         Which scan.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     energy_ev: Annotated[tuple[Energy, ...], Field(min_length=1)]
     rate_hz: tuple[Positive, ...]
@@ -53,7 +50,7 @@ class OpenBeam(BaseModel):
         return self
 
 
-class FocusTable(BaseModel):
+class FocusTable(Entry):
     """Where zone plate and order-sorting aperture are at which energy, as distances from the sample.
 
     Parameters
@@ -63,8 +60,6 @@ class FocusTable(BaseModel):
     zone_plate_um, aperture_um : tuple of float, (n,)
         The distances; in between they are interpolated.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     energy_ev: Annotated[tuple[Energy, ...], Field(min_length=2)]
     zone_plate_um: tuple[Positive, ...]

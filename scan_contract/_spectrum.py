@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ._contract import Energy
+from ._entry import Entry
 
 
-class StoredSpectrum(BaseModel):
+class StoredSpectrum(Entry):
     """A normalised spectrum.
 
     Parameters
@@ -17,8 +18,6 @@ class StoredSpectrum(BaseModel):
     name : str
         Of what.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     energy_ev: Annotated[tuple[Energy, ...], Field(min_length=2)]
     normalized_mu: tuple[float, ...]

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ._contract import Contract, Positive
+from ._entry import Entry
 
 ROW_AXIS, COLUMN_AXIS = "row", "column"
 """Axes of a raster: positions in um, in the plan's order."""
 
 
-class McaCalibration(BaseModel):
+class McaCalibration(Entry):
     """Energy scale of one detector element.
 
     Parameters
@@ -21,13 +22,11 @@ class McaCalibration(BaseModel):
         Energy at the middle of channel 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     gain_ev: Positive
     offset_ev: float = 0.0
 
 
-class FilmStandard(BaseModel):
+class FilmStandard(Entry):
     """A film of known areal densities, measured as the sample is.
 
     Parameters
@@ -40,14 +39,12 @@ class FilmStandard(BaseModel):
         Where that is from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
     areal_density_ug_cm2: dict[str, Positive]
     counts: dict[str, Positive]
     source: str = ""
 
 
-class CompositionSeries(BaseModel):
+class CompositionSeries(Entry):
     """References of one composition.
 
     Parameters
@@ -59,8 +56,6 @@ class CompositionSeries(BaseModel):
     name : str
         Of the composition.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     references: dict[str, Any]
