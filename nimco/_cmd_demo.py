@@ -78,7 +78,7 @@ def demo(
             print_warnings(console, updates)
             print_where(console, server, updates, picture, held=hold and not interrupted, page=page)
             group = str(updates[0].attrs["scan_group"])
-            written = write_report(group, updates, data_dir / "reports" / f"{group[:8]}.html")
+            written = write_report(group, updates, data_dir.resolve() / "reports" / f"{group[:8]}.html")
             console.print(f"report {written}", highlight=False, soft_wrap=True)
         if hold and not interrupted:
             server.hold(console, until_enter=True)
